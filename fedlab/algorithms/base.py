@@ -1,0 +1,206 @@
+"""The contract: an algorithm is two halves, pure functions on dicts of named tensors.
+
+The site half is written for *one* site; the engine runs it for one, or stacks all sites and runs it once. The server
+half sees the uploads stacked over the sites that answered. Everything has a default (FedAvg is the class with nothing
+overridden); an override is the only thing a new algorithm writes.
+
+Four rules make it enough:
+
+1. Running statistics of norm layers are carried, not trained: they come back through the dict.
+2. The site's optimiser is pure and elementwise, with a step count per tensor.
+3. A site that is done, or a tensor that does not move, keeps its value *and* its optimiser's state.
+4. Code under a stack has no data-dependent ``if`` and no ``.item()``: use ``torch.where``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Tensors: TypeAlias = dict[str, Any]
+"""Name to tensor; may nest (several models, scalars)."""
+
+PREPARATION = "prepare."
+
+
+def statistic(name: str) -> bool:
+    """Tell a running statistic, moved by the forward pass and never by a gradient."""
+    return name.rsplit(".", 1)[-1] in ("running_mean", "running_var")
+
+
+def fixed(name: str) -> bool:
+    """Tell a buffer of the preparation: settled before the first round, part of the model, never merged."""
+    return name.startswith(PREPARATION)
+
+
+def carried(name: str) -> bool:
+    """Tell what is in ``vars`` without a gradient; a leading underscore marks an algorithm's own."""
+    return statistic(name) or fixed(name) or name.startswith("_")
+
+
+def trained(params: Tensors) -> Tensors:
+    """Keep the tensors that a gradient moves."""
+    return {name: tensor for name, tensor in params.items() if not carried(name)}
+
+
+def zeros(params: Tensors) -> Tensors:
+    """Return zeros in the shape of the trained tensors."""
+    return {name: torch.zeros_like(tensor) for name, tensor in trained(params).items()}
+
+
+def mean(uploads: Tensors, weights: Tensor) -> Tensors:
+    r"""Weighted mean over the sites, :math:`\sum_i w_i u_i / \sum_i w_i`; uploads [sites, ...], weights [sites].
+
+    Examples
+    --------
+    >>> import torch
+    >>> mean({"w": torch.tensor([[1.0], [4.0]])}, torch.tensor([1.0, 2.0]))["w"].item()
+    3.0
+    """
+    share = weights / weights.sum()
+    return {k: torch.tensordot(share.to(u.dtype), u, dims=1) for k, u in uploads.items()}
+
+
+class At(Protocol):
+    """What a site knows in this step. Tensors may be stacked by the engine; ``step`` and ``round`` are plain numbers.
+
+    ``anchor`` is what it received, its own tensors merged in; ``extra`` what travelled besides; ``memory`` what it kept
+    from its last round; ``lr`` the step size, ``steps`` its number of steps this round, ``n`` its training rows, ``key``
+    a seed for counters, ``batch`` this step's ``(x, y, weight)`` and ``rows`` all its training rows.
+    """
+
+    anchor: Tensors
+    extra: Tensors
+    memory: Tensors
+    lr: Tensor
+    steps: Tensor
+    n: Tensor
+    key: Tensor
+    round: int
+    rounds: int
+    step: int
+
+    @property
+    def batch(self) -> tuple[Tensor, Tensor, Tensor]: ...
+
+    @property
+    def rows(self) -> tuple[Tensor, Tensor, Tensor]: ...
+
+    def loss(self, params: Tensors, part: tuple[int, int] | None = None, into: Tensors | None = None) -> Tensor:
+        """Mean loss on this step's batch; ``part=(i, k)``: every k-th row from i; statistics move in ``into``."""
+
+    def gradient(self, params: Tensors, part: tuple[int, int] | None = None, risk: bool = False) -> Tensors:
+        """Gradient of ``loss`` (or ``risk``), itself differentiable: for inner loops."""
+
+    def risk(self, params: Tensors) -> Tensor:
+        """Mean loss on all training rows, evaluation mode."""
+
+    def features(self, params: Tensors) -> Tensor:
+        """``model.features(x)`` on this step's batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """How the sites learn together; by default FedAvg. Override what differs."""
+
+    restart: ClassVar[bool] = True
+    """The site's optimiser starts afresh each round (``False``: isolated, centralized)."""
+    clocked: ClassVar[bool] = False
+    """Every site takes as many steps a round as the largest one (isolated, centralized), reshuffling."""
+    alone: ClassVar[bool] = False
+    """Each site learns by itself, and so does its preprocessing (isolated, ensemble)."""
+    one_model: ClassVar[bool] = True
+    """Every site predicts with the same model; ``False``: each has its own (isolated, personalised)."""
+    statistics: ClassVar[str] = "mean"
+    """Running statistics are averaged by the engine, or (``"combine"``) go through :meth:`combine` too."""
+
+    # ------------------------------------------------------------------ at a site
+
+    def shared(self, name: str) -> bool:
+        """Does this tensor travel? The engine keeps the others at the site and merges them in."""
+        return True
+
+    def remember(self, params: Tensors) -> Tensors:
+        """What a site keeps between rounds, before the first."""
+        return {}
+
+    def start(self, at: At) -> Tensors:
+        """What is trained: a model, or several models and scalars by name."""
+        return at.anchor
+
+    def objective(self, vars: Tensors, at: At) -> Tensor:
+        """One gradient of this scalar moves every trained tensor in ``vars``."""
+        return at.loss(vars)
+
+    def direction(self, grad: Tensors, vars: Tensors, at: At) -> Tensors:
+        """What the optimiser is given in place of the gradient."""
+        return grad
+
+    def moves(self, name: str, at: At) -> bool | Tensor:
+        """May this tensor move in this step? Its optimiser's state waits too."""
+        return True
+
+    def finish(self, vars: Tensors, at: At) -> tuple[Tensors, Tensors, Tensors]:
+        """``(upload, extra, memory)``: the model it sends, what it sends besides, what it keeps."""
+        return vars, {}, at.memory
+
+    def personal(self, at: At) -> list[Tensors]:
+        """The models this site predicts with; the probabilities of several are averaged."""
+        return [at.anchor]
+
+    # ------------------------------------------------------------------ at the server
+
+    def arrange(self, sites: Sequence[Any]) -> list[list[Any]]:
+        """Who trains together: one list of sites for each place of training (Centralized: one list of all)."""
+        return [[site] for site in sites]
+
+    def asks(self, round: int, sites: int, rng: np.random.Generator) -> list[int]:
+        """Whom to ask in this round, by number."""
+        return list(range(sites))
+
+    def begin(self, params: Tensors, sites: int, rng: torch.Generator) -> Tensors:
+        """The server's memory before the first round."""
+        return {}
+
+    def broadcast(self, state: Tensors) -> Tensors:
+        """What travels to the sites besides the model."""
+        return {}
+
+    def combine(
+        self, params: Tensors, uploads: Tensors, extra: Tensors, weights: Tensor, state: Tensors, who: Tensor
+    ) -> tuple[Tensors, Tensors]:
+        """``(params, state)`` from what came back: tensors [answered, ...] in site order, ``who`` their numbers.
+
+        By default the mean weighted by ``weights``, the numbers of training rows.
+        """
+        return mean(uploads, weights), state
+
+    # ------------------------------------------------------------------ about itself
+
+    @property
+    def name(self) -> str:
+        """The registry's name: the class's, in lower case."""
+        return type(self).__name__.lower()
+
+    def __str__(self) -> str:
+        fields = dataclasses.fields(self)
+        return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in fields)})"
+
+
+def whole(alg: Algorithm) -> bool:
+    """Tell whether the model that travels is all that a site predicts with."""
+    cls = type(alg)
+    return cls.personal is Algorithm.personal and cls.shared is Algorithm.shared
+
+
+def in_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
+    """Refuse a hyper-parameter outside its range (or ``nan``) with a sentence that names both."""
+    if not (low < value if open_low else low <= value) or not value <= high:
+        bound = f"{'more than' if open_low else 'at least'} {low:g}" + (f" and at most {high:g}" if high < np.inf else "")
+        raise ValueError(f"{name} is {value!r}: it must be {bound}")

@@ -1,0 +1,10 @@
+"""Training: one round loop, one gate between server and sites, interchangeable transports behind it."""
+
+from fedlab.engine.exchange import TooFewSites
+from fedlab.engine.optimisers import SGD, Adam
+from fedlab.engine.rounds import Event
+from fedlab.engine.run import Run
+from fedlab.engine.settings import Settings
+from fedlab.engine.train import stream, train
+
+__all__ = ["SGD", "Adam", "Event", "Run", "Settings", "TooFewSites", "stream", "train"]

@@ -1,0 +1,189 @@
+"""All sites at once: stacked parameters, padded batches with weights, one backward pass for everybody.
+
+The rows of all sites stand in one tensor and a batch is an array of row numbers. A short batch is padded with a real
+row of the same site at weight 0, so that each site sees exactly the batches it would see alone. The stacked axis is a
+plain list of pieces of work: seeds become more entries of it, sharing the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import vmap
+from torch.utils._pytree import tree_leaves, tree_map
+
+from fedlab.algorithms.base import Tensors
+from fedlab.engine.batches import Job, row_plan, site_key
+from fedlab.engine.site import SiteWork, quick_scores
+from fedlab.engine.work import Batch, Stop, Work, against, first_memory
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return tree_map(lambda *leaves: torch.stack(leaves), *trees)
+
+
+def _finite(trees: Any) -> Tensor:
+    """Tell for each entry of the stacked axis whether all its numbers are finite."""
+    each = [leaf.isfinite().flatten(1).all(1) for leaf in tree_leaves(trees)]
+    return torch.stack(each).all(0)
+
+
+def _lift(f: Callable[..., Any], dims: Any = 0) -> Callable[..., Any]:
+    return vmap(f, in_dims=dims)
+
+
+class StackedSites:
+    """Sites that train and predict in one stacked pass.
+
+    Parameters
+    ----------
+    sites : sequence of SiteWork
+        Already prepared: each knows its preparation.
+    """
+
+    def __init__(self, sites: Sequence[SiteWork], *, stop: Stop) -> None:
+        self.sites, self.stop = sites, stop
+        ready = [site.ready() for site in sites]
+        self.x, self.y, _ = (torch.cat(part) for part in zip(*ready, strict=True))
+        sizes = [len(r[1]) for r in ready]
+        self.first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        self.sizes = torch.tensor(sizes, dtype=torch.float64)
+        self.rows = self._padded(sizes)
+        self.valid = self._valid()
+        self.state: Tensors = {"prepare": _stack([site.state["prepare"] for site in sites])}
+
+    def _padded(self, sizes: list[int]) -> tuple[Tensor, Tensor]:
+        longest = max(sizes)
+        at = np.arange(longest)[None].repeat(len(sizes), 0)
+        there = at < np.array(sizes)[:, None]
+        numbers = np.where(there, at, 0) + self.first[:, None]
+        return torch.from_numpy(numbers), torch.from_numpy(there).to(self.x.dtype)
+
+    def _valid(self) -> Tensor:
+        parts = [site.valid_rows.x for site in self.sites]
+        longest = max(map(len, parts))
+        return torch.stack([torch.cat([x, x[:1].expand(longest - len(x), *x.shape[1:])]) for x in parts])
+
+    # ------------------------------------------------------------------ training
+
+    def train(
+        self, who: Sequence[int], model: Tensors, extra: Tensors, job: Job
+    ) -> tuple[Tensors, Tensors, Tensor, list[bool]]:
+        """Train the sites ``who``; return stacked ``(uploads, extras, training rows)`` and which are finite."""
+        at = None if len(who) == len(self.sites) else torch.tensor(who)
+        plans = [row_plan(len(self.sites[i].train_rows), job, self.sites[i].name) for i in who]
+        feed = _AllSites(self.x, self.y, plans, self.first[list(who)])
+        box = self._box(who, at, model, extra, job, feed.steps)
+        upload, sent, memory = self._work(job).train(box, feed, self.stop)
+        good = _finite((upload, sent, memory))
+        if not bool(good.all()):  # a site whose training failed keeps what it had
+            before = {**box["memory"], "opt": box["memory"]["opt"] or tree_map(torch.zeros_like, memory["opt"])}
+            memory = tree_map(lambda new, old: torch.where(against(new, good), new, old), memory, before)
+        self._remember(at, memory)
+        return upload, sent, self.sizes[list(who)], good.tolist()
+
+    def _work(self, job: Job) -> Work:
+        first = self.sites[0]
+        return Work(first.alg, first.net, first.optimizer, job, _lift, self._rows)
+
+    def _rows(self, box: Tensors) -> Batch:
+        return self.x[box["rows"]], self.y[box["rows"]], box["there"]
+
+    def _memory(self, model: Tensors) -> Tensors:
+        if "memory" not in self.state:
+            alg, net = self.sites[0].alg, self.sites[0].net
+            start = {k: v.expand(len(self.sites), *v.shape).clone() for k, v in {**net.start(), **model}.items()}
+            self.state["memory"] = vmap(lambda p: first_memory(alg, p))({**start, **self.state["prepare"]})
+        memory: Tensors = self.state["memory"]
+        return memory
+
+    def _box(
+        self, who: Sequence[int], at: Tensor | None, model: Tensors, extra: Tensors, job: Job, steps: Tensor
+    ) -> Tensors:
+        def chosen(v: Tensor) -> Tensor:
+            return v if at is None else v[at]
+
+        def everyone(v: Tensor) -> Tensor:
+            return v.expand(len(who), *v.shape)
+
+        dtype = self.x.dtype
+        return {
+            "anchor": tree_map(everyone, model),
+            "extra": tree_map(everyone, extra),
+            "memory": tree_map(chosen, self._memory(model)),
+            "lr": torch.full((len(who),), job.lr, dtype=dtype),
+            "steps": steps.to(dtype),
+            "n": self.sizes[list(who)].to(dtype),
+            "key": torch.tensor([site_key(job, self.sites[i].name) for i in who]),
+            "rows": chosen(self.rows[0]),
+            "there": chosen(self.rows[1]),
+        }
+
+    def _remember(self, at: Tensor | None, memory: Tensors) -> None:
+        if at is None:
+            self.state["memory"] = memory
+            return
+        held = self.state["memory"]
+        if not held["opt"] and tree_leaves(memory["opt"]):
+            held["opt"] = tree_map(lambda v: v.new_zeros(len(self.sites), *v.shape[1:]), memory["opt"])
+        self.state["memory"] = tree_map(lambda old, new: old.index_copy(0, at, new), held, memory)
+
+    # ------------------------------------------------------------------ predicting
+
+    def evaluate(self, model: Tensors, extra: Tensors, job: Job) -> list[dict[str, float]]:
+        """Log loss and AUC of every site on its ``valid`` rows; hold the models."""
+        net, work = self.sites[0].net, self._work(job)
+        everyone = list(range(len(self.sites)))
+        box = self._box(everyone, None, model, extra, job, torch.zeros(len(self.sites)))
+
+        def predict(box: Tensors, x: Tensor) -> tuple[list[Tensors], Tensor]:
+            models = work.personal(box)
+            return models, net.probabilities(models, x)
+
+        with torch.no_grad():
+            models, p = vmap(predict)(box, self.valid)
+        self.state["latest"] = models
+        rows = [site.valid_rows.y for site in self.sites]
+        return [quick_scores(net.task, y, p[i, : len(y)]) for i, y in enumerate(rows)]
+
+    def keep(self, who: Sequence[int]) -> None:
+        """Hold the models just evaluated at these sites."""
+        for i in who:
+            self.sites[i].state["kept"] = self._held(i)
+
+    def export(self, i: int) -> Tensors:
+        """Hand out the models that site ``i`` holds."""
+        kept: Tensors | None = self.sites[i].state.get("kept")
+        return kept if kept is not None else (self._held(i) if "latest" in self.state else {})
+
+    def _held(self, i: int) -> Tensors:
+        return {str(m): {k: v[i].clone() for k, v in model.items()} for m, model in enumerate(self.state["latest"])}
+
+
+class _AllSites:
+    """The batches of all sites, padded to the same size and number."""
+
+    def __init__(self, x: Tensor, y: Tensor, plans: list[NDArray[np.int64]], first: NDArray[np.int64]) -> None:
+        self.x, self.y = x, y
+        self.length = max(map(len, plans))
+        steps = np.array(list(map(len, plans)))
+        numbers = np.full((self.length, len(plans), plans[0].shape[1]), -1, dtype=np.int64)
+        for i, plan in enumerate(plans):
+            numbers[: len(plan), i] = plan
+        there = numbers >= 0
+        self.numbers = torch.from_numpy(np.where(there, numbers, 0) + first[None, :, None])
+        self.weights = torch.from_numpy(there).to(x.dtype)
+        self.steps = torch.from_numpy(steps)
+        self.everybody = int(steps.min())
+
+    def batch(self, step: int) -> Batch:
+        at = self.numbers[step]
+        return self.x[at], self.y[at], self.weights[step]
+
+    def going(self, step: int) -> Tensor | None:
+        return None if step < self.everybody else self.steps > step

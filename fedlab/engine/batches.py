@@ -1,0 +1,69 @@
+"""The order of mini-batches: a pure function of (seed, round, site), so that every engine draws the same."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a site is told about the round besides the tensors: plain numbers, so that it travels anywhere.
+
+    ``clock`` is the number of steps that every place of training takes, or 0: each its own local epochs.
+    """
+
+    round: int
+    rounds: int
+    lr: float
+    batch_size: int
+    local_epochs: int
+    seed: int
+    shuffle: bool = True
+    clock: int = 0
+
+
+def steps_alone(rows: int, *, batch_size: int, local_epochs: int) -> int:
+    """Number of steps a site of so many training rows takes in a round."""
+    return local_epochs * -(-rows // batch_size)
+
+
+def site_key(job: Job, site: str) -> int:
+    """Return a 62-bit seed of (seed, round, site) for counters: dropout masks, noise."""
+    state = np.random.SeedSequence([job.seed, job.round, zlib.crc32(site.encode())]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(2))
+
+
+def row_plan(rows: int, job: Job, site: str) -> NDArray[np.int64]:
+    """Row numbers of every step, shape [steps, batch_size], −1 where the last batch of an epoch is short.
+
+    With a clock, the stream of epochs goes on where the last round left it, so that every row is seen once an epoch.
+
+    Examples
+    --------
+    >>> job = Job(round=1, rounds=1, lr=0.1, batch_size=2, local_epochs=1, seed=0, shuffle=False)
+    >>> row_plan(3, job, "A").tolist()
+    [[0, 1], [2, -1]]
+    """
+    per_epoch = -(-rows // job.batch_size)
+    name = zlib.crc32(site.encode())
+    if not job.clock:
+        rng = np.random.default_rng(np.random.SeedSequence([job.seed, job.round, name]))
+        return np.concatenate([_epoch(rows, job, rng) for _ in range(job.local_epochs)])
+    first = (job.round - 1) * job.clock
+    epochs = range(first // per_epoch, (first + job.clock - 1) // per_epoch + 1)
+    stream = np.concatenate(
+        [_epoch(rows, job, np.random.default_rng(np.random.SeedSequence([job.seed, e, name, 1]))) for e in epochs]
+    )
+    skip = first - epochs[0] * per_epoch
+    return stream[skip : skip + job.clock]
+
+
+def _epoch(rows: int, job: Job, rng: np.random.Generator) -> NDArray[np.int64]:
+    per_epoch = -(-rows // job.batch_size)
+    plan = np.full(per_epoch * job.batch_size, -1, dtype=np.int64)
+    plan[:rows] = rng.permutation(rows) if job.shuffle else np.arange(rows)
+    return plan.reshape(per_epoch, job.batch_size)

@@ -1,0 +1,182 @@
+"""The gate: everything between the server and the sites passes here.
+
+It is the only place that orders sites by name, screens their replies, insists on enough of them, and keeps the ledger.
+What is true of a run in a notebook is therefore true of it on Flower's simulation and between hospitals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from fedlab.algorithms.base import Tensors
+from fedlab.engine.ledger import Ledger
+
+REFUSED = "the site could not answer; its own log says why"
+
+
+@dataclass
+class Reply:
+    """What one site answered, or the class of what went wrong there; the text of an exception stays at the site."""
+
+    site: str
+    content: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    cause: BaseException | None = None
+
+
+@dataclass
+class Stacked:
+    """What all sites answered at once: tensors [sites, ...] of those without an error."""
+
+    sites: list[str]
+    content: dict[str, Any]
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+class Transport(Protocol):
+    """Carries questions to the sites and answers back.
+
+    ``sites`` are the hospitals, ``places`` the places of training (one per site, or one for all), both ordered by name.
+    """
+
+    sites: tuple[str, ...]
+    places: tuple[str, ...]
+
+    def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
+        """Put one question to these sites (or places); answer for each, in any order."""
+
+    def close(self) -> None:
+        """Let go of what the transport holds."""
+
+
+class TooFewSites(RuntimeError):
+    """Fewer sites answered than ``min_sites``; ``run`` holds all rounds so far."""
+
+    run: Any = None
+
+
+@dataclass
+class Answers:
+    """The screened replies in the order of the sites' names."""
+
+    sites: list[str]
+    contents: list[dict[str, Any]]
+    together: dict[str, Any] | None = None
+
+    def stacked(self) -> dict[str, Any]:
+        """Return the tensors stacked over the sites that answered."""
+        if self.together is not None:
+            return self.together
+        return tree_map(lambda *leaves: torch.stack([torch.as_tensor(v) for v in leaves]), *self.contents)  # type: ignore[no-any-return]
+
+
+@dataclass
+class Exchange:
+    """The gate in front of a transport."""
+
+    transport: Transport
+    min_sites: int = 1
+    ledger: Ledger = field(default_factory=Ledger)
+    errors: list[tuple[int, str, str, str]] = field(default_factory=list)
+
+    def ask(
+        self,
+        purpose: str,
+        payload: dict[str, Any],
+        *,
+        round: int = 0,
+        who: Sequence[str] | None = None,
+        like: Tensors | None = None,
+    ) -> Answers:
+        """Ask these sites (default: all) and return the answers that pass the screen.
+
+        ``like`` is what an uploaded model must look like: names, shapes and dtypes.
+
+        Raises
+        ------
+        TooFewSites
+            If fewer than ``min_sites`` are left (or none, or a pooled place fails).
+        """
+        asked = list(self.transport.sites if who is None else who)
+        self.ledger.add(round, purpose, asked, "down", payload)
+        got = self.transport.ask(purpose, asked, payload)
+        answers, errors = _all_at_once(got) if isinstance(got, Stacked) else _one_by_one(got, asked, like)
+        self._enter(round, purpose, answers, errors)
+        for site, error in errors.items():
+            self.errors.append((round, purpose, site, error))
+        needed = min(self.min_sites, len(asked))
+        if len(answers.sites) < needed or not answers.sites:
+            causes = [r.cause for r in got if r.cause] if not isinstance(got, Stacked) else []
+            raise self._too_few(round, purpose, asked, errors, needed) from (causes[0] if causes else None)
+        return answers
+
+    def _enter(self, round: int, purpose: str, answers: Answers, errors: dict[str, str]) -> None:
+        if answers.together is not None:
+            one = tree_map(lambda v: v[0] if isinstance(v, Tensor) else v, answers.together)
+            self.ledger.add(round, purpose, answers.sites, "up", one)
+        else:
+            for site, what in zip(answers.sites, answers.contents, strict=True):
+                self.ledger.add(round, purpose, [site], "up", what)
+        for site, error in errors.items():
+            self.ledger.add(round, purpose, [site], "up", {}, status=error)
+
+    def _too_few(
+        self, round: int, purpose: str, asked: list[str], errors: dict[str, str], needed: int
+    ) -> TooFewSites:
+        left = ", ".join(f"{site} ({errors[site]})" for site in asked if site in errors)
+        return TooFewSites(
+            f"{len(asked) - len(errors)} of {len(asked)} sites answered '{purpose}' in round {round}, but at least "
+            f"{needed} must; missing: {left}. The rounds before are kept (the error's .run). Lower min_sites, or look "
+            "into the log of those sites."
+        )
+
+
+def _one_by_one(got: Sequence[Reply], asked: list[str], like: Tensors | None) -> tuple[Answers, dict[str, str]]:
+    by_name = {reply.site: reply for reply in got}
+    good: list[Reply] = []
+    errors: dict[str, str] = {}
+    for site in asked:
+        reply = by_name.get(site)
+        fault = "no answer" if reply is None else reply.error or _fault(reply.content, like, good[0] if good else None)
+        if fault or reply is None:
+            errors[site] = fault
+        else:
+            good.append(reply)
+    return Answers([r.site for r in good], [r.content for r in good]), errors
+
+
+def _all_at_once(got: Stacked) -> tuple[Answers, dict[str, str]]:
+    return Answers(got.sites, [], got.content), got.errors
+
+
+def _fault(content: dict[str, Any], like: Tensors | None, first: Reply | None) -> str:
+    """Say what is wrong with an upload; empty if nothing."""
+    if like is None:
+        return ""
+    model = content.get("model", {})
+    wanted = {k: (tuple(v.shape), v.dtype) for k, v in like.items()}
+    found = {k: (tuple(v.shape), v.dtype) for k, v in model.items()}
+    if wanted != found:
+        odd = sorted(set(wanted.items()) ^ set(found.items()), key=str)[0][0]
+        return f"sent another model than the one it was given (tensor {odd!r})"
+    extra = content.get("extra", {})
+    if first is not None and _shapes(extra) != _shapes(first.content.get("extra", {})):
+        return f"sent other extras than {first.site}"
+    return "" if finite(model) and finite(extra) else "sent a model that is not finite"
+
+
+def _shapes(tree: Any) -> Any:
+    return tree_map(lambda v: (tuple(v.shape), v.dtype), tree)
+
+
+def finite(tree: Any) -> bool:
+    """Tell whether every number in a nest of tensors is finite."""
+    if isinstance(tree, dict):
+        return all(finite(v) for v in tree.values())
+    return bool(tree.isfinite().all())

@@ -1,0 +1,156 @@
+"""The transport inside this process: one site at a time, or all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map
+
+from fedlab.algorithms.base import Algorithm
+from fedlab.engine.batched import StackedSites
+from fedlab.engine.batches import steps_alone
+from fedlab.engine.exchange import Reply, Stacked
+from fedlab.engine.net import Net
+from fedlab.engine.settings import Settings
+from fedlab.engine.site import NotFinite, SiteWork
+from fedlab.engine.work import Stop, Stopped
+from fedlab.federation import Federation
+
+WASTE = 4.0  # stacking pays while its padded steps are at most this many times the real ones
+
+
+class LocalTransport:
+    """All sites in this process.
+
+    The rule of ``engine="auto"``: all sites at once, unless there is one place of training only, the model has a layer
+    that cannot be stacked (torch's own BatchNorm or Dropout, recurrent layers, attention) or that is slower stacked
+    (convolutions), or the sites are so ragged that padding to the longest quadruples the work. ``note`` says what was
+    chosen and why.
+    """
+
+    def __init__(self, federation: Federation, alg: Algorithm, net: Net, settings: Settings, *, stop: Stop) -> None:
+        sites = sorted(federation.sites, key=lambda site: site.name)
+        options: dict[str, Any] = dict(
+            alg=alg, net=net, optimizer=settings.optimizer, prepared=federation.prepared, stop=stop
+        )
+        self.work = {site.name: SiteWork.of(site, **options) for site in sites}
+        self.sites = tuple(self.work)
+        places = [
+            self.work[group[0].name] if len(group) == 1 else SiteWork.pooled(group, **options)
+            for group in alg.arrange(sites)
+        ]
+        self.trainers = {place.name: place for place in places}
+        self.places = tuple(self.trainers)
+        self.stop, self.net = stop, net
+        self.note = ""
+        self.stacked: StackedSites | None = None
+        self.stackable = self._choose(settings)
+        self.careful = settings.engine == "auto"
+
+    def _choose(self, settings: Settings) -> bool:
+        if settings.engine == "sequential":
+            return False
+        obstacle = self.net.obstacle()
+        if settings.engine == "batched":
+            if obstacle:
+                raise ValueError(f"engine='batched' cannot run {obstacle}: use engine='sequential', or 'auto'")
+            return len(self.places) == len(self.sites)
+        self.note = self._reason(settings, obstacle)
+        return not self.note
+
+    def _reason(self, settings: Settings, obstacle: str) -> str:
+        steps = [
+            steps_alone(len(w.train_rows), batch_size=settings.batch_size, local_epochs=settings.local_epochs)
+            for w in self.trainers.values()
+        ]
+        if len(self.places) == 1:
+            return "one place of training"
+        if obstacle:
+            return f"one site at a time: the model has {obstacle}"
+        if self.net.slow_stacked():
+            return "one site at a time: convolutions are slower stacked"
+        if len(steps) * max(steps) > WASTE * sum(steps):
+            return "one site at a time: the sites differ much in size"
+        return ""
+
+    def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
+        """Answer in this thread, with one torch thread."""
+        with _one_thread():
+            if purpose in ("train", "evaluate", "keep", "export") and self._stack():
+                return self._ask_all(purpose, who, payload)
+            return [self._ask_one(purpose, name, payload) for name in who]
+
+    def close(self) -> None:
+        """Nothing is held outside this process."""
+
+    # ------------------------------------------------------------------ one at a time
+
+    def _ask_one(self, purpose: str, name: str, payload: dict[str, Any]) -> Reply:
+        work = self.trainers[name] if purpose == "train" else self.work[name]
+        try:
+            if purpose == "prepare" and name == self.sites[0]:
+                self._prepare_places(payload)
+            return Reply(name, work.answer(purpose, payload))
+        except (Stopped, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            return Reply(name, error=type(error).__name__, cause=error)
+
+    def _prepare_places(self, payload: dict[str, Any]) -> None:
+        for place, work in self.trainers.items():
+            if place not in self.work:
+                work.prepare(payload["buffers"])
+
+    # ------------------------------------------------------------------ all at once
+
+    def _stack(self) -> StackedSites | None:
+        if self.stackable and self.stacked is None:
+            self.stacked = StackedSites(list(self.work.values()), stop=self.stop)
+        return self.stacked
+
+    def _ask_all(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
+        assert self.stacked is not None
+        numbers = [self.sites.index(name) for name in who]
+        if purpose == "train":
+            return self._train_all(who, numbers, payload)
+        if purpose == "evaluate":
+            every = self.stacked.evaluate(payload["model"], payload["extra"], payload["job"])
+            return [Reply(name, dict(every[i])) for name, i in zip(who, numbers, strict=True)]
+        if purpose == "keep":
+            self.stacked.keep(numbers)
+            return [Reply(name) for name in who]
+        return [Reply(name, {"models": self.stacked.export(i)}) for name, i in zip(who, numbers, strict=True)]
+
+    def _train_all(self, who: Sequence[str], numbers: list[int], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
+        assert self.stacked is not None
+        try:
+            upload, extra, rows, good = self.stacked.train(numbers, payload["model"], payload["extra"], payload["job"])
+        except (Stopped, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            if not (self.careful and payload["job"].round == 1):
+                raise
+            # vmap has no rule for a data-dependent if, .item() or some layers: one site at a time has
+            self.note = f"one site at a time: this model or algorithm cannot be stacked ({type(error).__name__})"
+            self.stackable, self.stacked = False, None
+            return [self._ask_one("train", name, payload) for name in who]
+        content = {"model": upload, "extra": extra, "rows": rows}
+        if all(good):
+            return Stacked(list(who), content)
+        keep = torch.tensor([i for i, ok in enumerate(good) if ok], dtype=torch.int64)
+        errors = {name: NotFinite.__name__ for name, ok in zip(who, good, strict=True) if not ok}
+        return Stacked([n for n in who if n not in errors], tree_map(lambda v: v[keep], content), errors)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One torch thread: sums in one order (the same bits everywhere), and no overhead on small work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

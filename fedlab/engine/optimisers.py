@@ -1,0 +1,67 @@
+"""Optimisers of the sites: pure, elementwise, on trees of tensors, so that one or all sites step alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch.utils._pytree import tree_map
+
+from fedlab.algorithms.base import Tensors, in_range
+
+
+class Optimizer(Protocol):
+    """State in, state out; ``lr`` is a tree shaped against ``params``."""
+
+    def init(self, params: Tensors, lr: Tensors) -> Tensors:
+        """Return the state before the first step, each entry a tree like ``params``."""
+
+    def step(self, params: Tensors, grads: Tensors, state: Tensors, lr: Tensors) -> tuple[Tensors, Tensors]:
+        """Return the parameters and the state after a step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent as :class:`torch.optim.SGD` has it (``dampening=0``)."""
+
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        in_range("momentum", self.momentum, 0, 1)
+
+    def init(self, params: Tensors, lr: Tensors) -> Tensors:
+        """Return zero velocity, or nothing without momentum."""
+        return {"m": tree_map(torch.zeros_like, params)} if self.momentum else {}
+
+    def step(self, params: Tensors, grads: Tensors, state: Tensors, lr: Tensors) -> tuple[Tensors, Tensors]:
+        """Step along the (accumulated) gradient."""
+        if not self.momentum:
+            return tree_map(lambda p, g, r: p - r * g, params, grads, lr), state
+        m = tree_map(lambda m, g: self.momentum * m + g, state["m"], grads)
+        return tree_map(lambda p, m, r: p - r * m, params, m, lr), {"m": m}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam (Kingma & Ba, ICLR 2015, arXiv:1412.6980) as :class:`torch.optim.Adam` has it."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def init(self, params: Tensors, lr: Tensors) -> Tensors:
+        """Return zero moments and a step count per tensor: one that does not move waits."""
+        zero = tree_map(torch.zeros_like, params)
+        return {"m": zero, "v": tree_map(torch.zeros_like, params), "t": tree_map(torch.zeros_like, lr)}
+
+    def step(self, params: Tensors, grads: Tensors, state: Tensors, lr: Tensors) -> tuple[Tensors, Tensors]:
+        """Step along the bias-corrected moments."""
+        b1, b2 = self.beta1, self.beta2
+        t = tree_map(lambda t: t + 1, state["t"])
+        m = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["m"], grads)
+        v = tree_map(lambda v, g: b2 * v + (1 - b2) * g * g, state["v"], grads)
+        new = tree_map(
+            lambda p, m, v, t, r: p - r * (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + self.eps), params, m, v, t, lr
+        )
+        return new, {"m": m, "v": v, "t": t}

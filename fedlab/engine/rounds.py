@@ -1,0 +1,205 @@
+"""The one round loop: ask the sites, combine, evaluate, choose, yield. A plain generator over an exchange.
+
+In this process, on Flower's simulation and inside a Flower app it is the same code; only the exchange's transport differs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlab.algorithms.base import PREPARATION, Tensors, mean, statistic, whole
+from fedlab.engine.batches import Job, steps_alone
+from fedlab.engine.exchange import Answers, Exchange
+from fedlab.engine.net import nothing
+from fedlab.engine.run import Record, Run
+from fedlab.engine.work import travels
+from fedlab.federation import Summary, fit, merge
+
+
+@dataclass(frozen=True)
+class Event:
+    """One finished round.
+
+    Parameters
+    ----------
+    round, rounds : int
+    run : Run
+        The run so far; a valid result at any time.
+    valid : dict of str to dict
+        ``log_loss`` and ``auc`` of each site that answered, on its ``valid`` rows.
+    weights : dict of str to Tensor
+        The server's tensors after this round.
+    chosen : bool
+        No earlier round did better on ``valid``.
+    errors : dict of str to str
+        Sites that failed in this round, and how.
+    """
+
+    round: int
+    rounds: int
+    run: Run
+    valid: dict[str, dict[str, float]]
+    weights: Tensors
+    chosen: bool
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+def rounds(run: Run, exchange: Exchange) -> Iterator[Event]:
+    """Train ``run`` round by round; each event finds it up to date."""
+    loop = _Loop(run, exchange)
+    loop.prepare()
+    try:
+        for number in range(1, run.settings.rounds + 1):
+            yield loop.round(number)
+    finally:
+        loop.collect()
+
+
+class _Loop:
+    """What the server holds from round to round."""
+
+    def __init__(self, run: Run, exchange: Exchange) -> None:
+        self.run, self.exchange = run, exchange
+        self.alg, self.net, self.settings = run.algorithm, run.net, run.settings
+        self.places = list(exchange.transport.places)
+        self.params: Tensors = {}
+        self.state: Tensors = {}
+        self.clock, self.examples = 0, {}
+        self.best: dict[str, float] = {}
+        self.started = time.perf_counter()
+
+    # ------------------------------------------------------------------ before the first round
+
+    def prepare(self) -> None:
+        """Learn how many rows there are, settle the preparation, and set out."""
+        own = self.alg.alone
+        told = self.exchange.ask("statistics", {"own": own})
+        rows = {site: int(what["rows"]) for site, what in zip(told.sites, told.contents, strict=True)}
+        buffers = {} if own or self.run.federation.prepared else fit(merge([Summary(**c) for c in told.contents]))
+        self.exchange.ask("prepare", {"buffers": buffers})
+        if self.run.federation.prepared:
+            preparation: Tensors = {}
+        elif own:
+            preparation = nothing(self.run.federation.sites[0].rows.x.shape[1])
+        else:
+            preparation = {f"{PREPARATION}{k}": v for k, v in buffers.items()}
+        longest = max(self._steps(n) for n in rows.values())
+        self.clock = longest if self.alg.clocked else 0
+        self.run.steps_per_round = longest
+        self.examples = rows
+        self.params = {**self.net.start(), **preparation}
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        self.state = self.alg.begin(self.params, len(self.places), generator)
+        self.run.weights = self.params
+
+    def _steps(self, rows: int) -> int:
+        return steps_alone(rows, batch_size=self.settings.batch_size, local_epochs=self.settings.local_epochs)
+
+    # ------------------------------------------------------------------ one round
+
+    def round(self, number: int) -> Event:
+        """Ask, combine, evaluate."""
+        job = self._job(number)
+        rng = np.random.default_rng(np.random.SeedSequence([self.settings.seed, 5, number]))
+        asked = [self.places[i] for i in sorted(self.alg.asks(number, len(self.places), rng))]
+        self._pool(number)
+        answers = self.exchange.ask(
+            "train", self._payload(job), round=number, who=asked, like=travels(self.alg, self.params)
+        )
+        self._combine(answers)
+        valid = self._evaluate(number, job) if self.settings.evaluate else {}
+        chosen = self._choose(number, valid)
+        errors = {site: what for r, _, site, what in self.exchange.errors if r == number}
+        seconds = time.perf_counter() - self.started
+        self.run.records.append(Record(number, valid, seconds, self.exchange.ledger.total, errors))
+        return Event(number, self.settings.rounds, self.run, valid, self.params, chosen, errors)
+
+    def _job(self, number: int) -> Job:
+        s = self.settings
+        return Job(
+            round=number, rounds=s.rounds, lr=s.lr, batch_size=s.batch_size, local_epochs=s.local_epochs, seed=s.seed,
+            shuffle=s.shuffle, clock=self.clock,
+        )  # fmt: skip
+
+    def _payload(self, job: Job) -> dict[str, Any]:
+        return {"model": travels(self.alg, self.params), "extra": self.alg.broadcast(self.state), "job": job}
+
+    def _pool(self, number: int) -> None:
+        """Enter into the ledger what pooling moves: the rows themselves, once."""
+        if number > 1 or len(self.places) == len(self.exchange.transport.sites):
+            return
+        for site in self.run.federation.sites:
+            held = site.train
+            self.exchange.ledger.add(0, "pool", [site.name], "up", {"patients' rows": held.x, "labels": held.y})
+
+    def _combine(self, answers: Answers) -> None:
+        """Let the algorithm combine; running statistics are averaged unless it says otherwise."""
+        got = answers.stacked()
+        uploads, weights = got["model"], got["rows"].to(self.net.dtype)
+        who = torch.tensor([self.places.index(site) for site in answers.sites])
+        averaged: Tensors = {}
+        if self.alg.statistics == "mean":
+            averaged = mean({k: u for k, u in uploads.items() if statistic(k)}, weights)
+            uploads = {k: u for k, u in uploads.items() if not statistic(k)}
+        new, self.state = self.alg.combine(self.params, uploads, got["extra"], weights, self.state, who)
+        self._check(new)
+        self.params = {**self.params, **averaged, **new}
+
+    def _check(self, new: Tensors) -> None:
+        for name, tensor in new.items():
+            old = self.params.get(name)
+            if old is None or old.shape != tensor.shape or old.dtype != tensor.dtype:
+                raise ValueError(
+                    f"{self.alg}.combine gave a tensor {name!r} of {_looks(tensor)}, where the model has {_looks(old)}"
+                )
+
+    # ------------------------------------------------------------------ choosing the round
+
+    def _evaluate(self, number: int, job: Job) -> dict[str, dict[str, float]]:
+        told = self.exchange.ask("evaluate", self._payload(job), round=number)
+        return dict(zip(told.sites, told.contents, strict=True))
+
+    def _choose(self, number: int, valid: dict[str, dict[str, float]]) -> bool:
+        """Report the round with the best log loss on ``valid``, ties to the earlier; alone, each site its own."""
+        if not self.settings.evaluate:
+            self.run.weights = self.params
+            self.run.chosen = dict.fromkeys(self.run.federation.names, number)
+            return True
+        if self.alg.alone and not self.alg.one_model:
+            better = [site for site, got in valid.items() if got["log_loss"] < self.best.get(site, np.inf)]
+            self.best |= {site: valid[site]["log_loss"] for site in better}
+        else:
+            n = np.array([got["n"] for got in valid.values()])
+            loss = float(n @ np.array([got["log_loss"] for got in valid.values()]) / n.sum())
+            better = list(self.run.federation.names) if loss < self.best.get("", np.inf) else []
+            self.best[""] = min(loss, self.best.get("", np.inf))
+        if better:
+            self.run.chosen |= dict.fromkeys(better, number)
+            self.run.weights = self.params
+            if not whole(self.alg):
+                self.exchange.ask("keep", {}, round=number, who=sorted(set(better) & set(valid)))
+        return bool(better)
+
+    def collect(self) -> None:
+        """Fetch the sites' own models, where they predict with others than the server's."""
+        if whole(self.alg) or not self.run.records:
+            return
+        if not self.settings.evaluate:  # nothing was held while training: hold what there is
+            self._evaluate(self.run.records[-1].round, self._job(self.run.records[-1].round))
+        told = self.exchange.ask("export", {}, round=self.run.records[-1].round)
+        for site, what in zip(told.sites, told.contents, strict=True):
+            models = what["models"]
+            self.run.models[site] = [models[k] for k in sorted(models, key=int)]
+
+
+def _looks(tensor: Tensor | None) -> str:
+    return "none" if tensor is None else f"shape {list(tensor.shape)} and {tensor.dtype}"
+
+

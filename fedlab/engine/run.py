@@ -1,0 +1,202 @@
+"""A run: what happened, round by round, and the model that came of it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from fedlab.algorithms.base import Algorithm, Tensors, whole
+from fedlab.engine.ledger import Ledger
+from fedlab.engine.net import Net, as_module
+from fedlab.engine.settings import Settings
+from fedlab.engine.site import report
+from fedlab.federation import METRICS, Federation, Site
+
+EVERY_SITE = "all sites"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One round's entry: the ``valid`` scores of each site, seconds and bytes so far, who failed and how."""
+
+    round: int
+    valid: dict[str, dict[str, float]]
+    seconds: float
+    bytes: int
+    errors: dict[str, str]
+
+
+@dataclass
+class Run:
+    """What a training run left behind; made by ``fedlab.train`` and ``fedlab.stream``.
+
+    Attributes
+    ----------
+    weights : dict of str to Tensor
+        The server's tensors of the reported round, preparation included (``prepare.*``).
+    chosen : dict of str to int
+        The reported round: the one with the best log loss on ``valid`` (isolated: each site its own).
+    notes : list of str
+        What the engine has to say, e.g. why it went one site at a time.
+    test_openings : int
+        How often ``test`` was looked at.
+    """
+
+    federation: Federation
+    model_name: str
+    algorithm: Algorithm
+    settings: Settings
+    net: Net
+    ledger_book: Ledger = field(default_factory=Ledger)
+    records: list[Record] = field(default_factory=list)
+    weights: Tensors = field(default_factory=dict)
+    models: dict[str, list[Tensors]] = field(default_factory=dict)
+    chosen: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    steps_per_round: int = 0
+    test_openings: int = 0
+    _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
+
+    # ------------------------------------------------------------------ what happened
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per round and site: scores on ``valid``, and steps, bytes and seconds up to then."""
+        rows = [
+            {
+                "round": record.round,
+                "site": site,
+                "log_loss": got["log_loss"],
+                "auc": got["auc"],
+                "patients": int(got["n"]),
+                "steps": record.round * self.steps_per_round,
+                "bytes": record.bytes,
+                "seconds": record.seconds,
+                "chosen": self.chosen.get(site) == record.round,
+            }
+            for record in self.records
+            for site, got in record.valid.items()
+        ]
+        columns = ["round", "site", "log_loss", "auc", "patients", "steps", "bytes", "seconds", "chosen"]
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """One row per message: round, purpose, site, direction, bytes, content, status."""
+        return self.ledger_book.frame()
+
+    @property
+    def errors(self) -> pd.DataFrame:
+        """One row per failed answer: round, site, class of the error."""
+        rows = [(r.round, site, error) for r in self.records for site, error in r.errors.items()]
+        return pd.DataFrame(rows, columns=["round", "site", "error"])
+
+    # ------------------------------------------------------------------ the model
+
+    def _models(self, site: str | None) -> list[Tensors]:
+        if not self.records:
+            raise ValueError("no round has finished yet: there is no model")
+        if whole(self.algorithm):
+            return [self.weights]
+        if site is None and self.algorithm.one_model and self.models:
+            return next(iter(self.models.values()))
+        if site is None:
+            raise ValueError(
+                f"with {self.algorithm.name} every site has a model of its own: say whose, site= one of "
+                f"{', '.join(self.models)}"
+            )
+        if site not in self.models:
+            known = self.federation[site].name
+            raise ValueError(f"site {known!r} has no model: it did not answer in any round")
+        return self.models[site]
+
+    def model(self, site: str | None = None) -> nn.Module:
+        """Return the trained model, its preprocessing inside: raw rows (``nan`` = missing) to logits.
+
+        Parameters
+        ----------
+        site : str, optional
+            Whose, where every site has its own.
+        """
+        return as_module(self.net, self._models(site))
+
+    def predict_proba(self, frame: pd.DataFrame, *, site: str | None = None) -> pd.DataFrame:
+        """Probability of each class for new patients, one row each, in a table with the federation's columns."""
+        if not self.federation.features:
+            raise ValueError("this federation has no named columns: call run.model()(x) with a tensor")
+        x = self.federation.encode(frame)
+        with torch.no_grad():
+            p = self.net.probabilities(self._models(site), x)
+        return pd.DataFrame(p.numpy(), index=frame.index, columns=list(self.federation.task.classes))
+
+    # ------------------------------------------------------------------ opening the test
+
+    def report(self, *, resamples: int = 0, unseen: Sequence[Site] = ()) -> pd.DataFrame:
+        """Score the reported round on the locked ``test`` patients; this opens ``test``, and is counted.
+
+        Parameters
+        ----------
+        resamples : int
+            Patient-level bootstrap resamples for 95 % intervals (0: none).
+        unseen : sequence of Site
+            Hospitals that took no part, scored on their ``test`` rows too.
+
+        Returns
+        -------
+        DataFrame
+            One row per ``train`` (where the model comes from: a site, or ``all sites``), ``test`` site and ``metric``:
+            ``value, low, high, patients, fewest`` (patients of the rarest class) and the ``reason`` of a ``nan``.
+        """
+        asked = (resamples, tuple(site.name for site in unseen))
+        if asked not in self._reports:
+            self.test_openings += 1
+            sources = [EVERY_SITE] if self.algorithm.one_model else [n for n in self.federation.names if n in self.models]
+            models = [self._models(None if source == EVERY_SITE else source) for source in sources]
+            rows = [
+                row
+                for site in (*self.federation.sites, *unseen)
+                for row in self._score(site, sources, models, resamples)
+            ]
+            self._reports[asked] = pd.DataFrame(rows)
+        return self._reports[asked].copy()
+
+    def _score(
+        self, site: Site, sources: list[str], models: list[list[Tensors]], resamples: int
+    ) -> list[dict[str, Any]]:
+        each = report(site, self.net, models, part="test", resamples=resamples, seed=self.settings.seed)
+        y = site.test.y.numpy()
+        counts = np.bincount(y, minlength=len(self.federation.task.classes))
+        return [
+            {"train": source, "test": site.name, "metric": metric, **scores[metric]._asdict(), "patients": len(y),
+             "fewest": int(counts.min())}
+            for source, scores in zip(sources, each, strict=True)
+            for metric in METRICS
+        ]  # fmt: skip
+
+    # ------------------------------------------------------------------ looking at it
+
+    def __repr__(self) -> str:
+        done = len(self.records)
+        return (
+            f"<Run {self.algorithm} of {self.model_name} on {self.federation.name}: {done} of {self.settings.rounds} "
+            f"rounds, reports round {self._chosen_words()}>"
+        )
+
+    def _chosen_words(self) -> str:
+        rounds = sorted(set(self.chosen.values()))
+        if len(rounds) <= 1:
+            return str(rounds[0]) if rounds else "none"
+        return ", ".join(f"{site} {r}" for site, r in self.chosen.items())
+
+    def _repr_html_(self) -> str:
+        last = self.history.query("chosen")[["site", "round", "log_loss", "auc", "patients"]]
+        notes = "".join(f"<br><small>{html.escape(note)}</small>" for note in self.notes)
+        table = last.to_html(index=False, border=0, float_format="{:.3f}".format)
+        return f"<div><b>{html.escape(repr(self)[1:-1])}</b>{table}<small>scores on valid</small>{notes}</div>"

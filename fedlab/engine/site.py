@@ -1,0 +1,207 @@
+"""What a site does when it is asked. The only place that reads a site's rows.
+
+The same code answers in this process, on Flower's simulation and at a hospital: same question, same seed, same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from fedlab.algorithms.base import PREPARATION, Algorithm, Tensors
+from fedlab.engine.batches import Job, row_plan, site_key
+from fedlab.engine.net import Net
+from fedlab.engine.optimisers import Optimizer
+from fedlab.engine.work import Batch, Stop, Work, first_memory
+from fedlab.federation import Examples, Score, Site, Task, fit, summarise
+from fedlab.federation.metrics import auc, log_loss
+
+
+class NotFinite(RuntimeError):
+    """Training gave NaN or infinity: the site sends nothing and keeps what it had."""
+
+
+@dataclass
+class SiteWork:
+    """A site at work: its rows, what it keeps, and an answer to each purpose.
+
+    ``state`` is all that outlives a question: the algorithm's memory and the models held for the report.
+    """
+
+    name: str
+    train_rows: Examples
+    valid_rows: Examples
+    alg: Algorithm
+    net: Net
+    optimizer: Optimizer
+    prepared: bool
+    stop: Stop = lambda: False
+    state: Tensors = field(default_factory=dict)
+    _ready: Batch | None = None
+
+    @classmethod
+    def of(cls, site: Site, **options: Any) -> SiteWork:
+        """Put one site to work."""
+        return cls(name=site.name, train_rows=site.train, valid_rows=site.valid, **options)
+
+    @classmethod
+    def pooled(cls, sites: Sequence[Site], **options: Any) -> SiteWork:
+        """Put the rows of several sites in one place."""
+        both = [_joined([getattr(site, part) for site in sites]) for part in ("train", "valid")]
+        return cls(name=" + ".join(site.name for site in sites), train_rows=both[0], valid_rows=both[1], **options)
+
+    def answer(self, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """Answer one question of the exchange."""
+        if purpose == "statistics":
+            return self.statistics(own=payload["own"])
+        if purpose == "prepare":
+            self.prepare(payload["buffers"])
+            return {}
+        if purpose == "train":
+            upload, sent, rows = self.train(payload["model"], payload["extra"], payload["job"])
+            return {"model": upload, "extra": sent, "rows": torch.tensor(float(rows), dtype=torch.float64)}
+        if purpose == "evaluate":
+            return dict(self.evaluate(payload["model"], payload["extra"], payload["job"]))
+        if purpose == "keep":
+            self.keep()
+            return {}
+        if purpose == "export":
+            return {"models": self.export()}
+        raise ValueError(f"a site does not answer {purpose!r}")
+
+    # ------------------------------------------------------------------ before the first round
+
+    def statistics(self, *, own: bool) -> Tensors:
+        """Tell how many training rows there are and, unless the preparation is the site's own, their summary."""
+        rows = torch.tensor(float(len(self.train_rows)), dtype=torch.float64)
+        if own or self.prepared:
+            return {"rows": rows}
+        return summarise(self.train_rows.x)._asdict()
+
+    def prepare(self, buffers: Tensors) -> None:
+        """Keep the federation's preparation, or without one the site's own."""
+        if self.prepared:
+            self.state["prepare"] = {}
+            return
+        found = buffers or fit(summarise(self.train_rows.x))
+        self.state["prepare"] = {f"{PREPARATION}{k}": v for k, v in found.items()}
+
+    def ready(self) -> Batch:
+        """Return the training rows as the model sees them, ``(x, y, weight)``."""
+        if self._ready is None:
+            x = self.net.ready(self.state["prepare"], self.train_rows.x)
+            self._ready = x, self.train_rows.y, torch.ones(len(x), dtype=self.net.dtype)
+        return self._ready
+
+    # ------------------------------------------------------------------ each round
+
+    def train(self, model: Tensors, extra: Tensors, job: Job) -> tuple[Tensors, Tensors, int]:
+        """Train and return ``(upload, extra, training rows)``."""
+        memory = self.memory(model)
+        plan = row_plan(len(self.train_rows), job, self.name)
+        box = self.box(model, extra, memory, job, len(plan))
+        with torch.random.fork_rng(devices=[]):  # a model with torch's own Dropout draws from the global generator
+            torch.manual_seed(site_key(job, self.name))
+            upload, sent, new = self.work(job).train(box, _OneSite(self.ready(), plan), self.stop)
+        if not all(bool(leaf.isfinite().all()) for leaf in tree_leaves((upload, sent, new))):
+            raise NotFinite(f"training at {self.name} in round {job.round} gave NaN or infinity: lower lr")
+        self.state["memory"] = new
+        return upload, sent, len(self.train_rows)
+
+    def memory(self, model: Tensors) -> Tensors:
+        """What the site holds; before its first round, what the algorithm starts with."""
+        if "memory" not in self.state:
+            start = {**self.net.start(), **model, **self.state["prepare"]}  # what never travels starts alike everywhere
+            self.state["memory"] = first_memory(self.alg, start)
+        memory: Tensors = self.state["memory"]
+        return memory
+
+    def work(self, job: Job) -> Work:
+        """Return the round's work for one site."""
+        return Work(self.alg, self.net, self.optimizer, job, _one, lambda box: self.ready())
+
+    def box(self, model: Tensors, extra: Tensors, memory: Tensors, job: Job, steps: int) -> Tensors:
+        """Gather the tensors that differ from site to site."""
+        return {
+            "anchor": model,
+            "extra": extra,
+            "memory": memory,
+            "lr": torch.tensor(job.lr, dtype=self.net.dtype),
+            "steps": torch.tensor(float(steps), dtype=self.net.dtype),
+            "n": torch.tensor(float(len(self.train_rows)), dtype=self.net.dtype),
+            "key": torch.tensor(site_key(job, self.name)),
+        }
+
+    def evaluate(self, model: Tensors, extra: Tensors, job: Job) -> dict[str, float]:
+        """Log loss and AUC of what the site would predict with, on its ``valid`` rows; hold those models."""
+        with torch.no_grad():
+            models = self.work(job).personal(self.box(model, extra, self.memory(model), job, 0))
+            p = self.net.probabilities(models, self.valid_rows.x)
+        self.state["latest"] = _numbered(models)
+        return quick_scores(self.net.task, self.valid_rows.y, p)
+
+    def keep(self) -> None:
+        """Hold the models just evaluated: their round is the best so far."""
+        self.state["kept"] = self.state["latest"]
+
+    def export(self) -> Tensors:
+        """Hand out the models held: the kept ones, else the latest."""
+        return dict(self.state.get("kept", self.state.get("latest", {})))
+
+
+def report(
+    site: Site, net: Net, models: Sequence[list[Tensors]], *, part: str, resamples: int, seed: int
+) -> list[dict[str, Score]]:
+    """Every metric of several predictors on one part of a site's rows, computed at the site."""
+    rows: Examples = getattr(site, part)
+    y = rows.y.numpy()
+    with torch.no_grad():
+        each = [net.probabilities(members, rows.x).numpy() for members in models]
+    return [net.task.scores(y, p, resamples=resamples, seed=seed) for p in each]
+
+
+def quick_scores(task: Task, y: Tensor, p: Tensor) -> dict[str, float]:
+    """Log loss and AUC alone: what each round can afford."""
+    if not bool(p.isfinite().all()):
+        return {"log_loss": float("inf"), "auc": float("nan"), "n": float(len(y))}
+    truth, said, once = y.numpy(), p.numpy(), np.ones((1, len(y)))
+    ranks = [auc(truth == k, said[:, k], once)[0] for k in range(1 if task.outputs == 1 else 0, said.shape[1])]
+    return {"log_loss": float(log_loss(truth, said, once)[0]), "auc": float(np.mean(ranks)), "n": float(len(y))}
+
+
+class _OneSite:
+    """The batches of one site: each has exactly its rows."""
+
+    def __init__(self, rows: Batch, plan: NDArray[np.int64]) -> None:
+        self.rows, self.length = rows, len(plan)
+        self.plan = [torch.from_numpy(numbers[numbers >= 0]) for numbers in plan]
+
+    def batch(self, step: int) -> Batch:
+        at = self.plan[step]
+        x, y, w = self.rows
+        return x[at], y[at], w[at]
+
+    def going(self, step: int) -> Tensor | None:
+        return None
+
+
+def _one(f: Callable[..., Any], dims: Any = 0) -> Callable[..., Any]:
+    return f
+
+
+def _numbered(models: list[Tensors]) -> Tensors:
+    return {str(i): dict(model) for i, model in enumerate(models)}
+
+
+def _joined(parts: Sequence[Examples]) -> Examples:
+    mask = None if parts[0].mask is None else torch.cat([p.mask for p in parts if p.mask is not None])
+    group = np.concatenate([[f"{i}|{who}" for who in p.group] for i, p in enumerate(parts)])
+    return Examples(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]), group, mask)
+

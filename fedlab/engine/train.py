@@ -1,0 +1,170 @@
+"""``train`` and ``stream``: a run in one call, and the same run live."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from fedlab.algorithms import Algorithm, algorithm
+from fedlab.engine.exchange import Exchange, TooFewSites, Transport
+from fedlab.engine.local import LocalTransport
+from fedlab.engine.net import Net
+from fedlab.engine.rounds import Event, rounds
+from fedlab.engine.run import Run
+from fedlab.engine.settings import Settings
+from fedlab.engine.work import Stopped
+from fedlab.federation import Federation
+from fedlab.models import ModelLike, build, model_name
+
+QUIET = 2.0  # seconds before a progress line appears
+
+
+def stream(
+    federation: Federation,
+    model: ModelLike = "logistic",
+    algorithm: str | Algorithm = "fedavg",
+    *,
+    stop: threading.Event | None = None,
+    **settings: Any,
+) -> Iterator[Event]:
+    """Train live: yields an :class:`~fedlab.engine.rounds.Event` after each round.
+
+    ``close()`` the generator between rounds, or set ``stop`` from another thread (it takes effect within one batch);
+    ``event.run`` is a valid run of the rounds so far.
+
+    Parameters
+    ----------
+    federation : Federation
+    model : str, callable or Module
+        ``"logistic"``, ``"mlp"``, or a factory called as ``factory(inputs, outputs)``.
+    algorithm : str or Algorithm
+        ``"fedavg"``, …, or an object with its hyper-parameters.
+    stop : threading.Event, optional
+    **settings
+        See :class:`~fedlab.engine.settings.Settings`.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> for event in fedlab.stream(fedlab.load("heart_disease"), rounds=2):
+    ...     print(event.round, sorted(event.valid))
+    1 ['Cleveland', 'Hungary', 'Long Beach', 'Switzerland']
+    2 ['Cleveland', 'Hungary', 'Long Beach', 'Switzerland']
+    """
+    run = begin(federation, model, algorithm, settings)
+    return _stream(run, stop)
+
+
+def _stream(run: Run, stop: threading.Event | None) -> Iterator[Event]:
+    transport = _transport(run, stop or threading.Event())
+    exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book)
+    try:
+        yield from rounds(run, exchange)
+    except Stopped:
+        return
+    except TooFewSites as error:
+        error.run = run
+        raise
+    finally:
+        note = getattr(transport, "note", "")
+        if note:
+            run.notes.append(note)
+        transport.close()
+
+
+def train(
+    federation: Federation,
+    model: ModelLike = "logistic",
+    algorithm: str | Algorithm = "fedavg",
+    *,
+    progress: bool = True,
+    **settings: Any,
+) -> Run:
+    """Train and return the :class:`~fedlab.engine.run.Run`.
+
+    A line of progress appears after two seconds. A kernel interrupt ends the run: the rounds so far are returned.
+
+    Parameters
+    ----------
+    federation : Federation
+    model : str, callable or Module
+        ``"logistic"``, ``"mlp"``, or a factory called as ``factory(inputs, outputs)``.
+    algorithm : str or Algorithm
+        ``"isolated"``, ``"centralized"``, ``"ensemble"``, ``"fedavg"``, ``"fedprox"``, ``"scaffold"``, or an object.
+    progress : bool
+    **settings
+        See :class:`~fedlab.engine.settings.Settings`: ``rounds, local_epochs, batch_size, lr, seed, …``
+
+    Raises
+    ------
+    TooFewSites
+        If fewer than ``min_sites`` answered; the error's ``run`` has the rounds before.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> run = fedlab.train(fedlab.load("heart_disease"), "logistic", "fedavg", rounds=3)
+    >>> run.history["round"].max().item()
+    3
+    """
+    run = begin(federation, model, algorithm, settings)
+    events = _stream(run, None)
+    with tqdm(total=run.settings.rounds, desc=f"{run.algorithm.name}", unit="round", delay=QUIET, leave=False,
+              disable=not progress) as line:  # fmt: skip
+        try:
+            for _ in events:
+                line.update()
+        except KeyboardInterrupt:
+            if not run.records:
+                raise
+            run.notes.append(f"interrupted after {len(run.records)} of {run.settings.rounds} rounds")
+    return run
+
+
+def begin(federation: Federation, model: ModelLike, which: str | Algorithm, settings: dict[str, Any]) -> Run:
+    """Check what is asked for and return the run before its first round."""
+    known = [f.name for f in fields(Settings)]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"there is no setting {name!r}; known are {', '.join(known)}")
+    if not isinstance(federation, Federation):
+        raise TypeError(f"federation is a {type(federation).__name__}: load one with fedlab.load(…) or Federation.from_frame(…)")
+    chosen = Settings(**settings)
+    if chosen.min_sites > len(federation.sites):
+        raise ValueError(f"min_sites is {chosen.min_sites}, but the federation has {len(federation.sites)} sites")
+    net = _net(federation, model, chosen)
+    return Run(federation, model_name(model), algorithm(which), chosen, net)
+
+
+def _net(federation: Federation, model: ModelLike, settings: Settings) -> Net:
+    x = federation.sites[0].rows.x
+    if not federation.prepared and x.ndim != 2:
+        raise ValueError("rows that are not [patients, features] must be prepared: say prepared=True")
+    inputs = x.shape[1] * (1 if federation.prepared else 2)
+    module = build(model, inputs, federation.task.outputs, seed=settings.seed)
+    net = Net(module, federation.task, dtype=getattr(torch, settings.dtype))
+    two = torch.zeros(2, *(x.shape[1:] if federation.prepared else [inputs]), dtype=net.dtype)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            out = net(net.start(), two, train=False)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model {model_name(model)} cannot take rows of shape {list(two.shape[1:])} ({error}). With federated "
+            "preprocessing it sees two columns a feature, the value and whether it is missing: build its first layer "
+            "from the factory's `inputs`"
+        ) from error
+    federation.task.check_output(out.shape, 2)
+    return net
+
+
+def _transport(run: Run, stop: threading.Event) -> Transport:
+    if run.settings.engine == "ray":
+        from fedlab.engine.flower import SimulationTransport
+
+        return SimulationTransport(run, stop=stop.is_set)
+    return LocalTransport(run.federation, run.algorithm, run.net, run.settings, stop=stop.is_set)

@@ -1,0 +1,279 @@
+"""What a site does with a batch: one piece of code, for one site or stacked over all of them.
+
+``lift`` is the whole difference. One site: ``lift(f) = f``. All at once: ``vmap`` over a leading axis that every
+tensor has (later: seeds × sites).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.func import grad
+from torch.utils._pytree import tree_leaves, tree_map, tree_unflatten, tree_flatten
+
+from fedlab.algorithms.base import Algorithm, Tensors, carried, fixed, statistic
+from fedlab.engine.batches import Job
+from fedlab.engine.net import Net
+from fedlab.engine.optimisers import SGD, Optimizer
+
+Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
+Lift: TypeAlias = Callable[..., Callable[..., Any]]
+Stop: TypeAlias = Callable[[], bool]
+
+
+class Stopped(Exception):
+    """Raised between two batches when the run is to stop."""
+
+
+class Feed(Protocol):
+    """The batches of a round."""
+
+    length: int
+
+    def batch(self, step: int) -> Batch:
+        """Return ``(x, y, weight)`` of a step; weight 0 marks padding."""
+
+    def going(self, step: int) -> Tensor | None:
+        """Tell which sites still have a batch; ``None``: all."""
+
+
+@dataclass
+class Now:
+    """What a site knows in this step (the ``At`` of the contract)."""
+
+    anchor: Tensors
+    extra: Tensors
+    memory: Tensors
+    lr: Tensor
+    steps: Tensor
+    n: Tensor
+    key: Tensor
+    round: int
+    rounds: int
+    step: int
+    net: Net
+    find_rows: Callable[[], Batch]
+    now: Batch | None = None
+
+    @property
+    def batch(self) -> Batch:
+        """This step's rows."""
+        if self.now is None:
+            raise RuntimeError("there is no batch outside a step: use at.rows or at.risk in start, finish and personal")
+        return self.now
+
+    @property
+    def rows(self) -> Batch:
+        """All training rows of the site."""
+        return self.find_rows()
+
+    def loss(self, params: Tensors, part: tuple[int, int] | None = None, into: Tensors | None = None) -> Tensor:
+        """Mean loss on this step's batch."""
+        x, y, w = self.batch
+        if part is not None:
+            x, y, w = (t[part[0] :: part[1]] for t in (x, y, w))
+        q = dict(params)
+        value = self.net.mean_loss(self.net(q, x, train=True, mask=w, key=self.key, step=self.step), y, w)
+        (params if into is None else into).update({k: v for k, v in q.items() if statistic(k)})
+        return value
+
+    def gradient(self, params: Tensors, part: tuple[int, int] | None = None, risk: bool = False) -> Tensors:
+        """Differentiable gradient of ``loss`` or ``risk``."""
+        moving, still = parts(params)
+
+        def value(w: Tensors) -> tuple[Tensor, Tensors]:
+            whole = {**w, **still}
+            return (self.risk(whole) if risk else self.loss(whole, part)), parts(whole)[1]
+
+        g, moved = grad(value, has_aux=True)(moving)
+        params.update(moved)
+        return dict(g)
+
+    def risk(self, params: Tensors) -> Tensor:
+        """Mean loss on all training rows, evaluation mode."""
+        x, y, w = self.rows
+        return self.net.mean_loss(self.net(params, x, train=False), y, w)
+
+    def features(self, params: Tensors) -> Tensor:
+        """``model.features(x)`` on this step's batch; running statistics stay."""
+        x, _, w = self.batch
+        return self.net(dict(params), x, train=True, mask=w, key=self.key, step=self.step, method="features")
+
+
+def parts(vars: Tensors) -> tuple[Tensors, Tensors]:
+    """Part what a gradient trains from what is carried, with the same nesting."""
+
+    def pick(tree: Tensors, want: bool, inside: bool) -> Tensors:
+        out = {}
+        for name, value in tree.items():
+            is_carried = inside or carried(name)
+            if isinstance(value, dict):
+                out[name] = pick(value, want, is_carried)
+            elif is_carried == want:
+                out[name] = value
+        return out
+
+    return pick(vars, False, False), pick(vars, True, False)
+
+
+def join(trained: Tensors, rest: Tensors) -> Tensors:
+    """Put the two parts together again."""
+    out = dict(trained)
+    for name, value in rest.items():
+        out[name] = join(out.get(name, {}), value) if isinstance(value, dict) else value
+    return out
+
+
+def merge(alg: Algorithm, received: Tensors, memory: Tensors) -> Tensors:
+    """Merge what a site received with the tensors that stay there."""
+    return {**received, **memory["own"]}
+
+
+def stays(alg: Algorithm, name: str) -> bool:
+    """Tell a tensor that does not travel."""
+    return fixed(name) or not alg.shared(name)
+
+
+def travels(alg: Algorithm, params: Tensors) -> Tensors:
+    """Keep what is sent from a model."""
+    return {k: v for k, v in params.items() if not stays(alg, k)}
+
+
+def first_memory(alg: Algorithm, params: Tensors) -> Tensors:
+    """Return what a site holds before the first round: the algorithm's memory, its own tensors, its optimiser."""
+    own = {k: v.clone() for k, v in params.items() if stays(alg, k)}
+    return {"alg": tree_map(torch.clone, alg.remember(params)), "own": own, "opt": {}}
+
+
+def against(tensor: Tensor, scalar: Tensor) -> Tensor:
+    """Shape a number per site against a tensor per site."""
+    return scalar.reshape(*scalar.shape, *[1] * (tensor.ndim - scalar.ndim))
+
+
+@dataclass
+class Work:
+    """A round's work of one site, or of all of them stacked.
+
+    ``box`` holds the tensors that differ from site to site: anchor, extra, memory, lr, steps, n, key and whatever
+    ``rows`` needs to find the training rows.
+    """
+
+    alg: Algorithm
+    net: Net
+    optimizer: Optimizer
+    job: Job
+    lift: Lift
+    rows: Callable[[Tensors], Batch]
+
+    def at(self, box: Tensors, step: int, now: Batch | None = None) -> Now:
+        """Return the site's view of a step."""
+        anchor = merge(self.alg, box["anchor"], box["memory"])
+        return Now(
+            anchor, box["extra"], box["memory"]["alg"], box["lr"], box["steps"], box["n"], box["key"],
+            self.job.round, self.job.rounds, step, self.net, lambda: self.rows(box), now,
+        )  # fmt: skip
+
+    def train(self, box: Tensors, feed: Feed, stop: Stop) -> tuple[Tensors, Tensors, Tensors]:
+        """Work through the batches; return ``(upload, extra, memory)``."""
+        trained, still = self.lift(self._start)(box)
+        lr = tree_map(lambda q: against(q, box["lr"]), trained)
+        state = box["memory"]["opt"] or self.optimizer.init(trained, lr)
+        for step in range(feed.length):
+            if stop():
+                raise Stopped
+            trained, still, state = self._step(box, feed, step, trained, still, state, lr)
+        with torch.no_grad():
+            upload, extra, memory = self.lift(self._finish, (0, 0, 0))(trained, still, box)
+        memory["opt"] = {} if self.alg.restart else state
+        return upload, extra, memory
+
+    def _step(
+        self, box: Tensors, feed: Feed, step: int, trained: Tensors, still: Tensors, state: Tensors, lr: Tensors
+    ) -> tuple[Tensors, Tensors, Tensors]:
+        now, going = feed.batch(step), feed.going(step)
+        trained = tree_map(lambda v: v.detach().requires_grad_(), trained)
+        value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, still, box, now, step)
+        leaves, shape = tree_flatten(trained)
+        grads = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+        grads = tree_unflatten([torch.zeros_like(v) if g is None else g for v, g in zip(leaves, grads, strict=True)], shape)
+        with torch.no_grad():
+            trained = tree_map(torch.detach, trained)
+            if type(self.alg).direction is not Algorithm.direction:
+                grads = self.lift(self._direction, (0, 0, 0, 0, 0, None))(grads, trained, still, box, now, step)
+            new, next_state = self._move(trained, grads, state, lr, in_place=going is None)
+            keep = self._keep(trained, still, box, step, going)
+            if keep is not None:
+                new = _where(keep, new, trained)
+                next_state = {k: _where(keep, next_state[k], state[k]) for k in state}
+            if tree_leaves(moved):
+                moved = tree_map(torch.detach, moved)
+                if going is not None:
+                    old = _moving(still)
+                    moved = tree_map(lambda a, b: torch.where(against(a, going), a, b), moved, old)
+                still = join(still, moved)
+        return new, still, next_state
+
+    def _move(
+        self, trained: Tensors, grads: Tensors, state: Tensors, lr: Tensors, *, in_place: bool
+    ) -> tuple[Tensors, Tensors]:
+        """Step; plain SGD of everybody at one rate is one fused call, the sum of most runs."""
+        plain = isinstance(self.optimizer, SGD) and not self.optimizer.momentum
+        if plain and in_place and type(self.alg).moves is Algorithm.moves:
+            torch._foreach_add_(tree_leaves(trained), tree_leaves(grads), alpha=-self.job.lr)
+            return trained, state
+        return self.optimizer.step(trained, grads, state, lr)
+
+    def _keep(self, trained: Tensors, still: Tensors, box: Tensors, step: int, going: Tensor | None) -> Tensors | None:
+        """Tell which tensors of which sites move in this step; ``None``: all."""
+        if type(self.alg).moves is Algorithm.moves:
+            return None if going is None else tree_map(lambda _: going, trained)
+        moves: Tensors = self.lift(self._moves, (0, 0, None))(trained, box, step)
+        return moves if going is None else tree_map(lambda m: m & going, moves)
+
+    # ------------------------------------------------------------------ one site's view: these are what is lifted
+
+    def _start(self, box: Tensors) -> tuple[Tensors, Tensors]:
+        trained, still = parts(self.alg.start(self.at(box, 0)))
+        return tree_map(torch.clone, trained), tree_map(torch.clone, still)
+
+    def _objective(self, trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int) -> tuple[Tensor, Tensors]:
+        vars = join(trained, still)
+        value = self.alg.objective(vars, self.at(box, step, now))
+        return value, _moving(parts(vars)[1])
+
+    def _direction(self, g: Tensors, trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int) -> Tensors:
+        return self.alg.direction(g, join(trained, still), self.at(box, step, now))
+
+    def _moves(self, trained: Tensors, box: Tensors, step: int) -> Tensors:
+        at = self.at(box, step)
+
+        def ask(tree: Tensors, prefix: str) -> Tensors:
+            return {
+                k: ask(v, f"{prefix}{k}.") if isinstance(v, dict) else torch.as_tensor(self.alg.moves(prefix + k, at))
+                for k, v in tree.items()
+            }
+
+        return ask(trained, "")
+
+    def _finish(self, trained: Tensors, still: Tensors, box: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+        upload, extra, memory = self.alg.finish(join(trained, still), self.at(box, 0))
+        own = {k: upload.get(k, old) for k, old in box["memory"]["own"].items()}
+        return travels(self.alg, upload), dict(extra), {"alg": memory, "own": own}
+
+    def personal(self, box: Tensors) -> list[Tensors]:
+        """Return the models that the site predicts with."""
+        return self.alg.personal(self.at(box, 0))
+
+
+def _moving(still: Tensors) -> Tensors:
+    """Keep of the carried tensors those that a step may write: all but the preparation."""
+    return {k: _moving(v) if isinstance(v, dict) else v for k, v in still.items() if not fixed(k)}
+
+
+def _where(keep: Tensors, new: Tensors, old: Tensors) -> Tensors:
+    out: Tensors = tree_map(lambda k, a, b: torch.where(against(a, k), a, b), keep, new, old)
+    return out

@@ -1,0 +1,23 @@
+"""Sites, their patients and their task: everything a run learns from, and nothing that learns."""
+
+from fedlab.federation.federation import Federation
+from fedlab.federation.metrics import METRICS, Score
+from fedlab.federation.preparation import Summary, fit, merge, prepare, summarise
+from fedlab.federation.site import Examples, Feature, Site, Split
+from fedlab.federation.task import Task
+
+__all__ = [
+    "METRICS",
+    "Examples",
+    "Feature",
+    "Federation",
+    "Score",
+    "Site",
+    "Split",
+    "Summary",
+    "Task",
+    "fit",
+    "merge",
+    "prepare",
+    "summarise",
+]

@@ -1,0 +1,285 @@
+"""A federation: a handful of hospitals with one question in common."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlab.federation import frame
+from fedlab.federation.site import Examples, Feature, Site, Split
+from fedlab.federation.splits import split_rows
+from fedlab.federation.task import Task
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Sites, their task and what their columns mean.
+
+    Build one with :meth:`from_frame` or :meth:`from_tensors`, or load a recipe with ``fedlab.load``.
+
+    Parameters
+    ----------
+    name : str
+    sites : tuple of Site
+        In the order in which they are shown; the order never changes a result.
+    task : Task
+    features : tuple of Feature
+        The data dictionary.
+    source, licence : str
+        Where the records come from, and on which terms.
+    prepared : bool
+        The rows are ready for a model: no federated preprocessing (no filling, scaling or indicators).
+    published : bool
+        The split is part of the data's published protocol: a seed does not redraw it.
+    """
+
+    name: str
+    sites: tuple[Site, ...]
+    task: Task
+    features: tuple[Feature, ...] = ()
+    source: str = ""
+    licence: str = ""
+    prepared: bool = False
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.sites:
+            raise ValueError("a federation needs at least one site")
+        names = self.names
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"two sites are called {twice[0]!r}: give each site a name of its own")
+        shapes = {site.name: tuple(site.rows.x.shape[1:]) for site in self.sites}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"the sites' rows differ in shape: {shapes}; agree on the same features first")
+        for site in self.sites:
+            if self.prepared and not bool(site.rows.x.isfinite().all()):
+                raise ValueError(
+                    f"site {site.name!r} has missing or infinite values, but the federation is said to be prepared: "
+                    "use prepared=False"
+                )
+            if bool(site.rows.x.isinf().any()):
+                raise ValueError(f"site {site.name!r} has infinite values: make them missing (nan) or correct them")
+            if len(site) and not 0 <= int(site.rows.y.min()) <= int(site.rows.y.max()) < len(self.task.classes):
+                raise ValueError(f"site {site.name!r} has labels outside 0 … {len(self.task.classes) - 1}")
+
+    # ------------------------------------------------------------------ making one
+
+    @classmethod
+    def from_frame(
+        cls,
+        df: pd.DataFrame,
+        *,
+        site: str,
+        label: str,
+        group: str | None = None,
+        features: Sequence[str | Feature] | None = None,
+        classes: Sequence[Any] | None = None,
+        name: str = "my federation",
+        source: str = "a DataFrame",
+        licence: str = "",
+        about: Mapping[str, Mapping[str, str]] | None = None,
+        seed: int = 0,
+    ) -> Federation:
+        """Make a federation of a table with one row per patient (or per visit: give ``group``).
+
+        Parameters
+        ----------
+        df : DataFrame
+        site, label : str
+            The columns that say whose row it is, and what is to be predicted (two classes, or up to twenty).
+        group : str, optional
+            The column of the patient, if a patient has several rows.
+        features : sequence of str or Feature, optional
+            The columns to learn from; default: all others. Text of at most twenty values becomes a category.
+        classes : sequence, optional
+            The label's values in order, the positive one last; default: sorted.
+        name, source, licence, about
+            What to say of the federation and, in ``about[site]``, of each site.
+        seed : int
+            Of the split (60 % train, 15 % valid, 25 % test in each site, by patient, stratified).
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> df = pd.DataFrame({"ward": ["A"] * 6 + ["B"] * 6, "age": range(12), "ill": [0, 1] * 6})
+        >>> Federation.from_frame(df, site="ward", label="ill").names
+        ('A', 'B')
+        """
+        frame.need(df, site, "site")
+        frame.need(df, label, "label")
+        if group is not None:
+            frame.need(df, group, "group")
+        if df.empty:
+            raise ValueError("the table has no rows")
+        known = frame.read_features(df, features, {site, label} | ({group} if group else set()))
+        y, task = frame.read_label(df, label, site, classes)
+        rows = frame.rows_by_site(df, frame.encode(df, known), y, site, group)
+        sites = _sites(rows, seed=seed, about=about)
+        return cls(name, sites, task, known, source=source, licence=licence)
+
+    @classmethod
+    def from_tensors(
+        cls,
+        sites: Mapping[str, tuple[Tensor, Tensor]],
+        *,
+        groups: Mapping[str, NDArray[Any]] | None = None,
+        splits: Mapping[str, Split] | None = None,
+        task: Task | None = None,
+        name: str = "my federation",
+        source: str = "tensors",
+        licence: str = "",
+        prepared: bool = True,
+        seed: int = 0,
+    ) -> Federation:
+        """Make a federation of tensors: site name to ``(x [n, ...], y [n])``.
+
+        Parameters
+        ----------
+        sites : mapping of str to (Tensor, Tensor)
+            Floating ``x`` and whole-numbered ``y`` 0 … classes − 1.
+        groups : mapping of str to array, optional
+            Whose rows they are; default: every row its own patient.
+        splits : mapping of str to Split, optional
+            A published split; it is then kept by every seed.
+        task : Task, optional
+            Default: as many classes as the largest label says, named by their numbers.
+        prepared : bool
+            The model eats ``x`` as it is. With ``False`` (two-dimensional ``x`` only) missing values are filled and
+            features standardised, federated.
+
+        Examples
+        --------
+        >>> import torch
+        >>> x, y = torch.randn(20, 3), torch.arange(20) % 2
+        >>> Federation.from_tensors({"A": (x, y), "B": (x, y)}).task.kind
+        'binary'
+        """
+        rows = {}
+        for site, (x, y) in sites.items():
+            whose = np.arange(len(y)) if groups is None else np.asarray(groups[site])
+            rows[site] = Examples(x if x.is_floating_point() else x.float(), y.long(), whose)
+        if not rows:
+            raise ValueError("there are no sites")
+        if task is None:
+            top = max([int(r.y.max()) for r in rows.values() if len(r)], default=1)
+            task = Task(tuple(str(k) for k in range(max(top + 1, 2))))
+        made = _sites(rows, seed=seed, splits=splits)
+        plain = next(iter(rows.values())).x.ndim == 2
+        known = tuple(Feature(f"x{i}") for i in range(next(iter(rows.values())).x.shape[1])) if plain else ()
+        if not prepared and not plain:
+            raise ValueError("prepared=False needs x of shape [patients, features]")
+        return cls(
+            name, made, task, known, source=source, licence=licence, prepared=prepared, published=splits is not None
+        )
+
+    # ------------------------------------------------------------------ looking at it
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the sites, as shown."""
+        return tuple(site.name for site in self.sites)
+
+    def __getitem__(self, name: str) -> Site:
+        for site in self.sites:
+            if site.name == name:
+                return site
+        raise ValueError(f"there is no site {name!r}; the sites are {', '.join(self.names)}")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of ``x`` (a category has several)."""
+        return frame.columns(self.features)
+
+    def encode(self, df: pd.DataFrame) -> Tensor:
+        """Turn another table with the same columns into ``x`` [n, columns]: for patients not yet seen."""
+        return frame.encode(df, self.features)
+
+    def describe(self) -> pd.DataFrame:
+        """One row a site: patients, parts of the split, share of each class, share of missing cells."""
+        table = []
+        for site in self.sites:
+            y = site.rows.y.numpy()
+            row: dict[str, Any] = {"site": site.name, "patients": len(np.unique(site.rows.group)), "rows": len(site)}
+            row |= {part: len(numbers) for part, numbers in site.split.parts().items()}
+            shares = {c: float((y == k).mean()) for k, c in enumerate(self.task.classes)}
+            if self.task.kind == "binary":
+                shares = {f"share {self.task.classes[1]}": shares[self.task.classes[1]]}
+            else:
+                shares = {f"share {c}": v for c, v in shares.items()}
+            table.append(row | shares | {"share missing": float(site.rows.x.isnan().double().mean())})
+        return pd.DataFrame(table).set_index("site")
+
+    def _repr_html_(self) -> str:
+        title = f"<b>{html.escape(self.name)}</b>: {len(self.sites)} sites, {sum(map(len, self.sites))} rows, "
+        title += f"{self.task.kind} ({', '.join(map(html.escape, self.task.classes))})"
+        small = f"<small>{html.escape(self.source)}. {html.escape(self.licence)}</small>"
+        formats = {c: "{:.0%}".format for c in self.describe().columns if c.startswith("share")}
+        return f"<div>{title}{self.describe().to_html(formatters=formats, border=0)}{small}</div>"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all tensors, names and the split: two federations with the same one train the same."""
+        digest = hashlib.sha256()
+        for site in self.sites:
+            digest.update(repr((site.name, self.task.classes, self.columns, self.prepared)).encode())
+            for tensor in (site.rows.x, site.rows.y, site.rows.mask):
+                if tensor is not None:
+                    digest.update(repr((tensor.shape, tensor.dtype)).encode())
+                    digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(repr(site.rows.group.tolist()).encode())
+            for numbers in site.split.parts().values():
+                digest.update(np.ascontiguousarray(numbers, dtype=np.int64).tobytes() + b"|")
+        return digest.hexdigest()
+
+    # ------------------------------------------------------------------ making others of it
+
+    def select(self, *names: str) -> Federation:
+        """Keep these sites only, with the split they have."""
+        return replace(self, sites=tuple(self[name] for name in dict.fromkeys(names)))
+
+    def holdout(self, name: str) -> tuple[Federation, Site]:
+        """Take one site away: the federation of the others, and the hospital that none of them has seen."""
+        unseen = self[name]
+        if len(self.sites) == 1:
+            raise ValueError(f"{name!r} is the only site: nothing would be left to learn from")
+        return replace(self, sites=tuple(site for site in self.sites if site.name != name)), unseen
+
+    def resplit(self, seed: int) -> Federation:
+        """Draw the split of every site anew: the same rows, other row numbers (a published split stays)."""
+        if self.published:
+            return self
+        sites = tuple(
+            replace(site, split=split_rows(site.rows.y.numpy(), site.rows.group, site=site.name, seed=seed))
+            for site in self.sites
+        )
+        return replace(self, sites=sites)
+
+
+def _sites(
+    rows: Mapping[str, Examples],
+    *,
+    seed: int,
+    about: Mapping[str, Mapping[str, str]] | None = None,
+    splits: Mapping[str, Split] | None = None,
+) -> tuple[Site, ...]:
+    made = []
+    for name, examples in rows.items():
+        if splits is None:
+            split = split_rows(examples.y.numpy(), examples.group, site=name, seed=seed)
+        elif name in splits:
+            split = splits[name]
+        else:
+            raise ValueError(f"splits= has no entry for site {name!r}")
+        made.append(Site(name, examples, split, dict((about or {}).get(name, {}))))
+    return tuple(made)
+
+

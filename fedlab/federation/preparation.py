@@ -1,0 +1,94 @@
+"""Federated preprocessing: each site summarises, the server merges, everyone applies the same.
+
+A site sends counts, sums and sums of squares of its training rows, never a row. The sums of squares are taken
+about the site's own mean and merged as Chan, Golub & LeVeque (1983) do: the plain ones lose all digits where a
+mean is large against its spread.
+
+The result is four small buffers that belong to the trained model and travel with it:
+
+``fill``
+    The mean of what was measured: it centres the feature and stands in for a missing value.
+``scale``
+    Its standard deviation, 1 where the feature is constant.
+``indicator``
+    1 where some training row lacked the feature: a column then tells the model so; else 0.
+``measured``
+    0 where *no* training row had it. Such a feature (fill 0, scale 1, indicator 1) counts as missing in every
+    row, also in those of a hospital that does measure it, for the model has never seen a value of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Summary(NamedTuple):
+    """What a site tells of its training rows; each tensor float64 of shape [features], ``rows`` 0-d."""
+
+    rows: Tensor
+    count: Tensor
+    total: Tensor
+    squares: Tensor
+
+
+def summarise(x: Tensor) -> Summary:
+    """Summarise raw rows ``x`` [n, features], ``nan`` where missing.
+
+    Examples
+    --------
+    >>> import torch
+    >>> s = summarise(torch.tensor([[1.0], [3.0], [float("nan")]]))
+    >>> s.count.item(), s.total.item(), s.squares.item()
+    (2.0, 4.0, 2.0)
+    """
+    x = x.double()
+    there = ~x.isnan()
+    count = there.sum(0).double()
+    total = torch.where(there, x, 0.0).sum(0)
+    centre = total / count.clamp(min=1)
+    squares = torch.where(there, (x - centre) ** 2, 0.0).sum(0)
+    return Summary(torch.tensor(float(len(x)), dtype=torch.float64), count, total, squares)
+
+
+def merge(summaries: Sequence[Summary]) -> Summary:
+    """Merge the sites' summaries into the summary of all their rows (to 1e-12 that of the pooled rows)."""
+    if not summaries:
+        raise ValueError("there is no summary to merge: at least one site must answer")
+    rows, count, total, squares = (torch.stack(part) for part in zip(*summaries, strict=True))
+    centre = total.sum(0) / count.sum(0).clamp(min=1)
+    apart = total / count.clamp(min=1) - centre
+    return Summary(rows.sum(0), count.sum(0), total.sum(0), (squares + count * apart**2).sum(0))
+
+
+def fit(summary: Summary) -> dict[str, Tensor]:
+    """Turn a summary into the buffers ``fill, scale, indicator, measured`` (float64, shape [features])."""
+    measured = summary.count > 0
+    fill = summary.total / summary.count.clamp(min=1)
+    spread = (summary.squares / summary.count.clamp(min=1)).sqrt()
+    varies = spread > 1e-12 * fill.abs().clamp(min=1e-12)
+    return {
+        "fill": fill,
+        "scale": torch.where(varies, spread, 1.0),
+        "indicator": (summary.count < summary.rows).double(),
+        "measured": measured.double(),
+    }
+
+
+def prepare(x: Tensor, buffers: Mapping[str, Tensor]) -> Tensor:
+    """Fill, standardise and add missing-indicators: [n, features] to float64 [n, 2 · features].
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.tensor([[1.0], [3.0], [float("nan")]])
+    >>> prepare(x, fit(summarise(x))).tolist()
+    [[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+    """
+    fill = buffers["fill"]
+    missing = x.isnan() | (buffers["measured"] == 0)
+    standard = (torch.where(missing, fill, x) - fill) / buffers["scale"]
+    return torch.cat([standard, missing * buffers["indicator"]], dim=-1)

@@ -1,0 +1,140 @@
+"""A hospital: its patients, and which of them may be learnt from, chosen on, and reported on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One measurement, and its entry in the data dictionary.
+
+    Parameters
+    ----------
+    name : str
+        The column's name.
+    kind : {"number", "category"}
+    unit : str
+        ``"mmHg"``, ``"years"``; empty where there is none.
+    range : (low, high), optional
+        What is plausible, in that unit.
+    codes : mapping, optional
+        For a category: every value it may take, and what it means.
+    """
+
+    name: str
+    kind: str = "number"
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    codes: Mapping[Any, str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("number", "category"):
+            raise ValueError(f"feature {self.name!r} is of kind {self.kind!r}: use 'number' or 'category'")
+        if self.kind == "category" and not self.codes:
+            raise ValueError(f"feature {self.name!r} is a category: give its codes, e.g. {{'F': 'female', 'M': 'male'}}")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows as the hospital holds them, ``nan`` where nothing was measured.
+
+    Parameters
+    ----------
+    x : float tensor, shape [n, ...]
+    y : tensor, shape [n]
+        int64 class numbers.
+    group : array, shape [n]
+        Whose row it is (patient, lesion, slide): never split over train, valid and test.
+    mask : bool tensor, optional
+        For bags of instances: which of them are there.
+    """
+
+    x: Tensor
+    y: Tensor
+    group: NDArray[Any]
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.x) == len(self.y) == len(self.group):
+            raise ValueError(
+                f"x has {len(self.x)} rows, y {len(self.y)} and group {len(self.group)}: they must be as many"
+            )
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: NDArray[np.int64]) -> Examples:
+        """Return the given rows."""
+        at = torch.from_numpy(np.ascontiguousarray(rows))
+        mask = None if self.mask is None else self.mask[at]
+        return Examples(self.x[at], self.y[at], self.group[rows], mask)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of the three parts: fit on ``train``, choose on ``valid``, report on ``test``."""
+
+    train: NDArray[np.int64]
+    valid: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    def parts(self) -> dict[str, NDArray[np.int64]]:
+        """Return the three parts by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One hospital of a federation.
+
+    Raises
+    ------
+    ValueError
+        If a part of the split is empty, or a patient stands in two of them.
+    """
+
+    name: str
+    rows: Examples
+    split: Split
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        seen: dict[Any, str] = {}
+        for part, rows in self.split.parts().items():
+            if len(rows) == 0:
+                raise ValueError(
+                    f"site {self.name!r} has no patient in {part}: a site needs at least three patients; "
+                    "leave it out or join it to another site"
+                )
+            for who in np.unique(self.rows.group[rows]).tolist():
+                if seen.setdefault(who, part) != part:
+                    raise ValueError(
+                        f"site {self.name!r}: patient {who!r} stands in {seen[who]} and in {part}: "
+                        "put all rows of a patient into one part"
+                    )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def train(self) -> Examples:
+        """Rows the model is fitted on."""
+        return self.rows.take(self.split.train)
+
+    @property
+    def valid(self) -> Examples:
+        """Rows on which the round and the settings are chosen."""
+        return self.rows.take(self.split.valid)
+
+    @property
+    def test(self) -> Examples:
+        """Rows for the report alone."""
+        return self.rows.take(self.split.test)

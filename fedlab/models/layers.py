@@ -1,0 +1,104 @@
+"""Dropout and batch normalisation that give the same numbers for one site alone and for all sites at once.
+
+torch's own cannot: ``nn.Dropout`` draws from a global generator, and ``nn.BatchNorm1d`` sees the rows that pad a short
+batch. These two read what they need (which rows are real, a seed, the step) from :data:`NOW`, which the engine sets
+before each forward pass.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import torch
+from torch import Tensor, nn
+
+
+class _Now(threading.local):
+    """The forward pass that is running in this thread: weight of each row, seed of the site, step."""
+
+    mask: Tensor | None = None
+    key: Tensor = torch.zeros((), dtype=torch.int64)
+    step: int = 0
+
+
+NOW = _Now()
+
+
+class BatchNorm(nn.Module):
+    """:class:`torch.nn.BatchNorm1d` over real rows only; ``x`` [rows, features].
+
+    A batch of one row is normalised to zero and leaves the running variance as it is.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, features: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+        self.momentum, self.eps = momentum, eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise, and move the running statistics when training."""
+        if not self.training:
+            mean, var = self.running_mean, self.running_var
+        else:
+            row = torch.ones(len(x), 1, dtype=x.dtype) if NOW.mask is None else NOW.mask.to(x.dtype)[:, None]
+            n = row.sum().clamp(min=1)
+            mean = (x * row).sum(0) / n
+            var = (row * (x - mean) ** 2).sum(0) / n
+            move = (n > 1).to(x.dtype) * self.momentum
+            unbiased = var * n / (n - 1).clamp(min=1)
+            self.running_mean = (1 - move) * self.running_mean + move * mean.detach()
+            self.running_var = (1 - move) * self.running_var + move * unbiased.detach()
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+_STRIDE, _MIX1, _MIX2 = (_signed(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def uniform(key: Tensor, shape: torch.Size, salt: int = 0) -> Tensor:
+    """Uniform numbers in [0, 1), a pure function of ``(key, salt, position)``: the same alone and stacked.
+
+    Steele, Lea & Flood, *Fast splittable pseudorandom number generators*, OOPSLA 2014 (splitmix64).
+    """
+
+    def shift(z: Tensor, k: int) -> Tensor:  # a logical shift: torch's is arithmetic
+        return (z >> k) & ((1 << (64 - k)) - 1)
+
+    z = (key ^ _signed(salt * 0x94D049BB133111EB % (1 << 64))) + (torch.arange(math.prod(shape)) + 1) * _STRIDE
+    z = (z ^ shift(z, 30)) * _MIX1
+    z = (z ^ shift(z, 27)) * _MIX2
+    z = z ^ shift(z, 31)
+    return (shift(z, 40).to(torch.float32) / (1 << 24)).reshape(shape)
+
+
+class Dropout(nn.Module):
+    """:class:`torch.nn.Dropout` whose mask depends on the site's seed and the step alone.
+
+    Parameters
+    ----------
+    p : float
+        Share of entries set to zero, in [0, 1).
+    salt : int
+        Tells the dropout layers of one model apart.
+    """
+
+    def __init__(self, p: float = 0.5, *, salt: int = 1) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"p is {p!r}: it must be at least 0 and below 1")
+        self.p, self.salt = p, salt
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop entries when training."""
+        if not self.training or self.p == 0:
+            return x
+        return x * (uniform(NOW.key + NOW.step * 7919, x.shape, self.salt) >= self.p) / (1 - self.p)
