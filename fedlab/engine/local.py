@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from fedlab.engine.batches import steps_alone
 from fedlab.engine.exchange import Reply, Stacked
 from fedlab.engine.net import Net
 from fedlab.engine.settings import Settings
-from fedlab.engine.site import NotFinite, SiteWork
+from fedlab.engine.site import NotFinite, SiteWork, one_thread
 from fedlab.engine.work import Stop, Stopped
 from fedlab.federation import Federation
 
@@ -78,7 +77,7 @@ class LocalTransport:
 
     def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
         """Answer in this thread, with one torch thread."""
-        with _one_thread():
+        with one_thread():
             if purpose in ("train", "evaluate", "keep", "export") and self._stack():
                 return self._ask_all(purpose, who, payload)
             return [self._ask_one(purpose, name, payload) for name in who]
@@ -143,14 +142,3 @@ class LocalTransport:
         keep = torch.tensor([i for i, ok in enumerate(good) if ok], dtype=torch.int64)
         errors = {name: NotFinite.__name__ for name, ok in zip(who, good, strict=True) if not ok}
         return Stacked([n for n in who if n not in errors], tree_map(lambda v: v[keep], content), errors)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One torch thread: sums in one order (the same bits everywhere), and no overhead on small work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

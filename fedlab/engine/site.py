@@ -5,7 +5,8 @@ The same code answers in this process, on Flower's simulation and at a hospital:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,6 +175,17 @@ def quick_scores(task: Task, y: Tensor, p: Tensor) -> dict[str, float]:
     truth, said, once = y.numpy(), p.numpy(), np.ones((1, len(y)))
     ranks = [auc(truth == k, said[:, k], once)[0] for k in range(1 if task.outputs == 1 else 0, said.shape[1])]
     return {"log_loss": float(log_loss(truth, said, once)[0]), "auc": float(np.mean(ranks)), "n": float(len(y))}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: sums in one order (the same bits everywhere), and no overhead on small work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _OneSite:

@@ -164,7 +164,7 @@ def _net(federation: Federation, model: ModelLike, settings: Settings) -> Net:
 
 def _transport(run: Run, stop: threading.Event) -> Transport:
     if run.settings.engine == "ray":
-        from fedlab.engine.flower import SimulationTransport
+        from fedlab.engine.simulation import SimulationTransport
 
         return SimulationTransport(run, stop=stop.is_set)
     return LocalTransport(run.federation, run.algorithm, run.net, run.settings, stop=stop.is_set)

@@ -1,0 +1,177 @@
+"""The Flower transport: the exchange's questions as Flower messages, for a simulation or a real federation.
+
+Public message API only (``flwr.app``, ``flwr.serverapp``, ``flwr.clientapp``). What keeps the bits: nodes are asked once
+for their site's name and ordered by it, and the sites run :class:`~fedlab.engine.site.SiteWork`, the code that runs in
+process.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+
+from fedlab.algorithms.base import Tensors
+from fedlab.engine.batches import Job
+from fedlab.engine.exchange import REFUSED, Reply
+from fedlab.engine.site import SiteWork, one_thread
+from fedlab.engine.work import Stop, Stopped
+
+logging.getLogger("flwr").setLevel(logging.ERROR)  # only after the import, which sets its own level
+
+POLL = 0.01  # seconds between two looks for replies
+KINDS = {"train": MessageType.TRAIN, "evaluate": MessageType.EVALUATE}
+STATE = {"prepare": {}, "memory": {"alg": {}, "own": {}, "opt": {}}}
+
+
+def pack(payload: dict[str, Any], *, purpose: str = "") -> RecordDict:
+    """Pack a payload: each nest of tensors an ``ArrayRecord`` with flat names, plain numbers a ``ConfigRecord``."""
+    record = RecordDict()
+    plain: dict[str, Any] = {"purpose": purpose}
+    for name, value in payload.items():
+        if isinstance(value, dict):
+            leaves = _flat(value)
+            if leaves:
+                record[name] = ArrayRecord({k: Array(v.detach().contiguous().numpy()) for k, v in leaves.items()})
+        elif isinstance(value, Job):
+            record[name] = ConfigRecord(asdict(value))
+        elif isinstance(value, torch.Tensor):
+            record[f"tensor.{name}"] = ArrayRecord({name: Array(value.detach().contiguous().numpy())})
+        else:
+            plain[name] = value
+    record["plain"] = ConfigRecord(plain)
+    return record
+
+
+def unpack(record: RecordDict) -> dict[str, Any]:
+    """Unpack what :func:`pack` packed; an empty nest is simply not there."""
+    payload: dict[str, Any] = {}
+    for name, part in record.items():
+        if isinstance(part, ArrayRecord):
+            nest = _nested({k: torch.from_numpy(a.numpy().copy()) for k, a in part.items()})
+            payload |= nest if name.startswith("tensor.") else {name: nest}
+        elif name == "job":
+            payload["job"] = Job(**dict(part))
+        elif name == "plain":
+            payload |= {k: v for k, v in part.items() if k != "purpose"}
+    return payload
+
+
+def _flat(tree: Tensors, prefix: str = "") -> Tensors:
+    out: Tensors = {}
+    for name, value in tree.items():
+        out |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
+    return out
+
+
+def _nested(flat: Tensors) -> Tensors:
+    out: Tensors = {}
+    for path, value in flat.items():
+        *parents, last = path.split("/")
+        place = out
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return out
+
+
+def client_app(work_of: Callable[[Context], SiteWork]) -> ClientApp:
+    """Make a Flower ClientApp that answers the exchange.
+
+    What a site keeps lives in ``context.state`` and is committed only when it succeeded. If it fails, the class of the
+    exception and a fixed sentence leave the site; its text, which may hold a patient's data, goes to the site's log.
+    """
+    app = ClientApp()
+
+    def respond(message: Message, context: Context) -> Message:
+        work = work_of(context)
+        purpose = str(message.content["plain"]["purpose"])
+        try:
+            with one_thread():
+                content = {} if purpose == "name" else _work(work, purpose, unpack(message.content), context)
+            reply = pack({**content, "site": work.name})
+        except (Exception, SystemExit) as error:
+            logging.getLogger("fedlab.site").exception("site %s could not answer %r", work.name, purpose)
+            reply = pack({"site": work.name, "error": type(error).__name__, "sentence": REFUSED})
+        return Message(reply, reply_to=message)
+
+    for register in (app.query(), app.train(), app.evaluate()):
+        register(respond)
+    return app
+
+
+def _work(work: SiteWork, purpose: str, payload: dict[str, Any], context: Context) -> dict[str, Any]:
+    held = {name: part for name, part in context.state.items() if name != "plain"}
+    work.state = unpack(RecordDict(held)) if held else {}
+    for name, empty in STATE.items():
+        if name in work.state or (name == "prepare" and purpose not in ("statistics", "prepare")):
+            work.state[name] = {**empty, **work.state.get(name, {})}
+    defaults: dict[str, Any] = {"model": {}, "extra": {}, "buffers": {}}
+    content = work.answer(purpose, {**defaults, **payload})
+    for name, part in pack(work.state).items():
+        context.state[name] = part
+    return content
+
+
+class FlowerTransport:
+    """Asks the nodes of a Flower ``Grid``.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of a simulation or a SuperLink.
+    sites : int
+        How many nodes to wait for.
+    """
+
+    def __init__(self, grid: Grid, sites: int, *, stop: Stop = lambda: False) -> None:
+        self.grid, self.stop = grid, stop
+        while len(nodes := list(grid.get_node_ids())) < sites:
+            self._wait()
+        hello = self._send({node: pack({}, purpose="name") for node in nodes}, MessageType.QUERY)
+        self.nodes = dict(sorted((str(m.content["plain"]["site"]), node) for node, m in hello.items()))
+        self.sites = self.places = tuple(self.nodes)
+
+    def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
+        """Send one message to each site and wait for all answers."""
+        messages = {self.nodes[name]: pack(payload, purpose=purpose) for name in who}
+        answers = self._send(messages, KINDS.get(purpose, MessageType.QUERY))
+        return [_reply(name, answers.get(self.nodes[name])) for name in who]
+
+    def close(self) -> None:
+        """The grid belongs to whoever made it."""
+
+    def _wait(self) -> None:
+        if self.stop():
+            raise Stopped
+        time.sleep(POLL)
+
+    def _send(self, contents: dict[int, RecordDict], kind: str) -> dict[int, Message]:
+        messages = [Message(content, node, kind) for node, content in contents.items()]
+        of = dict(zip(self.grid.push_messages(messages), contents, strict=True))
+        answers: dict[int, Message] = {}
+        while len(answers) < len(of):
+            missing = [number for number, node in of.items() if node not in answers]
+            for message in self.grid.pull_messages(missing):
+                answers[of[message.metadata.reply_to_message_id]] = message
+            if len(answers) < len(of):
+                self._wait()
+        return answers
+
+
+def _reply(name: str, message: Message | None) -> Reply:
+    if message is None or message.has_error():
+        return Reply(name, error="no answer")
+    content = unpack(message.content)
+    if "error" in content:
+        return Reply(name, error=str(content["error"]))
+    content.pop("site", None)
+    models = {"model": {}, "extra": {}} if "rows" in content and "count" not in content else {}
+    return Reply(name, {**models, **content})
