@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlab.engine import SGD, Adam, Event, Run, Settings, TooFewSites, stream, train
 from fedlab.federation import Examples, Feature, Federation, Site, Split, Task
+from fedlab.study import Study, atlas, compare
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,9 +57,12 @@ __all__ = [
     "Settings",
     "Site",
     "Split",
+    "Study",
     "Task",
     "TooFewSites",
+    "atlas",
     "catalogue",
+    "compare",
     "load",
     "stream",
     "train",

@@ -1,0 +1,169 @@
+"""A study: runs of several algorithms over several seeds, and what they are worth on the locked test patients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedlab.engine.run import EVERY_SITE, Run
+from fedlab.federation import METRICS, Federation
+from fedlab.study.statistics import over_seeds
+
+FEW = 10  # with fewer test patients in a class a site's AUC is mostly luck
+REFERENCE = "isolated"
+
+
+@dataclass
+class Study:
+    """Made by ``fedlab.compare``.
+
+    Attributes
+    ----------
+    runs : dict of str to list of Run
+        For each arm, one run a seed.
+    seeds : list of int
+    test_openings : int
+        How often ``test`` was looked at; the same report again returns the stored one.
+    """
+
+    federation: Federation
+    model_name: str
+    runs: dict[str, list[Run]]
+    seeds: list[int]
+    test_openings: int = 0
+    _reports: dict[int, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the algorithms."""
+        return tuple(self.runs)
+
+    def report(self, *, resamples: int = 0) -> pd.DataFrame:
+        """Open ``test`` and score every run: one row per arm, seed, ``train``, ``test`` and metric.
+
+        ``resamples`` adds patient-level bootstrap intervals. Columns as in ``Run.report``, and ``arm`` and ``seed``.
+        """
+        if resamples not in self._reports:
+            self.test_openings += 1
+            parts = [
+                run.report(resamples=resamples).assign(arm=arm, seed=seed)
+                for arm, runs in self.runs.items()
+                for seed, run in zip(self.seeds, runs, strict=True)
+            ]
+            self._reports[resamples] = pd.concat(parts, ignore_index=True)
+        return self._reports[resamples].copy()
+
+    def atlas(self, *, resamples: int = 0) -> pd.DataFrame:
+        """Train here, test there: mean over seeds of each arm, source and site; see :func:`fedlab.atlas`."""
+        return average(self.report(resamples=resamples))
+
+    @property
+    def overlap(self) -> float:
+        """Test rows over training rows: how much the splits of two seeds have in common."""
+        if self.federation.published:
+            return 0.0
+        sites = self.federation.sites
+        return sum(len(s.split.test) for s in sites) / sum(len(s.split.train) for s in sites)
+
+    def table(self) -> pd.DataFrame:
+        """What each arm is worth, and how it differs from isolated learning on the same seeds.
+
+        Returns
+        -------
+        DataFrame
+            One row per ``arm``, ``where`` and ``metric`` with ``mean, sd, low, high`` over seeds and ``difference,
+            difference_low, difference_high`` to the arm ``isolated`` (corrected resampled t, 95 %). ``where`` is
+
+            * ``everywhere``: a model anywhere (isolated: all pairs of training and test site),
+            * ``home``: each site's own patients, read by its own arm's model,
+            * ``home, large sites``: the same without sites of fewer than ten test patients in a class,
+            * or a site: its own patients.
+        """
+        values = self._per_seed()
+        rows = []
+        for (arm, where, metric), group in values.groupby(["arm", "where", "metric"], sort=False):
+            by_seed = group.set_index("seed")["value"]
+            row = {"arm": arm, "where": where, "metric": metric}
+            row |= over_seeds(by_seed.tolist(), overlap=self.overlap)._asdict()
+            row |= self._difference(values, str(where), str(metric), by_seed)
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def _difference(self, values: pd.DataFrame, where: str, metric: str, by_seed: pd.Series[Any]) -> dict[str, float]:
+        chosen = (values["arm"] == REFERENCE) & (values["where"] == where) & (values["metric"] == metric)
+        reference = values[chosen].set_index("seed")["value"]
+        apart = (by_seed - reference.reindex(by_seed.index)).tolist() if len(reference) else [np.nan]
+        mean, _, low, high = over_seeds(apart, overlap=self.overlap)
+        return {"difference": mean, "difference_low": low, "difference_high": high}
+
+    def _per_seed(self) -> pd.DataFrame:
+        """One number per arm, place, metric and seed; sites count alike."""
+        scores = self.report()
+        own = scores[(scores["train"] == scores["test"]) | (scores["train"] == EVERY_SITE)]
+        small = own.groupby("test")["fewest"].min()
+        large = own[own["test"].map(small) >= FEW]
+        places = [
+            scores.assign(where="everywhere"),
+            own.assign(where="home"),
+            large.assign(where="home, large sites"),
+            own.assign(where=own["test"]),
+        ]
+        every = pd.concat(places, ignore_index=True)
+        keys = ["arm", "where", "metric", "seed"]
+        return every.groupby(keys, sort=False, as_index=False)["value"].mean()
+
+    def cost(self) -> pd.DataFrame:
+        """What each arm took, mean over seeds: rounds, gradient steps in sequence, examples, bytes, seconds."""
+        rows = []
+        for arm, runs in self.runs.items():
+            rows.append(
+                {
+                    "arm": arm,
+                    "rounds": np.mean([len(r.records) for r in runs]),
+                    "steps": np.mean([len(r.records) * r.steps_per_round for r in runs]),
+                    "examples": np.mean([r.examples_seen for r in runs]),
+                    "bytes": np.mean([r.ledger_book.total for r in runs]),
+                    "seconds": np.mean([r.records[-1].seconds for r in runs]),
+                }
+            )
+        return pd.DataFrame(rows).set_index("arm")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The table as nested dicts: ``{arm: {everywhere, home, home_large, sites: {site: …}}}`` of metrics."""
+        arms: dict[str, Any] = {}
+        for row in self.table().to_dict("records"):
+            arm = arms.setdefault(row.pop("arm"), {"everywhere": {}, "home": {}, "home_large": {}, "sites": {}})
+            where, metric = row.pop("where"), row.pop("metric")
+            place = {"everywhere": "everywhere", "home": "home", "home, large sites": "home_large"}.get(where)
+            target = arm[place] if place else arm["sites"].setdefault(where, {})
+            target[metric] = {k: None if np.isnan(v) else v for k, v in row.items()}
+        return arms
+
+    def __repr__(self) -> str:
+        return (
+            f"<Study of {', '.join(self.arms)} ({self.model_name}) on {self.federation.name}: {len(self.seeds)} seeds, "
+            f"test opened {self.test_openings} times>"
+        )
+
+    def _repr_html_(self) -> str:
+        table = self.table()
+        cells = table["mean"].map("{:.3f}".format) + " ± " + table["sd"].map("{:.3f}".format)
+        wide = table.assign(cell=cells).pivot_table(
+            index=["where", "arm"], columns="metric", values="cell", aggfunc="first", sort=False
+        )
+        note = f"mean ± sd over {len(self.seeds)} seeds on test (opened {self.test_openings} times)"
+        return f"<div>{wide[list(METRICS)].to_html(border=0)}<small>{note}</small></div>"
+
+
+def average(scores: pd.DataFrame) -> pd.DataFrame:
+    """Average scores over seeds; the bounds are those of one split's bootstrap, averaged."""
+    keys = ["arm", "train", "test", "metric"]
+    grouped = scores.groupby(keys, sort=False)
+    out = grouped[["value", "low", "high", "patients", "fewest"]].mean()
+    return out.assign(sd=grouped["value"].std(), seeds=grouped["value"].count()).reset_index()
+
+
+__all__ = ["FEW", "REFERENCE", "Study", "average"]
