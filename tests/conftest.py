@@ -1,0 +1,35 @@
+"""What several tests share: small federations that are awkward on purpose."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import fedlab
+from fedlab.federation import Federation
+
+
+def ragged(sizes: tuple[int, ...] = (37, 100, 263), *, missing: bool = True, seed: int = 0) -> Federation:
+    """Sites of different sizes, shifts and missing values; five features, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    sites = {}
+    for i, n in enumerate(sizes):
+        x = torch.randn(n, 5, generator=generator, dtype=torch.float64) * (1 + 0.3 * i) + 10 * i
+        noise = torch.randn(n, generator=generator, dtype=torch.float64)
+        y = (x[:, 0] - 10 * i + 0.3 * noise > 0).long()
+        if missing:
+            x[:: 3 + i, i % 5] = float("nan")
+        sites[f"site {i}"] = (x, y)
+    return Federation.from_tensors(sites, prepared=False)
+
+
+@pytest.fixture(scope="session")
+def hospitals() -> Federation:
+    """The four hospitals that come with fedlab."""
+    return fedlab.load("heart_disease")
+
+
+@pytest.fixture
+def uneven() -> Federation:
+    """37, 100 and 263 rows, with missing values."""
+    return ragged()
