@@ -17,7 +17,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
 }
 
 
-def algorithm(which: str | Algorithm) -> Algorithm:
+def algorithm(which: str | Algorithm | type[Algorithm]) -> Algorithm:
     """Return the algorithm of this name with its defaults, or the object itself.
 
     Examples
@@ -27,13 +27,23 @@ def algorithm(which: str | Algorithm) -> Algorithm:
     """
     if isinstance(which, Algorithm):
         return which
-    if isinstance(which, type) and issubclass(which, Algorithm):
+    if isinstance(which, type):
         return which()
-    if isinstance(which, str) and which.lower() in ALGORITHMS:
+    if which.lower() in ALGORITHMS:
         return ALGORITHMS[which.lower()]()
     near = get_close_matches(str(which).lower(), ALGORITHMS, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise ValueError(f"there is no algorithm {which!r}{hint}; known are {', '.join(ALGORITHMS)}")
 
 
-__all__ = ["ALGORITHMS", "Algorithm", "Centralized", "Ensemble", "FedAvg", "FedProx", "Isolated", "Scaffold", "algorithm"]
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "Centralized",
+    "Ensemble",
+    "FedAvg",
+    "FedProx",
+    "Isolated",
+    "Scaffold",
+    "algorithm",
+]

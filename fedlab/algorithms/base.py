@@ -71,8 +71,8 @@ class At(Protocol):
     """What a site knows in this step. Tensors may be stacked by the engine; ``step`` and ``round`` are plain numbers.
 
     ``anchor`` is what it received, its own tensors merged in; ``extra`` what travelled besides; ``memory`` what it kept
-    from its last round; ``lr`` the step size, ``steps`` its number of steps this round, ``n`` its training rows, ``key``
-    a seed for counters, ``batch`` this step's ``(x, y, weight)`` and ``rows`` all its training rows.
+    from its last round; ``lr`` the step size, ``steps`` its number of steps this round, ``n`` its training rows,
+    ``key`` a seed for counters, ``batch`` this step's ``(x, y, weight)`` and ``rows`` all its training rows.
     """
 
     anchor: Tensors
@@ -87,10 +87,12 @@ class At(Protocol):
     step: int
 
     @property
-    def batch(self) -> tuple[Tensor, Tensor, Tensor]: ...
+    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows, labels and weights of this step."""
 
     @property
-    def rows(self) -> tuple[Tensor, Tensor, Tensor]: ...
+    def rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All training rows of the site, likewise."""
 
     def loss(self, params: Tensors, part: tuple[int, int] | None = None, into: Tensors | None = None) -> Tensor:
         """Mean loss on this step's batch; ``part=(i, k)``: every k-th row from i; statistics move in ``into``."""
@@ -202,5 +204,7 @@ def whole(alg: Algorithm) -> bool:
 def in_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
     """Refuse a hyper-parameter outside its range (or ``nan``) with a sentence that names both."""
     if not (low < value if open_low else low <= value) or not value <= high:
-        bound = f"{'more than' if open_low else 'at least'} {low:g}" + (f" and at most {high:g}" if high < np.inf else "")
+        bound = f"{'more than' if open_low else 'at least'} {low:g}" + (
+            f" and at most {high:g}" if high < np.inf else ""
+        )
         raise ValueError(f"{name} is {value!r}: it must be {bound}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fedlab.algorithms.base import Algorithm, At, Tensors, in_range, trained
@@ -37,5 +38,5 @@ class FedProx(Algorithm):
         """Loss plus the proximal term."""
         if self.mu == 0:
             return at.loss(vars)
-        away = sum(((w - at.anchor[k]) ** 2).sum() for k, w in trained(vars).items())
-        return at.loss(vars) + self.mu / 2 * away
+        away = [((w - at.anchor[k]) ** 2).sum() for k, w in trained(vars).items()]
+        return at.loss(vars) + self.mu / 2 * torch.stack(away).sum()

@@ -29,7 +29,7 @@ def _stack(trees: Sequence[Any]) -> Any:
 
 def _finite(trees: Any) -> Tensor:
     """Tell for each entry of the stacked axis whether all its numbers are finite."""
-    each = [leaf.isfinite().flatten(1).all(1) for leaf in tree_leaves(trees)]
+    each = [leaf.isfinite().reshape(len(leaf), -1).all(1) for leaf in tree_leaves(trees)]
     return torch.stack(each).all(0)
 
 

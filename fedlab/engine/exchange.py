@@ -117,7 +117,7 @@ class Exchange:
         return answers
 
     def _enter(self, round: int, purpose: str, answers: Answers, errors: dict[str, str]) -> None:
-        if answers.together is not None:
+        if answers.together is not None and answers.sites:
             one = tree_map(lambda v: v[0] if isinstance(v, Tensor) else v, answers.together)
             self.ledger.add(round, purpose, answers.sites, "up", one)
         else:
@@ -126,9 +126,7 @@ class Exchange:
         for site, error in errors.items():
             self.ledger.add(round, purpose, [site], "up", {}, status=error)
 
-    def _too_few(
-        self, round: int, purpose: str, asked: list[str], errors: dict[str, str], needed: int
-    ) -> TooFewSites:
+    def _too_few(self, round: int, purpose: str, asked: list[str], errors: dict[str, str], needed: int) -> TooFewSites:
         left = ", ".join(f"{site} ({errors[site]})" for site in asked if site in errors)
         return TooFewSites(
             f"{len(asked) - len(errors)} of {len(asked)} sites answered '{purpose}' in round {round}, but at least "
@@ -139,11 +137,12 @@ class Exchange:
 
 def _one_by_one(got: Sequence[Reply], asked: list[str], like: Tensors | None) -> tuple[Answers, dict[str, str]]:
     by_name = {reply.site: reply for reply in got}
+    usual = _usual([reply for reply in got if not reply.error])
     good: list[Reply] = []
     errors: dict[str, str] = {}
     for site in asked:
         reply = by_name.get(site)
-        fault = "no answer" if reply is None else reply.error or _fault(reply.content, like, good[0] if good else None)
+        fault = "no answer" if reply is None else reply.error or _fault(reply.content, like, usual)
         if fault or reply is None:
             errors[site] = fault
         else:
@@ -155,24 +154,30 @@ def _all_at_once(got: Stacked) -> tuple[Answers, dict[str, str]]:
     return Answers(got.sites, [], got.content), got.errors
 
 
-def _fault(content: dict[str, Any], like: Tensors | None, first: Reply | None) -> str:
-    """Say what is wrong with an upload; empty if nothing."""
-    if like is None:
-        return ""
-    model = content.get("model", {})
-    wanted = {k: (tuple(v.shape), v.dtype) for k, v in like.items()}
-    found = {k: (tuple(v.shape), v.dtype) for k, v in model.items()}
-    if wanted != found:
-        odd = sorted(set(wanted.items()) ^ set(found.items()), key=str)[0][0]
-        return f"sent another model than the one it was given (tensor {odd!r})"
-    extra = content.get("extra", {})
-    if first is not None and _shapes(extra) != _shapes(first.content.get("extra", {})):
-        return f"sent other extras than {first.site}"
-    return "" if finite(model) and finite(extra) else "sent a model that is not finite"
+def _usual(replies: Sequence[Reply]) -> str:
+    """Return the looks (names, shapes, dtypes) that most sites sent; ties to the first."""
+    looks = [_looks(reply.content) for reply in replies]
+    return max(looks, key=looks.count) if looks else ""
 
 
-def _shapes(tree: Any) -> Any:
-    return tree_map(lambda v: (tuple(v.shape), v.dtype), tree)
+def _fault(content: dict[str, Any], like: Tensors | None, usual: str) -> str:
+    """Say what is wrong with an answer; empty if nothing."""
+    if like is not None:
+        for name, tensor in content["model"].items():
+            if name not in like or tensor.shape != like[name].shape or tensor.dtype != like[name].dtype:
+                return f"sent a tensor {name!r} that does not fit the model"
+        if not finite(content["model"]) or not finite(content["extra"]):
+            return "sent a model that is not finite"
+    return "" if _looks(content) == usual else "sent other tensors than most sites"
+
+
+def _looks(content: dict[str, Any]) -> str:
+    def look(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: look(v) for k, v in sorted(value.items())}
+        return (tuple(value.shape), str(value.dtype)) if isinstance(value, Tensor) else ""
+
+    return repr({name: look(content[name]) for name in ("model", "extra") if name in content})
 
 
 def finite(tree: Any) -> bool:

@@ -1,8 +1,8 @@
 """The Flower transport: the exchange's questions as Flower messages, for a simulation or a real federation.
 
-Public message API only (``flwr.app``, ``flwr.serverapp``, ``flwr.clientapp``). What keeps the bits: nodes are asked once
-for their site's name and ordered by it, and the sites run :class:`~fedlab.engine.site.SiteWork`, the code that runs in
-process.
+Public message API only (``flwr.app``, ``flwr.serverapp``, ``flwr.clientapp``). What keeps the bits: nodes are asked
+once for their site's name and ordered by it, and the sites run :class:`~fedlab.engine.site.SiteWork`, the code that
+runs in process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logging.getLogger("flwr").setLevel(logging.ERROR)  # only after the import, whic
 
 POLL = 0.01  # seconds between two looks for replies
 KINDS = {"train": MessageType.TRAIN, "evaluate": MessageType.EVALUATE}
-STATE = {"prepare": {}, "memory": {"alg": {}, "own": {}, "opt": {}}}
+STATE: dict[str, Tensors] = {"prepare": {}, "memory": {"alg": {}, "own": {}, "opt": {}}}
 
 
 def pack(payload: dict[str, Any], *, purpose: str = "") -> RecordDict:
@@ -58,7 +58,8 @@ def unpack(record: RecordDict) -> dict[str, Any]:
             nest = _nested({k: torch.from_numpy(a.numpy().copy()) for k, a in part.items()})
             payload |= nest if name.startswith("tensor.") else {name: nest}
         elif name == "job":
-            payload["job"] = Job(**dict(part))
+            numbers: dict[str, Any] = dict(part)
+            payload["job"] = Job(**numbers)
         elif name == "plain":
             payload |= {k: v for k, v in part.items() if k != "purpose"}
     return payload
@@ -143,7 +144,7 @@ class FlowerTransport:
         """Send one message to each site and wait for all answers."""
         messages = {self.nodes[name]: pack(payload, purpose=purpose) for name in who}
         answers = self._send(messages, KINDS.get(purpose, MessageType.QUERY))
-        return [_reply(name, answers.get(self.nodes[name])) for name in who]
+        return [_reply(name, purpose, answers.get(self.nodes[name])) for name in who]
 
     def close(self) -> None:
         """The grid belongs to whoever made it."""
@@ -166,12 +167,12 @@ class FlowerTransport:
         return answers
 
 
-def _reply(name: str, message: Message | None) -> Reply:
+def _reply(name: str, purpose: str, message: Message | None) -> Reply:
     if message is None or message.has_error():
         return Reply(name, error="no answer")
     content = unpack(message.content)
     if "error" in content:
         return Reply(name, error=str(content["error"]))
     content.pop("site", None)
-    models = {"model": {}, "extra": {}} if "rows" in content and "count" not in content else {}
-    return Reply(name, {**models, **content})
+    trained: dict[str, Any] = {"model": {}, "extra": {}} if purpose == "train" else {}  # an empty nest does not travel
+    return Reply(name, {**trained, **content})

@@ -1,6 +1,6 @@
 """The one round loop: ask the sites, combine, evaluate, choose, yield. A plain generator over an exchange.
 
-In this process, on Flower's simulation and inside a Flower app it is the same code; only the exchange's transport differs.
+In this process, on Flower's simulation and inside a Flower app it is the same code: only the transport differs.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Loop:
         self.places = list(exchange.transport.places)
         self.params: Tensors = {}
         self.state: Tensors = {}
-        self.clock, self.examples = 0, {}
+        self.clock = 0
         self.best: dict[str, float] = {}
         self.started = time.perf_counter()
 
@@ -93,7 +93,11 @@ class _Loop:
         longest = max(self._steps(n) for n in rows.values())
         self.clock = longest if self.alg.clocked else 0
         self.run.steps_per_round = longest
-        self.examples = rows
+        if self.clock:  # a batch is full but for the last of an epoch
+            places = len(self.places)
+            self.run.examples_per_round = longest * self.settings.batch_size * places
+        else:
+            self.run.examples_per_round = self.settings.local_epochs * sum(rows.values())
         self.params = {**self.net.start(), **preparation}
         generator = torch.Generator().manual_seed(self.settings.seed)
         self.state = self.alg.begin(self.params, len(self.places), generator)
@@ -201,5 +205,3 @@ class _Loop:
 
 def _looks(tensor: Tensor | None) -> str:
     return "none" if tensor is None else f"shape {list(tensor.shape)} and {tensor.dtype}"
-
-

@@ -61,6 +61,7 @@ class Run:
     chosen: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     steps_per_round: int = 0
+    examples_per_round: int = 0
     test_openings: int = 0
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
@@ -97,6 +98,11 @@ class Run:
         """One row per failed answer: round, site, class of the error."""
         rows = [(r.round, site, error) for r in self.records for site, error in r.errors.items()]
         return pd.DataFrame(rows, columns=["round", "site", "error"])
+
+    @property
+    def examples_seen(self) -> int:
+        """Training examples that went through a gradient so far, all places of training together."""
+        return len(self.records) * self.examples_per_round
 
     # ------------------------------------------------------------------ the model
 
@@ -157,7 +163,9 @@ class Run:
         asked = (resamples, tuple(site.name for site in unseen))
         if asked not in self._reports:
             self.test_openings += 1
-            sources = [EVERY_SITE] if self.algorithm.one_model else [n for n in self.federation.names if n in self.models]
+            sources = (
+                [EVERY_SITE] if self.algorithm.one_model else [n for n in self.federation.names if n in self.models]
+            )
             models = [self._models(None if source == EVERY_SITE else source) for source in sources]
             rows = [
                 row

@@ -154,7 +154,8 @@ class SiteWork:
 
     def export(self) -> Tensors:
         """Hand out the models held: the kept ones, else the latest."""
-        return dict(self.state.get("kept", self.state.get("latest", {})))
+        held: Tensors = self.state.get("kept") or self.state.get("latest") or {}
+        return held
 
 
 def report(
@@ -216,4 +217,3 @@ def _joined(parts: Sequence[Examples]) -> Examples:
     mask = None if parts[0].mask is None else torch.cat([p.mask for p in parts if p.mask is not None])
     group = np.concatenate([[f"{i}|{who}" for who in p.group] for i, p in enumerate(parts)])
     return Examples(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]), group, mask)
-

@@ -133,7 +133,9 @@ def begin(federation: Federation, model: ModelLike, which: str | Algorithm, sett
         if name not in known:
             raise TypeError(f"there is no setting {name!r}; known are {', '.join(known)}")
     if not isinstance(federation, Federation):
-        raise TypeError(f"federation is a {type(federation).__name__}: load one with fedlab.load(…) or Federation.from_frame(…)")
+        raise TypeError(
+            f"federation is a {type(federation).__name__}: load one with fedlab.load(…) or Federation.from_frame(…)"
+        )
     chosen = Settings(**settings)
     if chosen.min_sites > len(federation.sites):
         raise ValueError(f"min_sites is {chosen.min_sites}, but the federation has {len(federation.sites)} sites")

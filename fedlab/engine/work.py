@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 from torch.func import grad
-from torch.utils._pytree import tree_leaves, tree_map, tree_unflatten, tree_flatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from fedlab.algorithms.base import Algorithm, Tensors, carried, fixed, statistic
 from fedlab.engine.batches import Job
@@ -61,7 +61,7 @@ class Now:
 
     @property
     def batch(self) -> Batch:
-        """This step's rows."""
+        """Rows, labels and weights of this step."""
         if self.now is None:
             raise RuntimeError("there is no batch outside a step: use at.rows or at.risk in start, finish and personal")
         return self.now
@@ -151,7 +151,7 @@ def first_memory(alg: Algorithm, params: Tensors) -> Tensors:
 
 def against(tensor: Tensor, scalar: Tensor) -> Tensor:
     """Shape a number per site against a tensor per site."""
-    return scalar.reshape(*scalar.shape, *[1] * (tensor.ndim - scalar.ndim))
+    return scalar.reshape((*scalar.shape, *[1] * (tensor.ndim - scalar.ndim)))
 
 
 @dataclass
@@ -199,7 +199,9 @@ class Work:
         value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, still, box, now, step)
         leaves, shape = tree_flatten(trained)
         grads = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
-        grads = tree_unflatten([torch.zeros_like(v) if g is None else g for v, g in zip(leaves, grads, strict=True)], shape)
+        grads = tree_unflatten(
+            [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, grads, strict=True)], shape
+        )
         with torch.no_grad():
             trained = tree_map(torch.detach, trained)
             if type(self.alg).direction is not Algorithm.direction:
@@ -240,7 +242,9 @@ class Work:
         trained, still = parts(self.alg.start(self.at(box, 0)))
         return tree_map(torch.clone, trained), tree_map(torch.clone, still)
 
-    def _objective(self, trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int) -> tuple[Tensor, Tensors]:
+    def _objective(
+        self, trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int
+    ) -> tuple[Tensor, Tensors]:
         vars = join(trained, still)
         value = self.alg.objective(vars, self.at(box, step, now))
         return value, _moving(parts(vars)[1])

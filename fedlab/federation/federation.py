@@ -281,5 +281,3 @@ def _sites(
             raise ValueError(f"splits= has no entry for site {name!r}")
         made.append(Site(name, examples, split, dict((about or {}).get(name, {}))))
     return tuple(made)
-
-

@@ -65,7 +65,7 @@ def _codes(feature: Feature) -> list[tuple[str, Any]]:
     if feature.kind == "number":
         return [(feature.name, None)]
     levels = list(feature.codes or {})
-    return [(f"{feature.name}={level}", level) for level in (levels[1:] if len(levels) == 2 else levels)]
+    return [(f"{feature.name}={_word(level)}", level) for level in (levels[1:] if len(levels) == 2 else levels)]
 
 
 def encode(df: pd.DataFrame, features: Sequence[Feature]) -> Tensor:
@@ -89,10 +89,12 @@ def _numbers(feature: Feature, column: pd.Series[Any]) -> np.ndarray[Any, Any]:
     text = column[np.isnan(values) & column.notna().to_numpy()]
     if len(text):
         raise ValueError(
-            f"column {feature.name!r} should hold numbers but has {text.iloc[0]!r} (row {text.index[0]!r}, "
-            f"{len(text)} such cells): turn it into a number, or into an empty cell if it means 'not measured'"
+            f"column {feature.name!r} should hold numbers but has {text.tolist()[0]!r} "
+            f"(row {text.index.tolist()[0]!r}, {len(text)} such cells): turn it into a number, or into an empty cell "
+            "if it means 'not measured'"
         )
-    return values[:, None]
+    column_of: np.ndarray[Any, Any] = values[:, None]
+    return column_of
 
 
 def _category(feature: Feature, column: pd.Series[Any]) -> np.ndarray[Any, Any]:
@@ -102,8 +104,8 @@ def _category(feature: Feature, column: pd.Series[Any]) -> np.ndarray[Any, Any]:
     odd = column[column.notna() & ~column.isin(levels)]
     if len(odd):
         raise ValueError(
-            f"column {feature.name!r} holds {odd.iloc[0]!r} (row {odd.index[0]!r}), which is not among its codes "
-            f"{levels}: correct the cell or add the code"
+            f"column {feature.name!r} holds {odd.tolist()[0]!r} (row {odd.index.tolist()[0]!r}), "
+            f"which is not among its codes {levels}: correct the cell or add the code"
         )
     hot = np.stack([(column == level).to_numpy(dtype=float) for _, level in _codes(feature)], axis=1)
     hot[column.isna().to_numpy()] = np.nan
@@ -124,11 +126,13 @@ def read_label(df: pd.DataFrame, label: str, site: str, classes: Sequence[Any] |
     if len(levels) < 2:
         raise ValueError(f"the label {label!r} has one value only ({levels}): there is nothing to tell apart")
     if len(levels) > MOST_CODES:
-        raise ValueError(f"the label {label!r} has {len(levels)} different values: a class label has at most {MOST_CODES}")
+        raise ValueError(
+            f"the label {label!r} has {len(levels)} different values: a class label has at most {MOST_CODES}"
+        )
     number = {level: k for k, level in enumerate(levels)}
     odd = column[~column.isin(levels)]
     if len(odd):
-        raise ValueError(f"the label {label!r} holds {odd.iloc[0]!r}, which is not among classes={levels}")
+        raise ValueError(f"the label {label!r} holds {odd.tolist()[0]!r}, which is not among classes={levels}")
     y = torch.tensor(column.map(number).tolist(), dtype=torch.int64)  # pandas' own array is read-only
     return y, Task(tuple(_word(level) for level in levels))
 

@@ -32,7 +32,9 @@ class Score(NamedTuple):
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    out: Floats = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=out, where=whole > 0)
+    return out
 
 
 def auc(positive: NDArray[np.bool_], score: Floats, weight: Floats) -> Floats:
@@ -67,7 +69,9 @@ def auc(positive: NDArray[np.bool_], score: Floats, weight: Floats) -> Floats:
 def _auc(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
     if p.shape[1] == 2:
         return auc(y == 1, p[:, 1], w)
-    return np.mean([auc(y == k, p[:, k], w) for k in range(p.shape[1])], axis=0)
+    each: Floats = np.array([auc(y == k, p[:, k], w) for k in range(p.shape[1])])
+    middle: Floats = each.mean(0)
+    return middle
 
 
 def _mean(value: Floats, w: Floats) -> Floats:
@@ -80,7 +84,9 @@ def _accuracy(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
 
 def _balanced_accuracy(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
     right = (p.argmax(1) == y).astype(float)
-    return np.mean([_mean(right[y == k], w[:, y == k]) for k in np.unique(y)], axis=0)
+    each: Floats = np.array([_mean(right[y == k], w[:, y == k]) for k in np.unique(y)])
+    middle: Floats = each.mean(0)
+    return middle
 
 
 def log_loss(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:

@@ -27,10 +27,13 @@ from torch import Tensor
 
 
 class Summary(NamedTuple):
-    """What a site tells of its training rows; each tensor float64 of shape [features], ``rows`` 0-d."""
+    """What a site tells of its training rows; each tensor float64 of shape [features], ``rows`` 0-d.
+
+    ``present`` counts what was measured, ``total`` sums it, ``squares`` sums the squares about the site's own mean.
+    """
 
     rows: Tensor
-    count: Tensor
+    present: Tensor
     total: Tensor
     squares: Tensor
 
@@ -42,38 +45,38 @@ def summarise(x: Tensor) -> Summary:
     --------
     >>> import torch
     >>> s = summarise(torch.tensor([[1.0], [3.0], [float("nan")]]))
-    >>> s.count.item(), s.total.item(), s.squares.item()
+    >>> s.present.item(), s.total.item(), s.squares.item()
     (2.0, 4.0, 2.0)
     """
     x = x.double()
     there = ~x.isnan()
-    count = there.sum(0).double()
+    present = there.sum(0).double()
     total = torch.where(there, x, 0.0).sum(0)
-    centre = total / count.clamp(min=1)
+    centre = total / present.clamp(min=1)
     squares = torch.where(there, (x - centre) ** 2, 0.0).sum(0)
-    return Summary(torch.tensor(float(len(x)), dtype=torch.float64), count, total, squares)
+    return Summary(torch.tensor(float(len(x)), dtype=torch.float64), present, total, squares)
 
 
 def merge(summaries: Sequence[Summary]) -> Summary:
     """Merge the sites' summaries into the summary of all their rows (to 1e-12 that of the pooled rows)."""
     if not summaries:
         raise ValueError("there is no summary to merge: at least one site must answer")
-    rows, count, total, squares = (torch.stack(part) for part in zip(*summaries, strict=True))
-    centre = total.sum(0) / count.sum(0).clamp(min=1)
-    apart = total / count.clamp(min=1) - centre
-    return Summary(rows.sum(0), count.sum(0), total.sum(0), (squares + count * apart**2).sum(0))
+    rows, present, total, squares = (torch.stack(part) for part in zip(*summaries, strict=True))
+    centre = total.sum(0) / present.sum(0).clamp(min=1)
+    apart = total / present.clamp(min=1) - centre
+    return Summary(rows.sum(0), present.sum(0), total.sum(0), (squares + present * apart**2).sum(0))
 
 
 def fit(summary: Summary) -> dict[str, Tensor]:
     """Turn a summary into the buffers ``fill, scale, indicator, measured`` (float64, shape [features])."""
-    measured = summary.count > 0
-    fill = summary.total / summary.count.clamp(min=1)
-    spread = (summary.squares / summary.count.clamp(min=1)).sqrt()
+    measured = summary.present > 0
+    fill = summary.total / summary.present.clamp(min=1)
+    spread = (summary.squares / summary.present.clamp(min=1)).sqrt()
     varies = spread > 1e-12 * fill.abs().clamp(min=1e-12)
     return {
         "fill": fill,
         "scale": torch.where(varies, spread, 1.0),
-        "indicator": (summary.count < summary.rows).double(),
+        "indicator": (summary.present < summary.rows).double(),
         "measured": measured.double(),
     }
 

@@ -39,7 +39,9 @@ class Feature:
         if self.kind not in ("number", "category"):
             raise ValueError(f"feature {self.name!r} is of kind {self.kind!r}: use 'number' or 'category'")
         if self.kind == "category" and not self.codes:
-            raise ValueError(f"feature {self.name!r} is a category: give its codes, e.g. {{'F': 'female', 'M': 'male'}}")
+            raise ValueError(
+                f"feature {self.name!r} is a category: give its codes, e.g. {{'F': 'female', 'M': 'male'}}"
+            )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -11,6 +10,7 @@ def logistic(inputs: int, outputs: int) -> nn.Module:
 
     Examples
     --------
+    >>> import torch
     >>> logistic(3, 1)(torch.ones(2, 3)).tolist()
     [[0.0], [0.0]]
     """
