@@ -62,7 +62,7 @@ def compare(
                 split = federation.resplit(seed)
                 done = {}
                 for name, alg in arms.items():
-                    line.set_postfix_str(f"{name}, seed {seed}")
+                    line.set_postfix_str(f"{name}, seed {seed}", refresh=False)
                     done[name] = run_to_end(stream(split, model, alg, seed=seed, **settings))
                     line.update()
                 for name, run in done.items():

@@ -43,7 +43,8 @@ def test_the_same_bits_in_another_process() -> None:
         "import fedlab, hashlib; r = fedlab.train(fedlab.load('heart_disease'), 'mlp', 'scaffold', rounds=3);"
         "print(hashlib.sha256(b''.join(v.numpy().tobytes() for v in r.weights.values())).hexdigest())"
     )
-    said = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in "ab"}
+    call = [sys.executable, "-c", code]
+    said = {subprocess.run(call, capture_output=True, text=True, check=True).stdout for _ in "ab"}
     assert len(said) == 1 and len(said.pop().strip()) == 64
 
 
@@ -88,7 +89,8 @@ def test_a_run_in_process_loads_neither_flower_nor_ray() -> None:
     code = (
         "import sys, fedlab\n"
         "heavy = lambda: {'flwr', 'ray', 'sklearn', 'plotly', 'ipywidgets', 'scipy.stats'} & set(sys.modules)\n"
-        "print(heavy()); fedlab.train(fedlab.load('heart_disease'), rounds=1); print(heavy() & {'flwr', 'ray', 'sklearn'})"
+        "print(heavy()); fedlab.train(fedlab.load('heart_disease'), rounds=1)\n"
+        "print(heavy() & {'flwr', 'ray', 'sklearn'})"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split("\n")[:2] == ["set()", "set()"]

@@ -1,0 +1,44 @@
+"""Run in a process of its own by ``test_ray.py``: the same run on Ray and here, differences printed as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from torch.utils._pytree import tree_leaves
+
+import fedlab
+from fedlab.algorithms import ALGORITHMS, Algorithm
+from tests.conftest import ragged
+
+
+class Leaky(Algorithm):
+    """FedAvg, but the site with 60 training rows fails in round 2 with a patient's name in the text."""
+
+    def finish(self, vars, at):  # noqa: D102
+        if float(at.n) == 60 and at.round == 2:
+            raise LookupError("patient 4711 is odd")
+        return vars, {}, at.memory
+
+
+def compare(name: str) -> dict[str, object]:
+    fed = ragged()
+    alg = Leaky() if name == "leaky" else ALGORITHMS[name]()
+    options = dict(rounds=3, batch_size=16, progress=False)
+    far = fedlab.train(fed, "mlp", alg, engine="ray", **options)
+    near = fedlab.train(fed, "mlp", alg, engine="sequential", **options)
+    pairs = zip(tree_leaves((far.weights, far.models)), tree_leaves((near.weights, near.models)), strict=True)
+    return {
+        "difference": max((a - b).abs().max().item() for a, b in pairs),
+        "leaves": len(tree_leaves((far.weights, far.models))),
+        "history": far.history.drop(columns="seconds").equals(near.history.drop(columns="seconds")),
+        "ledger": far.ledger.equals(near.ledger),
+        "errors": far.errors.values.tolist(),
+        "leaked": "4711" in far.ledger.to_string() + far.errors.to_string(),
+        "notes": far.notes,
+    }
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        print("RESULT", json.dumps({"name": name, **compare(name)}), flush=True)

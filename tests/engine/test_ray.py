@@ -1,0 +1,70 @@
+"""Flower's simulation gives the bits of one site at a time in process; what cannot run there is refused at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fedlab
+from fedlab.federation import Federation
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 280  # Ray takes 10 to 30 seconds to its first round
+
+
+def on_ray(tmp_path: Path, *names: str) -> dict[str, dict]:
+    """Run through a link to the environment: Ray cannot start workers from a path with a space."""
+    pytest.importorskip("ray", reason="Flower's simulation is not installed: pip install 'fedlab-workbench[ray]'")
+    link = tmp_path / "venv"
+    link.symlink_to(sys.prefix)
+    assert " " not in str(link)
+    python = link / Path(sys.executable).relative_to(sys.prefix)
+    env = os.environ | {"PYTHONPATH": str(ROOT), "RAY_TMPDIR": "/tmp"}
+    done = subprocess.run(
+        [str(python), str(ROOT / "tests/engine/ray_runs.py"), *names],
+        capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path, env=env, check=False,
+    )  # fmt: skip
+    rows = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert len(rows) == len(names), done.stdout[-2000:] + done.stderr[-4000:]
+    return {row["name"]: row for row in rows}
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("names", [("fedavg", "fedprox", "scaffold"), ("ensemble",)])
+def test_the_same_bits_as_one_site_at_a_time(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name, got in on_ray(tmp_path, *names).items():
+        assert got["difference"] == 0.0 and got["leaves"] >= 4, name
+        assert got["history"] and got["ledger"] and not got["errors"], name
+        assert got["notes"] == ["Flower's simulation on Ray"]
+
+
+@pytest.mark.ray
+def test_a_failing_site_is_left_out_and_its_text_stays_there(tmp_path: Path) -> None:
+    got = on_ray(tmp_path, "leaky")["leaky"]
+    assert got["errors"] == [[2, "site 1", "LookupError"]] and not got["leaked"]
+    assert got["difference"] == 0.0 and got["ledger"]
+
+
+def test_an_interpreter_path_with_a_space_is_refused_at_once(
+    uneven: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/home/me/my venv/bin/python")
+    with pytest.raises(RuntimeError, match="path has a space .*folder without one, or use engine='auto'"):
+        fedlab.train(uneven, engine="ray")
+
+
+def test_without_the_extra_the_install_line_is_named(uneven: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/venv/bin/python")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install 'fedlab-workbench\[ray\]'"):
+        fedlab.train(uneven, engine="ray")
+
+
+def test_pooling_rows_is_refused_on_ray(uneven: Federation) -> None:
+    with pytest.raises(ValueError, match="centralized moves rows.*use engine='auto'"):
+        fedlab.train(uneven, algorithm="centralized", engine="ray")

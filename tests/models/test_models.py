@@ -1,0 +1,72 @@
+"""The registry of models, and the two layers that torch's own cannot stand for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fedlab.models import MODELS, BatchNorm, Dropout, build, model_name
+from fedlab.models.layers import NOW, uniform
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_a_registered_model_fits_the_task(name: str, outputs: int) -> None:
+    assert build(name, 7, outputs)(torch.zeros(3, 7)).shape == (3, outputs)
+
+
+def test_a_start_depends_on_the_seed_alone() -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    a, b, c = (build("mlp", 7, 1, seed=seed).head.weight for seed in (0, 0, 1))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_factory_a_class_and_a_module_stand_in_for_a_name() -> None:
+    assert isinstance(build(nn.Linear, 7, 1), nn.Linear)
+    module = nn.Linear(7, 1)
+    copy = build(module, 7, 1)
+    assert copy is not module and torch.equal(copy.weight, module.weight)
+    assert model_name(nn.Linear) == "Linear" and model_name(module) == "Linear" and model_name("mlp") == "mlp"
+    with pytest.raises(ValueError, match="did you mean 'logistic'"):
+        build("logistics", 7, 1)
+    with pytest.raises(TypeError, match="gave a dict, not a torch.nn.Module"):
+        build(lambda inputs, outputs: {}, 7, 1)
+
+
+def test_batch_norm_equals_torchs_and_sees_no_padding() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(6, 4, generator=generator, dtype=torch.float64)
+    ours, theirs = BatchNorm(4).double(), nn.BatchNorm1d(4).double()
+    NOW.mask = torch.tensor([1.0, 1, 1, 1, 0, 0])
+    try:
+        out = ours(torch.cat([x[:4], torch.full((2, 4), 99.0, dtype=torch.float64)]))[:4]
+    finally:
+        NOW.mask = None
+    assert torch.allclose(out, theirs(x[:4]), atol=1e-12)
+    assert torch.allclose(ours.running_var, theirs.running_var, atol=1e-12)
+    assert torch.allclose(ours.eval()(x), theirs.eval()(x), atol=1e-12)
+
+
+def test_batch_norm_survives_a_batch_of_one() -> None:
+    layer = BatchNorm(2)
+    assert layer(torch.ones(1, 2)).tolist() == [[0.0, 0.0]] and layer.running_var.tolist() == [1.0, 1.0]
+
+
+def test_dropout_drops_its_share_and_rests_in_evaluation() -> None:
+    layer, x = Dropout(0.25), torch.ones(400, 50)
+    out = layer(x)
+    assert (out == 0).double().mean().item() == pytest.approx(0.25, abs=0.01)
+    assert out.mean().item() == pytest.approx(1.0, abs=0.02)
+    assert torch.equal(layer.eval()(x), x)
+    with pytest.raises(ValueError, match="p is 1"):
+        Dropout(1.0)
+
+
+def test_the_counter_is_uniform_and_its_keys_differ() -> None:
+    a, b = (uniform(torch.tensor(key), torch.Size([100_000])) for key in (1, 2))
+    assert a.mean().item() == pytest.approx(0.5, abs=0.005) and a.var().item() == pytest.approx(1 / 12, abs=0.002)
+    assert abs(torch.corrcoef(torch.stack([a, b]))[0, 1].item()) < 0.02
+    assert 0 <= a.min() and a.max() < 1
