@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test report lint bench wheels constraints
+.PHONY: help lab test report lint bench figure wheels constraints
 
 # The first Python from 3.11 on; `make lab PYTHON=/path/to/python3` names another.
 RECENT = import sys; sys.exit(sys.version_info < (3, 11))
@@ -66,6 +66,10 @@ lint: .venv/.dev ## style and types
 
 bench: .venv/.lab ## speed against the targets, one table
 	$(PY) -m benchmarks.spine
+
+figure: .venv/.test ## draw the README's figure anew (needs Chromium)
+	$(PY) -c "import fedlab; from fedlab.figures import who_gains; \
+	who_gains(fedlab.compare(fedlab.load('heart_disease'), seeds=10)).write_image('notebooks/images/who_gains.svg', width=900)"
 
 wheels: .venv/.base ## fill DIR=usb/ with all that an install needs, for this system and Python
 	@mkdir -p "$(DIR)"
