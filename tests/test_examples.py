@@ -21,7 +21,7 @@ def modules() -> Iterator[str]:
                 yield found.name
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", list(modules()))
 def test_the_examples_of(name: str) -> None:
     if name in ("fedlab.engine.flower", "fedlab.engine.simulation"):
         pytest.importorskip("flwr", reason="the extra ray is not installed")

@@ -15,7 +15,7 @@ from tests.conftest import ragged
 class Leaky(Algorithm):
     """FedAvg, but the site with 60 training rows fails in round 2 with a patient's name in the text."""
 
-    def finish(self, vars, at):  # noqa: D102
+    def finish(self, vars, at):
         if float(at.n) == 60 and at.round == 2:
             raise LookupError("patient 4711 is odd")
         return vars, {}, at.memory

@@ -53,7 +53,7 @@ def test_a_failing_site_is_left_out_and_its_text_stays_there(tmp_path: Path) -> 
 def test_an_interpreter_path_with_a_space_is_refused_at_once(
     uneven: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "executable", "/home/me/my venv/bin/python")
+    monkeypatch.setattr(sys, "executable", "/opt/my venv/bin/python")
     with pytest.raises(RuntimeError, match="path has a space .*folder without one, or use engine='auto'"):
         fedlab.train(uneven, engine="ray")
 
