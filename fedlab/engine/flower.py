@@ -143,18 +143,21 @@ class FlowerTransport:
     def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
         """Send one message to each site and wait for all answers."""
         messages = {self.nodes[name]: pack(payload, purpose=purpose) for name in who}
-        answers = self._send(messages, KINDS.get(purpose, MessageType.QUERY))
+        # what is held at a site is fetched even from a run that was stopped
+        answers = self._send(
+            messages, KINDS.get(purpose, MessageType.QUERY), stoppable=purpose not in ("keep", "export")
+        )
         return [_reply(name, purpose, answers.get(self.nodes[name])) for name in who]
 
     def close(self) -> None:
         """The grid belongs to whoever made it."""
 
-    def _wait(self) -> None:
-        if self.stop():
+    def _wait(self, *, stoppable: bool = True) -> None:
+        if stoppable and self.stop():
             raise Stopped
         time.sleep(POLL)
 
-    def _send(self, contents: dict[int, RecordDict], kind: str) -> dict[int, Message]:
+    def _send(self, contents: dict[int, RecordDict], kind: str, *, stoppable: bool = True) -> dict[int, Message]:
         messages = [Message(content, node, kind) for node, content in contents.items()]
         of = dict(zip(self.grid.push_messages(messages), contents, strict=True))
         answers: dict[int, Message] = {}
@@ -163,7 +166,7 @@ class FlowerTransport:
             for message in self.grid.pull_messages(missing):
                 answers[of[message.metadata.reply_to_message_id]] = message
             if len(answers) < len(of):
-                self._wait()
+                self._wait(stoppable=stoppable)
         return answers
 
 

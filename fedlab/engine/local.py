@@ -56,7 +56,8 @@ class LocalTransport:
         if settings.engine == "batched":
             if obstacle:
                 raise ValueError(f"engine='batched' cannot run {obstacle}: use engine='sequential', or 'auto'")
-            return len(self.places) == len(self.sites)
+            if len(self.places) == len(self.sites):
+                return True
         self.note = self._reason(settings, obstacle)
         return not self.note
 
@@ -66,7 +67,7 @@ class LocalTransport:
             for w in self.trainers.values()
         ]
         if len(self.places) == 1:
-            return "one place of training"
+            return "one site at a time: there is one place of training"
         if obstacle:
             return f"one site at a time: the model has {obstacle}"
         if self.net.slow_stacked():

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedlab.algorithms.base import PREPARATION, Tensors, mean, statistic, whole
 from fedlab.engine.batches import Job, steps_alone
-from fedlab.engine.exchange import Answers, Exchange
+from fedlab.engine.exchange import Answers, Exchange, TooFewSites
 from fedlab.engine.net import nothing
 from fedlab.engine.run import Record, Run
 from fedlab.engine.work import travels
@@ -197,7 +197,10 @@ class _Loop:
             return
         if not self.settings.evaluate:  # nothing was held while training: hold what there is
             self._evaluate(self.run.records[-1].round, self._job(self.run.records[-1].round))
-        told = self.exchange.ask("export", {}, round=self.run.records[-1].round)
+        try:
+            told = self.exchange.ask("export", {}, round=self.run.records[-1].round)
+        except TooFewSites:  # what ended the run may end this too: the rounds stand without the sites' models
+            return
         for site, what in zip(told.sites, told.contents, strict=True):
             models = what["models"]
             self.run.models[site] = [models[k] for k in sorted(models, key=int)]
