@@ -6,7 +6,7 @@ What is true of a run in a notebook is therefore true of it on Flower's simulati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -83,6 +83,7 @@ class Exchange:
     transport: Transport
     min_sites: int = 1
     ledger: Ledger = field(default_factory=Ledger)
+    tell: Callable[[str], None] = lambda doing: None
     errors: list[tuple[int, str, str, str]] = field(default_factory=list)
 
     def ask(
@@ -105,6 +106,7 @@ class Exchange:
         """
         asked = list(self.transport.sites if who is None else who)
         self.ledger.add(round, purpose, asked, "down", payload)
+        self.tell(f"{purpose}, {len(asked)} sites")
         got = self.transport.ask(purpose, asked, payload)
         answers, errors = _all_at_once(got) if isinstance(got, Stacked) else _one_by_one(got, asked, like)
         self._enter(round, purpose, answers, errors)

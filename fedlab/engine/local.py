@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from fedlab.algorithms.base import Algorithm
 from fedlab.engine.batched import StackedSites
 from fedlab.engine.batches import steps_alone
 from fedlab.engine.exchange import Reply, Stacked
-from fedlab.engine.net import Net
+from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.site import NotFinite, SiteWork, one_thread
 from fedlab.engine.work import Stop, Stopped
-from fedlab.federation import Federation
 
 WASTE = 4.0  # stacking pays while its padded steps are at most this many times the real ones
 
@@ -30,7 +28,8 @@ class LocalTransport:
     chosen and why.
     """
 
-    def __init__(self, federation: Federation, alg: Algorithm, net: Net, settings: Settings, *, stop: Stop) -> None:
+    def __init__(self, run: Run, *, stop: Stop) -> None:
+        federation, alg, net, settings = run.federation, run.algorithm, run.net, run.settings
         sites = sorted(federation.sites, key=lambda site: site.name)
         options: dict[str, Any] = dict(
             alg=alg, net=net, optimizer=settings.optimizer, prepared=federation.prepared, stop=stop
@@ -43,7 +42,7 @@ class LocalTransport:
         ]
         self.trainers = {place.name: place for place in places}
         self.places = tuple(self.trainers)
-        self.stop, self.net = stop, net
+        self.stop, self.net, self.tell = stop, net, run.tell
         self.note = ""
         self.stacked: StackedSites | None = None
         self.stackable = self._choose(settings)
@@ -90,6 +89,7 @@ class LocalTransport:
 
     def _ask_one(self, purpose: str, name: str, payload: dict[str, Any]) -> Reply:
         work = self.trainers[name] if purpose == "train" else self.work[name]
+        self.tell(f"{purpose}, {name}")
         try:
             if purpose == "prepare" and name == self.sites[0]:
                 self._prepare_places(payload)

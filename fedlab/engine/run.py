@@ -63,7 +63,12 @@ class Run:
     steps_per_round: int = 0
     examples_per_round: int = 0
     test_openings: int = 0
+    doing: str = ""
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
+
+    def tell(self, doing: str) -> None:
+        """Note what is going on, for whoever shows it."""
+        self.doing = doing
 
     # ------------------------------------------------------------------ what happened
 

@@ -8,20 +8,18 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from fedlab.algorithms import Algorithm, algorithm
 from fedlab.engine.exchange import Exchange, TooFewSites, Transport
 from fedlab.engine.local import LocalTransport
 from fedlab.engine.net import Net
+from fedlab.engine.progress import progress_line
 from fedlab.engine.rounds import Event, rounds
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.work import Stopped
 from fedlab.federation import Federation
 from fedlab.models import ModelLike, build, model_name
-
-QUIET = 2.0  # seconds before a progress line appears
 
 
 def stream(
@@ -62,7 +60,7 @@ def stream(
 
 def _stream(run: Run, stop: threading.Event | None) -> Iterator[Event]:
     transport = _transport(run, stop or threading.Event())
-    exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book)
+    exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
     try:
         yield from rounds(run, exchange)
     except Stopped:
@@ -114,8 +112,9 @@ def train(
     """
     run = begin(federation, model, algorithm, settings)
     events = _stream(run, None)
-    with tqdm(total=run.settings.rounds, desc=f"{run.algorithm.name}", unit="round", delay=QUIET, leave=False,
-              disable=not progress) as line:  # fmt: skip
+    with progress_line(
+        run.settings.rounds, run.algorithm.name, "round", show=progress, doing=lambda: run.doing
+    ) as line:
         try:
             for _ in events:
                 line.update()
@@ -168,5 +167,6 @@ def _transport(run: Run, stop: threading.Event) -> Transport:
     if run.settings.engine == "ray":
         from fedlab.engine.simulation import SimulationTransport
 
+        run.tell("starting Flower's simulation, 10 to 30 s")
         return SimulationTransport(run, stop=stop.is_set)
-    return LocalTransport(run.federation, run.algorithm, run.net, run.settings, stop=stop.is_set)
+    return LocalTransport(run, stop=stop.is_set)

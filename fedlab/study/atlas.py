@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from fedlab.algorithms import Algorithm, algorithm
-from fedlab.engine.train import QUIET, stream
+from fedlab.engine.progress import progress_line
+from fedlab.engine.train import stream
 from fedlab.federation import Federation
 from fedlab.models import ModelLike
 from fedlab.study.compare import ARMS, compare, run_to_end
@@ -76,8 +76,7 @@ def unseen_sites(
     if not alg.one_model:
         raise ValueError(f"{alg.name} leaves no model for a hospital that took no part: choose another in unseen=")
     rows = []
-    with tqdm(total=len(seeds) * len(federation.sites), desc="unseen hospitals", unit="run", delay=QUIET, leave=False,
-              disable=not progress) as line:  # fmt: skip
+    with progress_line(len(seeds) * len(federation.sites), "unseen hospitals", "run", show=progress) as line:
         for seed in seeds:
             split = federation.resplit(seed)
             for name in federation.names:

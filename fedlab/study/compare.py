@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from fedlab.algorithms import Algorithm, algorithm
+from fedlab.engine.progress import progress_line
 from fedlab.engine.run import Run
-from fedlab.engine.train import QUIET, stream
+from fedlab.engine.train import stream
 from fedlab.federation import Federation
 from fedlab.models import ModelLike, model_name
 from fedlab.study.study import Study
@@ -55,14 +54,14 @@ def compare(
     if "seed" in settings:
         raise TypeError("compare draws its seeds itself: use seeds=")
     runs: dict[str, list[Run]] = {name: [] for name in arms}
-    with tqdm(total=len(arms) * len(numbers), desc="compare", unit="run", delay=QUIET, leave=False,
-              disable=not progress) as line:  # fmt: skip
+    doing = [""]
+    with progress_line(len(arms) * len(numbers), "compare", "run", show=progress, doing=lambda: doing[0]) as line:
         try:
             for seed in numbers:
                 split = federation.resplit(seed)
                 done = {}
                 for name, alg in arms.items():
-                    line.set_postfix_str(f"{name}, seed {seed}", refresh=False)
+                    doing[0] = f"{name}, seed {seed}"
                     done[name] = run_to_end(stream(split, model, alg, seed=seed, **settings))
                     line.update()
                 for name, run in done.items():
