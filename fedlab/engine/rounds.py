@@ -50,6 +50,11 @@ class Event:
     chosen: bool
     errors: dict[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        loss = ", ".join(f"{site} {got['log_loss']:.3f}" for site, got in self.valid.items())
+        failed = f", failed {', '.join(self.errors)}" if self.errors else ""
+        return f"<Event round {self.round} of {self.rounds}: log loss {loss or 'not computed'}{failed}>"
+
 
 def rounds(run: Run, exchange: Exchange) -> Iterator[Event]:
     """Train ``run`` round by round; each event finds it up to date."""

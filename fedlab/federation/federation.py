@@ -19,7 +19,7 @@ from fedlab.federation.splits import split_rows
 from fedlab.federation.task import Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Federation:
     """Sites, their task and what their columns mean.
 
@@ -217,6 +217,10 @@ class Federation:
                 shares = {f"share {c}": v for c, v in shares.items()}
             table.append(row | shares | {"share missing": float(site.rows.x.isnan().double().mean())})
         return pd.DataFrame(table).set_index("site")
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{site.name} {len(site)}" for site in self.sites[:8]) + (" …" if len(self.sites) > 8 else "")
+        return f"<Federation {self.name}: {len(self.sites)} sites ({sizes}), {self.task.kind} {self.task.classes}>"
 
     def _repr_html_(self) -> str:
         title = f"<b>{html.escape(self.name)}</b>: {len(self.sites)} sites, {sum(map(len, self.sites))} rows, "

@@ -44,7 +44,7 @@ class Feature:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Examples:
     """Rows as the hospital holds them, ``nan`` where nothing was measured.
 
@@ -73,6 +73,9 @@ class Examples:
     def __len__(self) -> int:
         return len(self.y)
 
+    def __repr__(self) -> str:
+        return f"<Examples: {len(self)} rows of shape {list(self.x.shape[1:])}>"
+
     def take(self, rows: NDArray[np.int64]) -> Examples:
         """Return the given rows."""
         at = torch.from_numpy(np.ascontiguousarray(rows))
@@ -80,7 +83,7 @@ class Examples:
         return Examples(self.x[at], self.y[at], self.group[rows], mask)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Row numbers of the three parts: fit on ``train``, choose on ``valid``, report on ``test``."""
 
@@ -93,7 +96,7 @@ class Split:
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Site:
     """One hospital of a federation.
 
@@ -125,6 +128,10 @@ class Site:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{len(rows)} {part}" for part, rows in self.split.parts().items())
+        return f"<Site {self.name}: {len(self)} rows ({parts})>"
 
     @property
     def train(self) -> Examples:

@@ -120,6 +120,13 @@ def test_the_fingerprint_sees_every_change(hospitals: Federation) -> None:
     assert len(prints) == 4
 
 
+def test_the_parts_say_what_they_are_in_one_line(hospitals: Federation) -> None:
+    assert repr(hospitals).startswith("<Federation heart_disease: 4 sites (Cleveland 303, Hungary 294")
+    assert repr(hospitals["Cleveland"]).startswith("<Site Cleveland: 303 rows (182 train, 45 valid, 76 test")
+    assert max(len(repr(thing)) for thing in (hospitals, hospitals["Cleveland"], hospitals["Cleveland"].rows)) < 200
+    assert hospitals == hospitals and len({hospitals, hospitals.resplit(1)}) == 2
+
+
 def test_html_escapes_names() -> None:
     df = table(ward=["<b>A", "B"] * 12)
     assert "<b>A" not in make(df)._repr_html_() and "&lt;b&gt;A" in make(df)._repr_html_()
