@@ -18,9 +18,10 @@ from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fedlab.algorithms.base import Tensors
+from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
 from fedlab.engine.site import SiteWork, quick_scores
-from fedlab.engine.work import Batch, Stop, Work, against, first_memory
+from fedlab.engine.work import Stop, Work, against, first_memory
 
 
 def _stack(trees: Sequence[Any]) -> Any:

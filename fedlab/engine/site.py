@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from fedlab.algorithms.base import PREPARATION, Algorithm, Tensors
+from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
 from fedlab.engine.net import Net
 from fedlab.engine.optimisers import Optimizer
-from fedlab.engine.work import Batch, Stop, Work, first_memory
+from fedlab.engine.work import Stop, Work, first_memory
 from fedlab.federation import Examples, Score, Site, Task, fit, summarise
 from fedlab.federation.metrics import auc, log_loss
 

@@ -12,15 +12,14 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.func import grad
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from fedlab.algorithms.base import Algorithm, Tensors, carried, fixed, statistic
+from fedlab.algorithms.base import Algorithm, Tensors, fixed
+from fedlab.engine.at import AtSite, Batch, join, parts
 from fedlab.engine.batches import Job
 from fedlab.engine.net import Net
 from fedlab.engine.optimisers import SGD, Optimizer
 
-Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
 Lift: TypeAlias = Callable[..., Callable[..., Any]]
 Stop: TypeAlias = Callable[[], bool]
 
@@ -39,93 +38,6 @@ class Feed(Protocol):
 
     def going(self, step: int) -> Tensor | None:
         """Tell which sites still have a batch; ``None``: all."""
-
-
-@dataclass
-class Now:
-    """What a site knows in this step (the ``At`` of the contract)."""
-
-    anchor: Tensors
-    extra: Tensors
-    memory: Tensors
-    lr: Tensor
-    steps: Tensor
-    n: Tensor
-    key: Tensor
-    round: int
-    rounds: int
-    step: int
-    net: Net
-    find_rows: Callable[[], Batch]
-    now: Batch | None = None
-
-    @property
-    def batch(self) -> Batch:
-        """Rows, labels and weights of this step."""
-        if self.now is None:
-            raise RuntimeError("there is no batch outside a step: use at.rows or at.risk in start, finish and personal")
-        return self.now
-
-    @property
-    def rows(self) -> Batch:
-        """All training rows of the site."""
-        return self.find_rows()
-
-    def loss(self, params: Tensors, part: tuple[int, int] | None = None, into: Tensors | None = None) -> Tensor:
-        """Mean loss on this step's batch."""
-        x, y, w = self.batch
-        if part is not None:
-            x, y, w = (t[part[0] :: part[1]] for t in (x, y, w))
-        q = dict(params)
-        value = self.net.mean_loss(self.net(q, x, train=True, mask=w, key=self.key, step=self.step), y, w)
-        (params if into is None else into).update({k: v for k, v in q.items() if statistic(k)})
-        return value
-
-    def gradient(self, params: Tensors, part: tuple[int, int] | None = None, risk: bool = False) -> Tensors:
-        """Differentiable gradient of ``loss`` or ``risk``."""
-        moving, still = parts(params)
-
-        def value(w: Tensors) -> tuple[Tensor, Tensors]:
-            whole = {**w, **still}
-            return (self.risk(whole) if risk else self.loss(whole, part)), parts(whole)[1]
-
-        g, moved = grad(value, has_aux=True)(moving)
-        params.update(moved)
-        return dict(g)
-
-    def risk(self, params: Tensors) -> Tensor:
-        """Mean loss on all training rows, evaluation mode."""
-        x, y, w = self.rows
-        return self.net.mean_loss(self.net(params, x, train=False), y, w)
-
-    def features(self, params: Tensors) -> Tensor:
-        """``model.features(x)`` on this step's batch; running statistics stay."""
-        x, _, w = self.batch
-        return self.net(dict(params), x, train=True, mask=w, key=self.key, step=self.step, method="features")
-
-
-def parts(vars: Tensors) -> tuple[Tensors, Tensors]:
-    """Part what a gradient trains from what is carried, with the same nesting."""
-
-    def pick(tree: Tensors, want: bool, inside: bool) -> Tensors:
-        out = {}
-        for name, value in tree.items():
-            is_carried = inside or carried(name)
-            if isinstance(value, dict):
-                out[name] = pick(value, want, is_carried)
-            elif is_carried == want:
-                out[name] = value
-        return out
-
-    return pick(vars, False, False), pick(vars, True, False)
-
-
-def join(trained: Tensors, rest: Tensors) -> Tensors:
-    """Put the two parts together again."""
-    out = dict(trained)
-    for name, value in rest.items():
-        out[name] = join(out.get(name, {}), value) if isinstance(value, dict) else value
-    return out
 
 
 def stays(alg: Algorithm, name: str) -> bool:
@@ -164,11 +76,11 @@ class Work:
     lift: Lift
     rows: Callable[[Tensors], Batch]
 
-    def at(self, box: Tensors, step: int, now: Batch | None = None) -> Now:
+    def at(self, box: Tensors, step: int, now: Batch | None = None) -> AtSite:
         """Return the site's view of a step."""
         memory = box.get("memory", {"alg": {}, "own": {}})
         anchor = {**box.get("anchor", {}), **memory["own"]}
-        return Now(
+        return AtSite(
             anchor, box.get("extra", {}), memory["alg"], box["lr"], box["steps"], box["n"], box["key"],
             self.job.round, self.job.rounds, step, self.net, lambda: self.rows(box), now,
         )  # fmt: skip

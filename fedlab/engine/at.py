@@ -1,0 +1,102 @@
+"""What a site knows in a step: the ``At`` of the contract, and how ``vars`` part into trained and carried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+from torch.func import grad
+
+from fedlab.algorithms.base import Tensors, carried, statistic
+from fedlab.engine.net import Net
+
+Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass
+class AtSite:
+    """What a site knows in this step."""
+
+    anchor: Tensors
+    extra: Tensors
+    memory: Tensors
+    lr: Tensor
+    steps: Tensor
+    n: Tensor
+    key: Tensor
+    round: int
+    rounds: int
+    step: int
+    net: Net
+    find_rows: Callable[[], Batch]
+    now: Batch | None = None
+
+    @property
+    def batch(self) -> Batch:
+        """Rows, labels and weights of this step."""
+        if self.now is None:
+            raise RuntimeError("there is no batch outside a step: use at.rows or at.risk in start, finish and personal")
+        return self.now
+
+    @property
+    def rows(self) -> Batch:
+        """All training rows of the site."""
+        return self.find_rows()
+
+    def loss(self, params: Tensors, part: tuple[int, int] | None = None, into: Tensors | None = None) -> Tensor:
+        """Mean loss on this step's batch."""
+        x, y, w = self.batch
+        if part is not None:
+            x, y, w = (t[part[0] :: part[1]] for t in (x, y, w))
+        q = dict(params)
+        value = self.net.mean_loss(self.net(q, x, train=True, mask=w, key=self.key, step=self.step), y, w)
+        (params if into is None else into).update({k: v for k, v in q.items() if statistic(k)})
+        return value
+
+    def gradient(self, params: Tensors, part: tuple[int, int] | None = None, risk: bool = False) -> Tensors:
+        """Differentiable gradient of ``loss`` or ``risk``."""
+        moving, still = parts(params)
+
+        def value(w: Tensors) -> tuple[Tensor, Tensors]:
+            whole = {**w, **still}
+            return (self.risk(whole) if risk else self.loss(whole, part)), parts(whole)[1]
+
+        g, moved = grad(value, has_aux=True)(moving)
+        params.update(moved)
+        return dict(g)
+
+    def risk(self, params: Tensors) -> Tensor:
+        """Mean loss on all training rows, evaluation mode."""
+        x, y, w = self.rows
+        return self.net.mean_loss(self.net(params, x, train=False), y, w)
+
+    def features(self, params: Tensors) -> Tensor:
+        """``model.features(x)`` on this step's batch; running statistics stay."""
+        x, _, w = self.batch
+        return self.net(dict(params), x, train=True, mask=w, key=self.key, step=self.step, method="features")
+
+
+def parts(vars: Tensors) -> tuple[Tensors, Tensors]:
+    """Part what a gradient trains from what is carried, with the same nesting."""
+
+    def pick(tree: Tensors, want: bool, inside: bool) -> Tensors:
+        out = {}
+        for name, value in tree.items():
+            is_carried = inside or carried(name)
+            if isinstance(value, dict):
+                out[name] = pick(value, want, is_carried)
+            elif is_carried == want:
+                out[name] = value
+        return out
+
+    return pick(vars, False, False), pick(vars, True, False)
+
+
+def join(trained: Tensors, rest: Tensors) -> Tensors:
+    """Put the two parts together again."""
+    out = dict(trained)
+    for name, value in rest.items():
+        out[name] = join(out.get(name, {}), value) if isinstance(value, dict) else value
+    return out
