@@ -1,0 +1,123 @@
+"""The commands: what they take, what they say, how they end. What they do stands in the modules beside.
+
+Exit codes: 0 done, 1 it could not be done, 2 wrong usage, 130 interrupted. Whatever is heavy is imported inside the
+commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from fedlab.cli.wrong import Wrong
+
+app = typer.Typer(
+    name="fedlab",
+    help="fedlab: a workbench for federated learning in health AI.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """Print one sentence to standard error and end."""
+    typer.secho(f"fedlab: {sentence}", err=True, fg="red")
+    raise typer.Exit(code)
+
+
+@contextmanager
+def endings(interrupted: str) -> Iterator[None]:
+    """Turn what may go wrong into one sentence and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(interrupted, 130)
+    except Wrong as error:
+        fail(str(error), 2)
+    except (ValueError, OSError, RuntimeError) as error:
+        fail(str(error) or type(error).__name__, 1)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from fedlab.cli.environment import version
+
+        typer.echo(f"fedlab {version('fedlab-workbench') or 'not installed as a distribution'}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold what comes before the command."""
+
+
+@app.command(epilog="Example:\n\n  fedlab doctor")
+def doctor() -> None:
+    """Check this installation, then train on the embedded hospitals: isolated, federated, pooled.
+
+    Warnings do not fail. Exit code 1 only if the hospitals could not be trained on.
+    """
+    with endings("Interrupted: the check is not complete."):
+        from fedlab.cli.doctor import examine
+
+        examine()
+
+
+@app.command(epilog="Examples:\n\n  fedlab fetch\n\n  fedlab fetch heart_disease")
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Recipes; none: all of them.")] = None,
+) -> None:
+    """Bring data sets into the cache, checked against their sums; a damaged file is replaced.
+
+    NAME is a recipe that `fedlab doctor` lists; without one, all of them.
+
+    One that fails does not keep the others: exit code 1 at the end.
+    """
+    with endings("Interrupted: what is complete stays in the cache, nothing half-written does."):
+        from fedlab.cli.fetch import bring
+
+        failed = bring(names or [])
+    if failed:
+        fail(f"{len(failed)} could not be fetched: {', '.join(failed)}.", 1)
+
+
+@app.command(
+    epilog="Examples:\n\n  fedlab report heart_disease\n\n  fedlab report heart_disease --seeds 3 "
+    "--json numbers.json\n\n  fedlab report breast_cancer --algorithms isolated,fedavg --model mlp -o wards.html"
+)
+def report(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A data set, e.g. heart_disease.")],
+    algorithms: Annotated[
+        str, typer.Option(metavar="A,B,…", help="What to compare; isolated is the reference.")
+    ] = "isolated,centralized,ensemble,fedavg",
+    seeds: Annotated[int, typer.Option(min=1, help="How many; a seed is a split, a start, a batch order.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 30,
+    model: Annotated[str, typer.Option(help="logistic or mlp.")] = "logistic",
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The report.")] = Path("report.html"),
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write all numbers, as JSON.")
+    ] = None,
+) -> None:
+    """Write the gap report: one HTML file that needs no network.
+
+    RECIPE is a data set that `fedlab doctor` lists.
+
+    It says what each hospital's own model, the pooled and the federated one are worth, where, and how sure that is.
+    """
+    with endings("Interrupted: no report was written."):
+        from fedlab.cli.report import Order, carry_out
+
+        order = Order.check(recipe, algorithms.split(","), seeds, rounds, model, output, json)
+        for line in carry_out(order):
+            typer.echo(line)
