@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._pytree import tree_leaves, tree_map
 
 from fedlab.algorithms.base import Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
 from fedlab.engine.site import SiteWork, quick_scores
+from fedlab.engine.trees import tree_leaves, tree_map
 from fedlab.engine.work import Stop, Work, against, first_memory
 
 
@@ -177,14 +177,15 @@ class _AllSites:
         for i, plan in enumerate(plans):
             numbers[: len(plan), i] = plan
         there = numbers >= 0
-        self.numbers = torch.from_numpy(np.where(there, numbers, 0) + first[None, :, None])
+        self.flat = torch.from_numpy((np.where(there, numbers, 0) + first[None, :, None]).reshape(self.length, -1))
         self.weights = torch.from_numpy(there).to(x.dtype)
         self.steps = torch.from_numpy(steps)
         self.everybody = int(steps.min())
 
     def batch(self, step: int) -> Batch:
-        at = self.numbers[step]
-        return self.x[at], self.y[at], self.weights[step]
+        at, shape = self.flat[step], self.weights.shape[1:]
+        x, y = self.x.index_select(0, at), self.y.index_select(0, at)
+        return x.unflatten(0, shape), y.unflatten(0, shape), self.weights[step]
 
     def going(self, step: int) -> Tensor | None:
         return None if step < self.everybody else self.steps > step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import dataclass
 
@@ -33,8 +34,8 @@ def steps_alone(rows: int, *, batch_size: int, local_epochs: int) -> int:
 
 def site_key(job: Job, site: str) -> int:
     """Return a 62-bit seed of (seed, round, site) for counters: dropout masks, noise."""
-    state = np.random.SeedSequence([job.seed, job.round, zlib.crc32(site.encode())]).generate_state(1, np.uint64)
-    return int(state[0] >> np.uint64(2))
+    told = f"{job.seed} {job.round} {site}".encode()
+    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest()) >> 2
 
 
 def row_plan(rows: int, job: Job, site: str) -> NDArray[np.int64]:
@@ -51,14 +52,14 @@ def row_plan(rows: int, job: Job, site: str) -> NDArray[np.int64]:
     per_epoch = -(-rows // job.batch_size)
     name = zlib.crc32(site.encode())
     if not job.clock:
-        rng = np.random.default_rng(np.random.SeedSequence([job.seed, job.round, name]))
-        return np.concatenate([_epoch(rows, job, rng) for _ in range(job.local_epochs)])
+        rng = np.random.default_rng([job.seed, job.round, name])  # numpy makes a SeedSequence of it
+        epochs = [_epoch(rows, job, rng) for _ in range(job.local_epochs)]
+        return epochs[0] if len(epochs) == 1 else np.concatenate(epochs)
     first = (job.round - 1) * job.clock
-    epochs = range(first // per_epoch, (first + job.clock - 1) // per_epoch + 1)
-    stream = np.concatenate(
-        [_epoch(rows, job, np.random.default_rng(np.random.SeedSequence([job.seed, e, name, 1]))) for e in epochs]
-    )
-    skip = first - epochs[0] * per_epoch
+    begun = first // per_epoch
+    numbers = range(begun, (first + job.clock - 1) // per_epoch + 1)
+    stream = np.concatenate([_epoch(rows, job, np.random.default_rng([job.seed, e, name, 1])) for e in numbers])
+    skip = first - begun * per_epoch
     return stream[skip : skip + job.clock]
 
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from fedlab.algorithms.base import Tensors
 from fedlab.engine.ledger import Ledger
+from fedlab.engine.trees import tree_map
 
 REFUSED = "the site could not answer; its own log says why"
 

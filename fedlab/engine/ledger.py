@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+
+from fedlab.engine.trees import tree_leaves
 
 COLUMNS = ("round", "purpose", "site", "direction", "bytes", "content", "status")
 

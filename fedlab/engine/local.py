@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
 
 from fedlab.engine.batched import StackedSites
 from fedlab.engine.batches import steps_alone
@@ -14,6 +13,7 @@ from fedlab.engine.exchange import Reply, Stacked
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.site import NotFinite, SiteWork, one_thread
+from fedlab.engine.trees import tree_map
 from fedlab.engine.work import Stop, Stopped
 
 WASTE = 4.0  # stacking pays while its padded steps are at most this many times the real ones

@@ -65,7 +65,8 @@ class Net:
         """Run on prepared rows; in training, moved running statistics are written back into ``params``."""
         q = {f"model.{k}": v.clone() if train and statistic(k) else v for k, v in params.items() if not fixed(k)}
         q |= {f"model.{k}": b.clone() for k, b in self._whole.items()}
-        self._method.train(train)
+        if self._method.training != train:
+            self._method.train(train)
         NOW.mask, NOW.step = mask, step
         if key is not None:
             NOW.key = key

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch.utils._pytree import tree_map
 
 from fedlab.algorithms.base import Tensors, in_range
+from fedlab.engine.trees import tree_map
 
 
 class Optimizer(Protocol):

@@ -12,13 +12,13 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from fedlab.algorithms.base import Algorithm, Tensors, fixed
 from fedlab.engine.at import AtSite, Batch, join, parts
 from fedlab.engine.batches import Job
 from fedlab.engine.net import Net
 from fedlab.engine.optimisers import SGD, Optimizer
+from fedlab.engine.trees import tree_leaves, tree_like, tree_map
 
 Lift: TypeAlias = Callable[..., Callable[..., Any]]
 Stop: TypeAlias = Callable[[], bool]
@@ -113,10 +113,10 @@ class Work:
         now, going = feed.batch(step), feed.going(step)
         trained = tree_map(lambda v: v.detach().requires_grad_(), trained)
         value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, still, box, now, step)
-        leaves, shape = tree_flatten(trained)
+        leaves = tree_leaves(trained)
         grads = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
-        grads = tree_unflatten(
-            [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, grads, strict=True)], shape
+        grads = tree_like(
+            trained, [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, grads, strict=True)]
         )
         with torch.no_grad():
             trained = tree_map(torch.detach, trained)
