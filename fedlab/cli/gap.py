@@ -189,4 +189,5 @@ def lead(arms: dict[str, Algorithm]) -> str | None:
     'scaffold'
     """
     federated = [name for name, alg in arms.items() if not alg.alone and alg.name != "centralized"]
+    federated.sort(key=lambda name: not arms[name].one_model)  # one that can read a hospital it has not seen, if any
     return "fedavg" if "fedavg" in federated else next(iter(federated), None)

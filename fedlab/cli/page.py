@@ -84,6 +84,8 @@ def _question(gap: Gap) -> str:
 
 def _short(gap: Gap) -> str:
     lines = "".join(f"<li><strong>{_text(what)}</strong> {_text(said)}</li>" for what, said in in_short(gap))
+    if not lines:
+        return "<p>One way of learning and nothing to compare it with: the numbers follow.</p>"
     more = '<p>With intervals, and with what they do not cover: <a href="#what-may-be-said">what may be said</a>.</p>'
     return f'<div class="verdict"><ul>{lines}</ul>{more}</div>'
 

@@ -104,9 +104,9 @@ def measure(federation: Federation, order: Order) -> Gap:
     study = compare(federation, order.model, list(order.arms.values()), seeds=order.seeds, rounds=order.rounds)
     if len(study.seeds) < order.seeds:  # `compare` keeps whole seeds when it is interrupted; a report keeps none
         raise KeyboardInterrupt
-    leading = lead({name: alg for name, alg in order.arms.items() if alg.one_model})
+    leading = lead(order.arms)
     parts = []
-    if leading is not None and len(federation.sites) > 1:
+    if leading is not None and order.arms[leading].one_model and len(federation.sites) > 1:
         with progress_line(len(study.seeds), "unseen hospitals", "seed", show=True) as line:
             for seed in study.seeds:
                 rows = unseen_sites(

@@ -58,7 +58,7 @@ def _said(apart: Difference) -> str:
 
 
 def _home(gap: Gap, arm: str) -> str:
-    gains: dict[str, list[str]] = {"better": [], "worse": []}
+    found: dict[str, dict[str, list[str]]] = {"better": {}, "worse": {}}
     known = False
     for site in gap.study.federation.names:
         for metric in SAID:
@@ -66,15 +66,11 @@ def _home(gap: Gap, arm: str) -> str:
                 continue
             apart = gap.at_home(arm, site, metric)
             known = known or apart.said != "not known"
-            if apart.said in gains:
-                gains[apart.said].append(f"{site} in {words(metric).name} ({signed(apart.mean)})")
+            if apart.said in found:
+                found[apart.said].setdefault(site, []).append(f"{words(metric).name} ({signed(apart.mean)})")
     if not known:
         return "not judged."
-    told = [
-        f"clear {word} at {listed(gains[said])}"
-        for said, word in (("better", "gain"), ("worse", "loss"))
-        if gains[said]
-    ]
-    return ("; ".join(told) + "; " if told else "") + (
-        "no clear difference otherwise." if told else "no clear difference."
-    )
+    told = []
+    for said, word in (("better", "gain"), ("worse", "loss")):
+        told += [f"clear {word} at {site} in {listed(what)}" for site, what in found[said].items()]
+    return "; ".join([*told, "no clear difference otherwise." if told else "no clear difference."])

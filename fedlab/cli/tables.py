@@ -102,7 +102,7 @@ def worth(gap: Gap) -> str:
         places += [(f"{label}, large sites", arm, where + gap.large) for label, arm, where in places]
     rows = [[label, *(_spread(gap, arm, metric, where) for metric in ALL)] for label, arm, where in places]
     caption = (
-        f"Mean ± sd over {len(gap.study.seeds)} seeds on test patients; hospitals count alike. Everywhere: own models "
+        f"Mean ± sd over {_seeds(gap)} on test patients; hospitals count alike. Everywhere: own models "
         "over all pairs of training and test hospital, one model over all hospitals. ↓ lower is better. ECE: expected "
         "calibration error."
     )
@@ -120,7 +120,7 @@ def differences(gap: Gap) -> str:
         for arm in gap.shared
     ]
     caption = (
-        "Everywhere, paired difference to the hospitals’ own models on the same seeds, with its 95 % interval. "
+        "Everywhere, paired difference to the hospitals’ own models on the same seeds, with its 95 % interval. "
         "↓ lower is better."
     )
     return table(caption, ["model", *map(_head, MAIN)], rows)
@@ -140,7 +140,7 @@ def at_home(gap: Gap) -> str:
             rows.append([arm_name(arm), *cells])
     caption = (
         "At home: each hospital’s own test patients. Mean ± sd over seeds; below it the paired difference to the "
-        "hospital’s own model with its 95 % interval. ↓ lower is better."
+        "hospital’s own model with its 95 % interval. ↓ lower is better."
     )
     return table(caption, ["model", *map(_head, MAIN)], rows)
 
@@ -156,7 +156,7 @@ def atlas(gap: Gap, metric: str) -> str:
     if not gap.unseen.empty:
         arm = str(gap.federated)
         rows.append([f"all but it, {arm_name(arm)}", *(_interval(cells, (arm, f"all but {s}", s)) for s in names)])
-    drawn = f"95 % bootstrap interval over one split’s test patients ({gap.resamples} resamples)"
+    drawn = f"95 % bootstrap interval over one split’s test patients ({gap.resamples} resamples)"
     caption = f"{_head(metric)}: trained at (row), tested at (column). Mean over seeds; {drawn}."
     return table(caption, ["trained at", *names], rows)
 
@@ -181,6 +181,11 @@ def facts(caption: str, what: dict[str, str]) -> str:
 
 
 # --------------------------------------------------------------------------- cells
+
+
+def _seeds(gap: Gap) -> str:
+    number = len(gap.study.seeds)
+    return f"{number} seed{'s' * (number != 1)}"
 
 
 def _head(metric: str) -> str:

@@ -13,6 +13,7 @@ from fedlab.study.study import REFERENCE
 
 SAID = ("auc", "accuracy", "log_loss")
 UNEVEN = 0.10  # prevalences that differ by more deserve a word
+ENOUGH = 5  # seeds, before an interval over them means much
 JUDGED = {"better": "clearly better", "worse": "clearly worse", "not known": "not judged"}
 GROUPS = {
     "better": "clear gain at",
@@ -168,11 +169,13 @@ def limits(gap: Gap) -> list[str]:
     defaults = "Settings are fedlab’s defaults, tuned for no arm."
     if seeds == 1:
         return ["One seed: there is no interval over seeds, so no difference is judged here.", defaults]
+    lean = [f"{seeds} seeds make an interval that is itself a guess: ask for ten."] if seeds < ENOUGH else []
     what = "starts and batch orders on the published split" if published else "splits of the same patients"
     how = "t" if published else "t, corrected for overlapping splits: Nadeau & Bengio 2003"
     return [
-        f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself: about one in twenty misses.",
+        f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself: about one in twenty misses.",
         "“No clear difference” means that the interval holds zero. It does not mean that the two are equal.",
+        *lean,
         defaults,
     ]
 

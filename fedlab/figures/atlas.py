@@ -1,0 +1,196 @@
+"""The cross-site map: train here, test there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from fedlab.engine.run import EVERY_SITE
+from fedlab.federation import Federation
+from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head
+from fedlab.figures.words import FEW, Words, arm_name, few, number, words
+
+# Luminance falls all the way, so that grey tells the same story; both ends stand out from white and from black.
+SCALE = [(0.0, "#f2d9b8"), (0.35, "#b9c4c9"), (0.7, "#4f8fb8"), (1.0, "#08426e")]
+DARK_FROM = 0.78  # of the scale: from here on white ink has more contrast than black, and both at least 4.5
+UNSEEN = "all but "
+Cell: TypeAlias = dict[str, float]  # value, low, high, sd, patients, fewest; empty if the atlas has no such cell
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of cells: its label and where they come from."""
+
+    label: str
+    arm: str
+    sources: dict[str, str]  # test site to the ``train`` of its cell
+    block: str
+
+
+def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federation | None = None) -> go.Figure:
+    """Draw the cross-site heat map: a row for each model, a column for the hospital that it is tested at.
+
+    First every hospital's own model (its home is framed), then the models of all hospitals, then the model of all
+    hospitals but the one that it is tested at. Darker is better.
+
+    Parameters
+    ----------
+    atlas : DataFrame
+        Made by ``fedlab.atlas`` or ``Study.atlas(resamples=…)``.
+    metric : str
+        ``"auc"``, ``"accuracy"``, ``"log_loss"``, …
+    federation : Federation, optional
+        To name the class that is rare at a site in the note.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> hospitals = fedlab.load("heart_disease")
+    >>> table = fedlab.atlas(hospitals, rounds=2, resamples=50, progress=False)
+    >>> atlas_map(table, "auc", federation=hospitals).layout.title.text.startswith("A hospital")
+    True
+    """
+    what = words(metric)
+    cells = atlas[atlas["metric"] == metric]
+    if cells.empty:
+        raise ValueError(f"this atlas has no row of metric {metric!r}; it has {', '.join(atlas['metric'].unique())}")
+    sites = list(cells["test"].unique())
+    rows = _rows(cells, sites)
+    found = cells.set_index(["arm", "train", "test"])
+    grid = [[_cell(found, row, site) for site in sites] for row in rows]
+    figure = go.Figure(_heat(grid, rows, sites, what), layout=_layout(cells, rows, sites))
+    _write(figure, grid, rows, sites, what)
+    _part_blocks(figure, rows, len(sites))
+    head(figure, _finding(cells, what), "Rows: where a model was trained. Columns: whose test patients it reads.",
+         above_plot=48)  # fmt: skip
+    return foot(figure, _notes(cells, sites, federation), below=16)
+
+
+def _rows(cells: pd.DataFrame, sites: list[str]) -> list[_Row]:
+    rows = []
+    for arm, group in cells.groupby("arm", sort=False):
+        trained = list(group["train"].unique())
+        homes = [site for site in sites if site in trained]
+        rows += [_Row(f"{site} alone", str(arm), dict.fromkeys(sites, site), "alone") for site in homes]
+        if EVERY_SITE in trained:
+            rows.append(_Row(f"all, {arm_name(str(arm))}", str(arm), dict.fromkeys(sites, EVERY_SITE), "shared"))
+        if any(str(t).startswith(UNSEEN) for t in trained):
+            left_out = {site: f"{UNSEEN}{site}" for site in sites}
+            rows.append(_Row(f"all the others,<br>{arm_name(str(arm))}: never saw it", str(arm), left_out, "unseen"))
+    return sorted(rows, key=lambda row: ["alone", "shared", "unseen"].index(row.block))
+
+
+def _cell(found: pd.DataFrame, row: _Row, site: str) -> Cell:
+    key = (row.arm, row.sources[site], site)
+    if key not in found.index:
+        return {}
+    return {str(k): float(v) for k, v in found.loc[key, ["value", "low", "high", "sd", "patients", "fewest"]].items()}
+
+
+def _heat(grid: list[list[Cell]], rows: list[_Row], sites: list[str], what: Words) -> go.Heatmap:
+    values = [[cell.get("value", math.nan) for cell in line] for line in grid]
+    low, high = _ends(grid)
+    hover = [
+        [_hover(cell, row, site, what) for cell, site in zip(line, sites, strict=True)]
+        for line, row in zip(grid, rows, strict=True)
+    ]
+    ends = SCALE if what.higher else [(1 - at, colour) for at, colour in reversed(SCALE)]
+    return go.Heatmap(
+        z=[[None if math.isnan(v) else v for v in line] for line in values], colorscale=ends,
+        zmin=low, zmax=max(high, low + 1e-9), xgap=3, ygap=3, text=hover, hovertemplate="%{text}<extra></extra>",
+        colorbar=dict(title=dict(text=what.name, side="right"), thickness=12, outlinewidth=0),
+    )  # fmt: skip
+
+
+def _ends(grid: list[list[Cell]]) -> tuple[float, float]:
+    """Return the lowest and the highest value; of no value at all, 0 and 1."""
+    known = [cell["value"] for line in grid for cell in line if cell and not math.isnan(cell["value"])]
+    return (min(known), max(known)) if known else (0.0, 1.0)
+
+
+def _hover(cell: Cell, row: _Row, site: str, what: Words) -> str:
+    if not cell:
+        return ""
+    source = row.sources[site]
+    text = f"<b>trained at {source}, tested at {site}</b><br>{what.name} {number(cell['value'], 3)}"
+    if not math.isnan(cell["low"]):
+        text += f" [{number(cell['low'], 3)}, {number(cell['high'], 3)}]"
+    return text + f"<br>n = {cell['patients']:.0f} test patients, {cell['fewest']:.0f} of the rarest class"
+
+
+def _layout(cells: pd.DataFrame, rows: list[_Row], sites: list[str]) -> go.Layout:
+    n = cells.groupby("test")["patients"].first()
+    return go.Layout(
+        template=NAME,
+        xaxis=dict(side="top", tickvals=list(range(len(sites))), showgrid=False, ticks="", showline=False,
+                   ticktext=[f"{site}<br>n = {n[site]:.0f}" for site in sites], range=[-0.5, len(sites) - 0.5]),
+        yaxis=dict(tickvals=list(range(len(rows))), ticktext=[row.label for row in rows], showgrid=False, ticks="",
+                   showline=False, range=[len(rows) - 0.5, -0.5]),
+        height=190 + 46 * len(rows),
+    )  # fmt: skip
+
+
+def _finding(cells: pd.DataFrame, what: Words) -> str:
+    """Home against elsewhere, and the models of all hospitals; without the sites whose score is mostly luck."""
+    large = cells[cells["test"].map(cells.groupby("test")["fewest"].min()) >= FEW]
+    cells = cells if large.empty else large
+    own = cells[~cells["train"].str.startswith(UNSEEN) & (cells["train"] != EVERY_SITE)]
+    shared = cells[cells["train"] == EVERY_SITE].groupby("arm", sort=False)["value"].mean()
+    others = ", ".join(f"{arm_name(str(arm))} {number(value)}" for arm, value in shared.items())
+    if own.empty:
+        return f"What is one model worth at every hospital? {what.name}: {others}"
+    home = own.loc[own["train"] == own["test"], "value"].mean()
+    away = own.loc[own["train"] != own["test"], "value"].mean()
+    text = f"A hospital's own model: {what.name} {number(home)} at home, {number(away)} elsewhere"
+    return text + (f"; one model of all: {others}" if others else "")
+
+
+def _write(figure: go.Figure, grid: list[list[Cell]], rows: list[_Row], sites: list[str], what: Words) -> None:
+    """Value and interval into each cell, and a frame where a model is at home, in the ink that its colour asks for."""
+    low, high = _ends(grid)
+    for y, (line, row) in enumerate(zip(grid, rows, strict=True)):
+        for x, (cell, site) in enumerate(zip(line, sites, strict=True)):
+            if not cell or math.isnan(cell["value"]):
+                figure.add_annotation(x=x, y=y, text="no value", showarrow=False, font=dict(size=11))
+                continue
+            share = (cell["value"] - low) / max(high - low, 1e-9)
+            ink = "#ffffff" if (share if what.higher else 1 - share) > DARK_FROM else "#000000"
+            figure.add_annotation(x=x, y=y, text=_text(cell), showarrow=False, font=dict(size=13, color=ink))
+            if row.sources[site] == site:
+                figure.add_shape(type="rect", x0=x - 0.46, x1=x + 0.46, y0=y - 0.43, y1=y + 0.43, fillcolor=CLEAR,
+                                 line=dict(color=ink, width=2))  # fmt: skip
+
+
+def _text(cell: Cell) -> str:
+    mark = " †" if cell["fewest"] < FEW else ""
+    text = f"<b>{number(cell['value'])}</b>{mark}"
+    if not math.isnan(cell["low"]):
+        return f"{text}<br><span style='font-size:10px'>{number(cell['low'])} – {number(cell['high'])}</span>"
+    if not math.isnan(cell["sd"]):
+        return f"{text}<br><span style='font-size:10px'>± {number(cell['sd'])}</span>"
+    return text
+
+
+def _part_blocks(figure: go.Figure, rows: list[_Row], columns: int) -> None:
+    for y, (row, after) in enumerate(zip(rows, rows[1:], strict=False)):
+        if row.block != after.block:
+            figure.add_shape(type="line", x0=-0.5, x1=columns - 0.5, y0=y + 0.5, y1=y + 0.5, layer="above",
+                             line=dict(color=GREY, width=1.5, dash="dot"))  # fmt: skip
+
+
+def _notes(cells: pd.DataFrame, sites: list[str], federation: Federation | None) -> list[str]:
+    seeds = int(cells["seeds"].max()) if "seeds" in cells and cells["seeds"].notna().any() else 1
+    notes = ["Framed: at home. " + (f"Mean over {seeds} seeds (splits). " if seeds > 1 else "One seed (split). ")]
+    if cells["low"].notna().any():
+        notes[0] += "Small: 95 % bootstrap interval over the test patients of one split."
+    elif seeds > 1:
+        notes[0] += "Small: standard deviation over the seeds."
+    fewest = cells.groupby("test")["fewest"].min()
+    small = [site for site in sites if fewest[site] < FEW]
+    named = few(federation) if federation is not None else {}
+    told = [f"{s}: {named.get(s, f'{fewest[s]:.0f} test patients in its rarest class')}" for s in small]
+    return [*notes, "† " + "; ".join(told) + ": mostly luck, and not in the title's means." if told else ""]

@@ -1,0 +1,132 @@
+"""Learning curves: how does each hospital do, round by round."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from fedlab.engine import Run
+from fedlab.figures.theme import GREY, NAME, foot, head, style
+from fedlab.figures.words import arm_name, words
+
+MEAN = "mean by patients"
+SCORED = ("log_loss", "auc")  # what a run computes after each round
+
+
+def learning_curves(
+    run: Run | pd.DataFrame, metric: str = "log_loss", *, rounds: int | None = None, points: int = 300
+) -> go.Figure:
+    """Draw each hospital's score on ``valid``, round by round, and the mean weighted by patients.
+
+    Parameters
+    ----------
+    run : Run or DataFrame
+        A run, finished or not, or its ``history``.
+    metric : {"log_loss", "auc"}
+    rounds : int, optional
+        How far the axis of rounds goes: a live curve grows into it. Default: as far as the run has come.
+    points : int
+        Of a longer run every so-manieth round is drawn, so that a figure stays small; the last and the reported one
+        always are.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> run = fedlab.train(fedlab.load("heart_disease"), rounds=3)
+    >>> [trace.name for trace in learning_curves(run).data][:2]
+    ['Cleveland', 'Hungary']
+    """
+    if metric not in SCORED:
+        raise ValueError(f"a run computes {' and '.join(SCORED)} after each round, not {metric!r}: choose one of them")
+    history = run.history if isinstance(run, Run) else run
+    sites = list(run.federation.names) if isinstance(run, Run) else list(history["site"].unique())
+    last = int(history["round"].max()) if len(history) else 0
+    drawn = _thin(history, points)
+    figure = go.Figure(layout=_layout(metric, rounds or max(last, 1)))
+    for i, site in enumerate(sites):
+        _add_site(figure, i, drawn[drawn["site"] == site], site, metric)
+    _add_mean(figure, drawn, metric)
+    _mark_reported(figure, drawn, sites, metric)
+    head(figure, "How does each hospital do, round by round?", _setting(run))
+    own = isinstance(run, Run) and not run.algorithm.one_model and run.algorithm.alone
+    return foot(figure, [_small_print(history, points, own=own)])
+
+
+def _setting(run: Run | pd.DataFrame) -> str:
+    scored = "Scores on valid, on which the round is chosen; test stays locked."
+    if not isinstance(run, Run):
+        return scored
+    return f"{arm_name(run.algorithm.name)}, {run.model_name}, {run.federation.name}. {scored}"
+
+
+def _thin(history: pd.DataFrame, points: int) -> pd.DataFrame:
+    numbers = np.unique(history["round"].to_numpy())
+    if len(numbers) <= points:
+        return history
+    kept = numbers[np.unique(np.linspace(0, len(numbers) - 1, points).astype(int))]
+    return history[history["round"].isin(kept) | history["chosen"]]
+
+
+def _layout(metric: str, rounds: int) -> go.Layout:
+    return go.Layout(
+        template=NAME,
+        xaxis=dict(title_text="round", range=[0.5, rounds + 0.5]),
+        yaxis=dict(title_text=words(metric).axis),
+        hovermode="x unified",
+        height=420,
+        uirevision="fedlab",  # a curve that was switched off stays off while it is redrawn
+    )
+
+
+def _add_site(figure: go.Figure, number: int, rows: pd.DataFrame, site: str, metric: str) -> None:
+    look = style(number)
+    figure.add_scatter(
+        x=rows["round"].tolist(), y=_plain(rows[metric]), name=site, mode="lines+markers", legendgroup=site,
+        line=dict(color=look.colour, dash=look.dash, width=2),
+        marker=dict(symbol=look.symbol, size=8, maxdisplayed=9),
+        customdata=rows["patients"].tolist(), hovertemplate="%{y:.3f} (n = %{customdata})",
+    )  # fmt: skip
+
+
+def _add_mean(figure: go.Figure, drawn: pd.DataFrame, metric: str) -> None:
+    if drawn["site"].nunique() < 2:
+        return
+    known = drawn[drawn[metric].notna()]
+    weighted = (known[metric] * known["patients"]).groupby(known["round"]).sum()
+    patients = known["patients"].groupby(known["round"]).sum()
+    figure.add_scatter(
+        x=patients.index.tolist(), y=_plain(weighted / patients), name=MEAN, mode="lines",
+        line=dict(color=GREY, width=4), customdata=patients.tolist(), hovertemplate="%{y:.3f} (n = %{customdata})",
+    )  # fmt: skip
+
+
+def _mark_reported(figure: go.Figure, drawn: pd.DataFrame, sites: list[str], metric: str) -> None:
+    chosen = drawn[drawn["chosen"]]
+    if chosen.empty:
+        return
+    figure.add_scatter(
+        x=chosen["round"].tolist(), y=_plain(chosen[metric]), text=chosen["site"].tolist(), mode="markers",
+        name="reported round", hoverinfo="skip",
+        marker=dict(symbol="circle-open", size=15, line=dict(width=2.5), color=GREY),
+    )  # fmt: skip
+    if chosen["round"].nunique() == 1 and len(chosen) > 1:
+        at = int(chosen["round"].iloc[0])
+        figure.add_vline(x=at, line=dict(color=GREY, dash="dot", width=1.5))
+
+
+def _small_print(history: pd.DataFrame, points: int, *, own: bool) -> str:
+    if not len(history):
+        return "No round has finished yet."
+    done, chosen = int(history["round"].max()), history[history["chosen"]]
+    at = sorted(set(chosen["round"].tolist()))
+    thinned = f" Of {done} rounds about {points} are drawn." if done > points else ""
+    if len(at) == 1 and not own:
+        n = chosen["patients"].sum()
+        return f"○ Reported: round {at[0]}, the best mean log loss on valid so far (n = {n}).{thinned}"
+    return f"○ Reported: for each hospital the round with its own best log loss on valid.{thinned}"
+
+
+def _plain(values: pd.Series[float]) -> list[float | None]:
+    """Short numbers, and gaps where there is no score: this is sent to the browser twice a second."""
+    return [None if np.isnan(v) else round(float(v), 5) for v in values]

@@ -1,0 +1,90 @@
+"""The one theme: reads in grey, on light and on dark.
+
+Every figure is transparent, so that it takes the colour of the page; its text and grid are a middle grey with about the
+same contrast to JupyterLab's white and to its black. What is told apart by colour is told apart by dash and symbol too.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+import plotly.io as pio
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe & Ito: safe for the colour-blind
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
+GREY = "#7b7b7b"  # contrast 4.2 to white and 4.5 to JupyterLab's dark #111111
+GRID = "rgba(128, 128, 128, 0.25)"
+CLEAR = "rgba(0, 0, 0, 0)"
+NAME = "fedlab"
+
+_AXIS = dict(gridcolor=GRID, linecolor=GREY, zeroline=False, automargin=True, ticks="outside", tickcolor=GRID,
+             title=dict(standoff=8, font=dict(size=13)))  # fmt: skip
+
+TEMPLATE = go.layout.Template(
+    layout=dict(
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        colorway=COLOURS,
+        font=dict(color=GREY, size=13, family="system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"),
+        title=dict(x=0, xref="paper", xanchor="left", yref="container", yanchor="top", font=dict(size=16)),
+        xaxis=_AXIS,
+        yaxis=_AXIS,
+        legend=dict(bgcolor=CLEAR, itemsizing="trace"),
+        hoverlabel=dict(namelength=-1),
+        margin=dict(l=60, r=20, t=80, b=60),
+        modebar=dict(bgcolor=CLEAR, color=GREY, activecolor=COLOURS[0]),
+    )
+)
+pio.templates[NAME] = TEMPLATE
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one site or one arm looks: never colour alone."""
+
+    colour: str
+    dash: str
+    symbol: str
+
+
+def style(number: int) -> Style:
+    """Look of the ``number``-th of several things; twenty of them differ in colour or dash.
+
+    Examples
+    --------
+    >>> style(0).dash, style(4).dash
+    ('solid', 'longdash')
+    """
+    return Style(COLOURS[number % 4], DASHES[number % 5], SYMBOLS[number % 5])
+
+
+def head(figure: go.Figure, text: str, below: str = "", *, above_plot: int = 20) -> go.Figure:
+    """Write the title and a smaller line beneath it, wrapped, and make room for them.
+
+    ``above_plot`` are the pixels that tick labels or a legend take between them and the axes.
+    """
+    lines, small = textwrap.wrap(text, 72), textwrap.wrap(below, 96)
+    subtitle = {"text": "<br>".join(small), "font": {"size": 12, "color": GREY}} if small else None
+    figure.update_layout(
+        title={"text": "<br>".join(lines), "subtitle": subtitle, "y": 1, "pad": {"t": 2 + 12 * len(lines)}},
+        margin_t=34 + 21 * len(lines) + 16 * len(small) + above_plot,
+    )
+    return figure
+
+
+def foot(figure: go.Figure, notes: Iterable[str], *, below: int = 50, width: int = 100) -> go.Figure:
+    """Write small notes under the axes, ``below`` pixels down, and make room for them."""
+    lines = [line for note in notes if note for line in textwrap.wrap(note, width)]
+    if not lines:
+        return figure
+    figure.add_annotation(
+        text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-below, xanchor="left", yanchor="top",
+        align="left", showarrow=False, font=dict(size=11),
+    )  # fmt: skip
+    room = below + 16 * len(lines) + 12
+    figure.update_layout(margin_b=room, height=(figure.layout.height or 420) + 16 * len(lines) + 12)
+    return figure

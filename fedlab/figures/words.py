@@ -1,0 +1,92 @@
+"""What the figures call things."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fedlab.federation import METRICS, Federation
+
+FEW = 10
+"""With fewer test patients in a class a site's score is mostly luck (as :data:`fedlab.study.study.FEW`)."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """A metric's name, what stands on its axis, and which way is better."""
+
+    name: str
+    axis: str
+    higher: bool
+
+
+WORDS = {
+    "auc": Words("AUC", "AUC (0.5 guesses, 1 ranks perfectly)", True),
+    "accuracy": Words("accuracy", "accuracy (share of patients classified right)", True),
+    "balanced_accuracy": Words("balanced accuracy", "balanced accuracy (mean over classes)", True),
+    "log_loss": Words("log loss", "log loss (nats per patient, lower is better)", False),
+    "brier": Words("Brier score", "Brier score (squared error, lower is better)", False),
+    "ece": Words("calibration error", "expected calibration error (lower is better)", False),
+}
+
+ARMS = {"isolated": "own model", "centralized": "pooled", "ensemble": "ensemble", "fedavg": "FedAvg",
+        "fedprox": "FedProx", "scaffold": "SCAFFOLD"}  # fmt: skip
+
+
+def words(metric: str) -> Words:
+    """Return the words for a metric, or refuse it with the list of those there are."""
+    if metric not in METRICS:
+        raise ValueError(f"there is no metric {metric!r}; known are {', '.join(METRICS)}")
+    return WORDS.get(metric, Words(metric, metric, True))
+
+
+def arm_name(arm: str) -> str:
+    """Return how an arm is called in a figure."""
+    return ARMS.get(arm, arm)
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Format a score; ``nan`` is a dash.
+
+    Examples
+    --------
+    >>> number(0.876), number(float("nan"))
+    ('0.88', '–')
+    """
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """Format a difference with its sign.
+
+    Examples
+    --------
+    >>> signed(-0.014)
+    '−0.01'
+    """
+    text = f"{abs(value):.2f}"
+    if text == "0.00":
+        return text
+    return ("+" if value > 0 else "−") + text
+
+
+def listed(names: list[str]) -> str:
+    """Join names as in a sentence.
+
+    Examples
+    --------
+    >>> listed(["Cleveland", "Hungary", "Long Beach"])
+    'Cleveland, Hungary and Long Beach'
+    """
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
+
+
+def few(federation: Federation) -> dict[str, str]:
+    """Name the sites with fewer than ten test patients in a class: site to ``"2 healthy test patients"``."""
+    found = {}
+    for site in federation.sites:
+        y = site.test.y.tolist()
+        count, rarest = min((y.count(k), name) for k, name in enumerate(federation.task.classes))
+        if count < FEW:
+            found[site.name] = f"{count} {rarest} test patient{'' if count == 1 else 's'}"
+    return found

@@ -1,0 +1,105 @@
+"""What was chosen, and the Python that does the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from fedlab.algorithms import ALGORITHMS, Algorithm
+from fedlab.federation import Federation
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A snapshot of the widgets, taken before the thread starts.
+
+    Parameters
+    ----------
+    origin : str
+        The Python expression of the whole federation.
+    whole : Federation
+        What that expression gives.
+    sites : tuple of str
+        Those that take part.
+    model : str
+    algorithm : Algorithm
+    settings : dict
+        Keyword arguments of ``fedlab.stream``.
+    """
+
+    origin: str
+    whole: Federation
+    sites: tuple[str, ...]
+    model: str
+    algorithm: Algorithm
+    settings: dict[str, int | float]
+
+    @property
+    def federation(self) -> Federation:
+        """The sites that take part, with the split of the seed: a seed is a split, a start and a batch order."""
+        return self.whole.select(*self.sites).resplit(int(self.settings["seed"]))
+
+    @property
+    def words(self) -> str:
+        """Name the run in a few words."""
+        sites = f"{len(self.sites)} site{'s' * (len(self.sites) != 1)}"
+        return f"{self.algorithm}, {self.model}, {self.whole.name}, {sites}".replace("()", "")
+
+
+def show_code(choice: Choice, rounds: int | None = None) -> str:
+    """Return Python whose ``run`` has the same numbers, to the bit.
+
+    Parameters
+    ----------
+    choice : Choice
+    rounds : int, optional
+        How many rounds there were, if the run was stopped before its end.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> hospitals = fedlab.load("heart_disease")
+    >>> settings = {"rounds": 3, "seed": 0}
+    >>> which = Choice("hospitals", hospitals, ("Hungary",), "mlp", fedlab.algorithms.FedProx(mu=1.0), settings)
+    >>> print(show_code(which))
+    import fedlab
+    from fedlab.algorithms import FedProx
+    <BLANKLINE>
+    federation = hospitals.select("Hungary")
+    run = fedlab.train(
+        federation,
+        "mlp",
+        FedProx(mu=1.0),
+        rounds=3,
+        seed=0,
+    )
+    """
+    imports, algorithm = _algorithm(choice.algorithm)
+    settings = dict(choice.settings)
+    note = ""
+    if rounds is not None and rounds < settings["rounds"]:
+        note = f"  # it was stopped after {rounds} of {settings['rounds']}"
+        settings["rounds"] = rounds
+    lines = ["federation,", f'"{choice.model}",', f"{algorithm},"]
+    lines += [f"{name}={value!r},{note if name == 'rounds' else ''}" for name, value in settings.items()]
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"import fedlab\n{imports}\nfederation = {_federation(choice)}\nrun = fedlab.train(\n{body})"
+
+
+def _federation(choice: Choice) -> str:
+    text = choice.origin
+    if choice.sites != choice.whole.names:
+        text += f".select({', '.join(repr(name) for name in choice.sites)})".replace("'", '"')
+    if choice.federation.fingerprint != choice.whole.select(*choice.sites).fingerprint:
+        text += f".resplit({choice.settings['seed']})"
+    return text
+
+
+def _algorithm(which: Algorithm) -> tuple[str, str]:
+    """Return the import that it needs, and the expression."""
+    cls = type(which)
+    if not fields(which) and ALGORITHMS.get(which.name) is cls:
+        return "", f'"{which.name}"'
+    if cls.__module__ == "__main__":  # defined in the notebook
+        return "", str(which)
+    module = "fedlab.algorithms" if cls.__module__.startswith("fedlab.algorithms.") else cls.__module__
+    return f"from {module} import {cls.__name__}\n", str(which)

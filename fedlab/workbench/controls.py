@@ -1,0 +1,170 @@
+"""Widgets made from what they stand for: the fields of a dataclass, and what a run is asked to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import ipywidgets as widgets
+
+from fedlab.algorithms import ALGORITHMS, Algorithm
+from fedlab.engine import Settings
+from fedlab.federation import Federation
+from fedlab.models import MODELS
+from fedlab.workbench.code import Choice
+from fedlab.workbench.data import DataChoice
+from fedlab.workbench.style import paragraph
+
+SETTINGS = {"rounds": "rounds", "local_epochs": "local epochs", "lr": "learning rate", "batch_size": "batch size",
+            "seed": "seed"}  # fmt: skip
+LOOK: dict[str, Any] = dict(style={"description_width": "initial"}, layout={"width": "auto"})
+
+
+class Controls:
+    """Everything that is chosen before a run; :meth:`choice` reads it all at once.
+
+    Parameters
+    ----------
+    federation : Federation, optional
+        The one to use; default: choose among the recipes.
+    alert : callable
+        Told a sentence when something cannot be had.
+    """
+
+    def __init__(self, federation: Federation | None, alert: Callable[[str], None]) -> None:
+        self.data = DataChoice(federation, alert)
+        self.model = widgets.Dropdown(
+            options=list(MODELS), value="logistic", description="model",
+            tooltip="Logistic regression, or a perceptron with one hidden layer", **LOOK,
+        )  # fmt: skip
+        self.algorithm = widgets.Dropdown(
+            options=[(cls.__name__, name) for name, cls in ALGORITHMS.items()], value="fedavg",
+            description="algorithm", tooltip="How the sites learn together", **LOOK,
+        )  # fmt: skip
+        self.about = widgets.HTML()
+        self.fields: dict[str, widgets.Widget] = {}
+        self._fields_box = widgets.VBox()
+        about = parameters(Settings) | {"seed": "Of the split, the start and the batch order, as in fedlab.compare"}
+        defaults = Settings()
+        self.numbers = {
+            name: widget_for(getattr(defaults, name), type(getattr(defaults, name)), label, about.get(name, ""))
+            for name, label in SETTINGS.items()
+        }
+        self.algorithm.observe(lambda change: self._follow_algorithm(), names="value")
+        self._follow_algorithm()
+        groups = [
+            self.data.box,
+            widgets.VBox([_heading("Model and algorithm"), self.model, self.algorithm, self.about, self._fields_box]),
+            widgets.VBox([_heading("Training"), *self.numbers.values()]),
+        ]
+        for group in groups:
+            group.add_class("fedlab-group")
+        self.box = widgets.Box(groups, layout={"flex_flow": "row wrap", "width": "100%"})
+
+    def _follow_algorithm(self) -> None:
+        cls = ALGORITHMS[self.algorithm.value]
+        self.about.value = paragraph(summary(cls), "quiet")
+        self.fields = field_widgets(cls)
+        self._fields_box.children = tuple(self.fields.values())
+
+    def choice(self) -> Choice:
+        """Read all widgets; a value out of its range is a ``ValueError`` whose text says what helps."""
+        sites = self.data.ticked()
+        if not sites:
+            raise ValueError("No site is ticked: tick at least one hospital to learn from.")
+        chosen = {name: widget.value for name, widget in self.fields.items()}
+        return Choice(
+            origin=self.data.origin,
+            whole=self.data.federation,
+            sites=sites,
+            model=self.model.value,
+            algorithm=ALGORITHMS[self.algorithm.value](**chosen),
+            settings={name: widget.value for name, widget in self.numbers.items()},
+        )
+
+    def reset(self) -> None:
+        """Set everything back to its default."""
+        self.data.reset()
+        self.model.value, self.algorithm.value = "logistic", "fedavg"
+        self._follow_algorithm()
+        defaults = Settings()
+        for name, widget in self.numbers.items():
+            widget.value = getattr(defaults, name)
+
+
+def _heading(text: str) -> widgets.HTML:
+    return widgets.HTML(f"<h4>{text}</h4>")
+
+
+def field_widgets(cls: type[Algorithm]) -> dict[str, widgets.Widget]:
+    """Return a widget for each hyper-parameter, with its default and, as tooltip, its docstring.
+
+    The range is the dataclass's own affair: it refuses a value with a sentence, which the panel shows.
+
+    Examples
+    --------
+    >>> from fedlab.algorithms import FedProx
+    >>> field_widgets(FedProx)["mu"].value
+    0.1
+    """
+    hints, about = get_type_hints(cls), parameters(cls)
+    return {
+        field.name: widget_for(
+            _default(field), hints[field.name], field.name.replace("_", " "), about.get(field.name, "")
+        )
+        for field in dataclasses.fields(cls)
+    }
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def widget_for(value: Any, kind: Any, label: str, tooltip: str) -> widgets.Widget:
+    """Return the widget for a value of this type: a number, a tick, a choice of words, or text."""
+    look = {**LOOK, "description": label, "tooltip": tooltip or label}
+    if get_origin(kind) is Literal:
+        return widgets.Dropdown(options=list(get_args(kind)), value=value, **look)
+    if kind is bool:
+        return widgets.Checkbox(value=value, indent=False, **look)
+    if kind is int:
+        return widgets.IntText(value=value, continuous_update=False, **look)
+    if kind is float:
+        return widgets.FloatText(value=value, continuous_update=False, **look)
+    return widgets.Text(value=str(value), continuous_update=False, **look)
+
+
+def parameters(cls: type) -> dict[str, str]:
+    """Return what a NumPy docstring says of each parameter, as plain text.
+
+    Examples
+    --------
+    >>> parameters(Settings)["rounds"]
+    'Rounds of training, at least 1.'
+    """
+    doc = inspect.getdoc(cls) or ""
+    section = re.search(r"Parameters\n-+\n(.*?)(?=\n\n\S+[^\n]*\n-{3,}|\Z)", doc, re.S)
+    if not section:
+        return {}
+    entries = re.findall(r"^(\w+) *:[^\n]*\n((?:(?:    [^\n]*|)\n?)+)", section.group(1), re.M)
+    return {name: _plain(text) for name, text in entries}
+
+
+def summary(cls: type[Algorithm]) -> str:
+    """Return the first sentence about an algorithm: its file's, or, made in a notebook, its class's."""
+    module = sys.modules.get(cls.__module__)
+    doc = inspect.getdoc(cls) if module is None or cls.__module__ == "__main__" else inspect.getdoc(module)
+    return _plain((doc or cls.__name__).split("\n\n")[0])
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r":\w+:`([^`]*)`", r"\1", " ".join(text.split()))
+    for tex, sign in {r"\ge": "≥", r"\le": "≤", r"\mu": "μ", r"\eta_g": "η", r"\eta": "η"}.items():
+        text = text.replace(tex, sign)
+    return text.replace("``", "").strip()

@@ -1,0 +1,255 @@
+"""``fedlab report``: one file that needs nothing, the same numbers as JSON, bad input refused before any training."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from fedlab.cli import app, report
+
+SITES = ("Cleveland", "Hungary", "Switzerland", "Long Beach")
+ARMS = ("isolated", "centralized", "ensemble", "fedavg")
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+class Page(HTMLParser):
+    """What a page would load, and how it is built."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("src", "srcset", "data", "poster", "action") or (name == "href" and tag != "a"):
+                self.loads.append(f"{tag} {name}={value}")
+            if name == "id":
+                self.ids.append(str(value))
+            if name == "href" and tag == "a":
+                self.links.append(str(value))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Result]:
+    folder = tmp_path_factory.mktemp("a report")
+    files = folder / "gäp report.html", folder / "numbers.json"
+    done = call(
+        "report", "heart_disease", "--seeds", "2", "--rounds", "2", "-o", str(files[0]), "--json", str(files[1])
+    )
+    assert done.exit_code == 0, done.output
+    return *files, done
+
+
+@pytest.fixture(scope="module")
+def text(made: tuple[Path, Path, Result]) -> str:
+    return made[0].read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def numbers(made: tuple[Path, Path, Result]) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    found: dict[str, Any] = json.loads(made[1].read_text(encoding="utf-8"), parse_constant=refuse)
+    return found
+
+
+# --------------------------------------------------------------------------- the page
+
+
+def test_the_page_loads_nothing(text: str) -> None:
+    page = Page(text)
+    assert page.loads == []
+    assert "default-src 'none'" in text and "@import" not in text and text.count("<script>") >= 1
+    assert text.count("plotly.js v") == 1  # the library once, however many figures
+
+
+def test_the_page_is_built_for_readers(text: str) -> None:
+    page = Page(text)
+    assert page.tags.count("h1") == 1 and page.tags.count("figure") == page.tags.count("figcaption") == 3
+    assert page.tags.count("caption") == page.tags.count("table") >= 8
+    assert 'lang="en"' in text and "@media print" in text and 'role="img" aria-label=' in text
+    assert len(set(page.ids)) == len(page.ids)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *SITES,
+        *(
+            "In short",
+            "What may be said",
+            "own model, elsewhere",
+            "that it has never seen",
+            "ECE",
+            "Brier score",
+            "bytes",
+        ),
+        *("10.24432/C52P4X", "CC BY 4.0", "data fingerprint", "test opened", "fedlab report heart_disease", "torch 2."),
+        "healthy test patients",
+    ],
+)
+def test_the_page_says(text: str, words: str) -> None:
+    assert words in text
+
+
+def test_nothing_half_written_stays(made: tuple[Path, Path, Result]) -> None:
+    assert sorted(path.name for path in made[0].parent.iterdir()) == ["gäp report.html", "numbers.json"]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(made[0].stat().st_mode) == 0o666 & ~umask
+
+
+def test_the_terminal_has_the_story_and_the_files(made: tuple[Path, Path, Result]) -> None:
+    said = made[2].stdout
+    assert "FedAvg against pooling, everywhere:" in said and "numbers.json" in said
+
+
+def test_text_of_others_is_escaped(hospitals: Any, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from fedlab.cli.gap import Gap
+    from fedlab.cli.page import About, page
+    from fedlab.study import compare
+
+    sites = tuple(replace(site, name=f"<b>{site.name}&") for site in hospitals.sites)
+    study = compare(
+        replace(hospitals, sites=sites), "logistic", ["isolated", "fedavg"], seeds=1, rounds=1, progress=False
+    )
+    text = page(Gap(study), [], About("<i>title", "see https://doi.org/1?a=b&c=d.", "<u>", {"what": "<s>"}))
+    tags = Page(text).tags
+    assert not {"i", "u", "s"} & set(tags) and "&lt;b&gt;Cleveland&amp;" in text
+    assert 'href="https://doi.org/1?a=b' in text
+
+
+# --------------------------------------------------------------------------- the numbers
+
+
+def test_the_atlas_has_every_pair_and_the_unseen(numbers: dict[str, Any]) -> None:
+    atlas = numbers["atlas"]
+    assert set(atlas["isolated"]) == set(SITES)
+    assert all(set(atlas["isolated"][train]) == set(SITES) for train in SITES)
+    assert set(atlas["fedavg"]) == {"all sites", *(f"all but {site}" for site in SITES)}
+    cell = atlas["fedavg"]["all but Hungary"]["Hungary"]["auc"]
+    assert cell["low"] < cell["mean"] < cell["high"] and cell["patients"] == 74
+
+
+def test_what_is_not_a_number_is_null() -> None:
+    import numpy as np
+
+    dirty = {1: [np.float64("nan"), np.int64(3), float("-inf")], "x": (np.bool_(True), "s", None)}
+    assert report.clean(dirty) == {"1": [None, 3, None], "x": [True, "s", None]}
+
+
+def test_without_the_reference_there_is_still_a_report(tmp_path: Path) -> None:
+    for arms in ("fedavg,centralized", "isolated", "ensemble"):
+        file = tmp_path / "one.html"
+        done = call("report", "heart_disease", "--algorithms", arms, "--seeds", "1", "--rounds", "1", "-o", str(file))
+        assert done.exit_code == 0, done.output
+        assert "clearly" not in done.stdout and file.is_file()
+
+
+# --------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["heart_disease", "--algorithms", "fedavgg"], "did you mean 'fedavg'?"),
+        (["heart_disease", "--algorithms", ","], "known are isolated"),
+        (["heart_disease", "--model", "mpl"], "did you mean 'mlp'?"),
+        (["heart_disease", "--rounds", "-3"], "--rounds"),
+        (["heart_disease", "--rounds", "many"], "--rounds"),
+        (["heart_disease", "-o", "."], "is a folder"),
+        (["heart_disease", "-o", "same", "--json", "./same"], "different names"),
+        ([], "RECIPE"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_before_any_training(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "measure", never)
+    done = call("report", *arguments)
+    assert done.exit_code == 2 and words in done.stderr and "Traceback" not in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    done = call("report", "heart_disease", "-o", str(tmp_path / "r.html"))
+    tmp_path.chmod(0o700)
+    assert done.exit_code == 2 and "cannot be written" in done.stderr
+
+
+def test_a_place_that_refuses_is_found_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "touch", full)
+    done = call("report", "heart_disease", "-o", str(tmp_path / "r.html"))
+    assert done.exit_code == 2 and "cannot be written (No space left on device)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted: no report was written."),
+        (ValueError("the table is altered"), 1, "the table is altered"),
+        (OSError("no network"), 1, "no network"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(
+    error: BaseException, code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(report, "measure", fails)
+    done = call("report", "heart_disease", "-o", str(tmp_path / "r.html"))
+    assert done.exit_code == code and words in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_between_seeds_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = report.compare
+
+    def cut(*given: Any, **settings: Any) -> Any:
+        return real(*given, **settings | {"seeds": 1})  # as `compare` returns when it is interrupted in the second
+
+    monkeypatch.setattr(report, "compare", cut)
+    done = call("report", "heart_disease", "--seeds", "2", "--rounds", "1", "-o", str(tmp_path / "r.html"))
+    assert done.exit_code == 130 and list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "r.html"
+    file.write_text("old")
+
+    def breaks(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", breaks)
+    with pytest.raises(OSError, match="disk full"):
+        report.write(file, "new")
+    assert file.read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["r.html"]

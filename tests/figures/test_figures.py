@@ -1,0 +1,293 @@
+"""Figures of real small studies: what is drawn, marked and said; in grey, on light and on dark."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+import torch
+
+import fedlab
+from fedlab.engine import Run
+from fedlab.federation import Federation
+from fedlab.figures import atlas_map, learning_curves, who_gains
+from fedlab.figures.atlas import DARK_FROM, SCALE
+from fedlab.figures.theme import CLEAR, COLOURS, DASHES, GREY, NAME, SYMBOLS, foot, head, style
+from fedlab.figures.words import WORDS, few
+from fedlab.study import Study
+
+SITES = ["Cleveland", "Hungary", "Switzerland", "Long Beach"]
+
+
+@pytest.fixture(autouse=True)
+def _no_numeric_warning() -> Iterator[None]:
+    """A mean of nothing or an all-nan extreme is a cell that was not thought of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        yield
+
+
+@pytest.fixture(scope="module")
+def study(hospitals: Federation) -> Study:
+    return fedlab.compare(hospitals, seeds=2, rounds=3, progress=False)
+
+
+@pytest.fixture(scope="module")
+def run(hospitals: Federation) -> Run:
+    return fedlab.train(hospitals, "logistic", "fedavg", rounds=3, progress=False)
+
+
+@pytest.fixture(scope="module")
+def atlas(hospitals: Federation) -> pd.DataFrame:
+    return fedlab.atlas(hospitals, rounds=2, resamples=30, progress=False)
+
+
+@pytest.fixture(scope="module")
+def lopsided() -> Federation:
+    """One site with both classes, one with a single one: its AUC is nan."""
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+    return Federation.from_tensors({"A": (x, y), "B": (x, torch.zeros(40, dtype=torch.long))}, prepared=False)
+
+
+def notes_of(figure: go.Figure) -> str:
+    return " ".join(a.text.replace("<br>", " ") for a in figure.layout.annotations if a.xref == "paper")
+
+
+def title_of(figure: go.Figure) -> str:
+    return figure.layout.title.text.replace("<br>", " ")
+
+
+def named(figure: go.Figure, name: str) -> go.Scatter:
+    return next(trace for trace in figure.data if trace.name == name and trace.mode != "lines")
+
+
+# ---------------------------------------------------------------------- learning curves
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "auc"])
+def test_a_curve_for_each_site_and_the_mean(run: Run, metric: str) -> None:
+    figure = learning_curves(run, metric)
+    assert [trace.name for trace in figure.data] == [*SITES, "mean by patients", "reported round"]
+    history = run.history
+    for trace in figure.data[:4]:
+        rows = history[history["site"] == trace.name]
+        assert list(trace.x) == [1, 2, 3] and list(trace.y) == pytest.approx(rows[metric].tolist(), abs=1e-5)
+    first = history[history["round"] == 1]
+    weighted = (first[metric] * first["patients"]).sum() / first["patients"].sum()
+    assert figure.data[4].y[0] == pytest.approx(weighted, abs=1e-5)
+
+
+def test_the_reported_round_is_marked_and_said(run: Run) -> None:
+    figure = learning_curves(run)
+    at = run.chosen["Cleveland"]
+    assert set(figure.data[-1].x) == {at} and figure.data[-1].marker.symbol == "circle-open"
+    assert f"Reported: round {at}" in notes_of(figure) and "FedAvg, logistic" in figure.layout.title.subtitle.text
+    alone = fedlab.train(run.federation, "logistic", "isolated", rounds=3, progress=False)
+    assert "for each hospital the round with its own best" in notes_of(learning_curves(alone))
+
+
+def test_a_live_curve_grows_into_its_axis(hospitals: Federation) -> None:
+    empty = learning_curves(fedlab.train(hospitals, rounds=1, progress=False).history.iloc[:0], rounds=9)
+    assert "No round has finished" in notes_of(empty) and tuple(empty.layout.xaxis.range) == (0.5, 9.5)
+    lengths = []
+    for event in fedlab.stream(hospitals, rounds=3):
+        figure = learning_curves(event.run, rounds=3)
+        lengths.append(len(figure.data[0].x))
+        assert tuple(figure.layout.xaxis.range) == (0.5, 3.5)
+    assert lengths == [1, 2, 3]
+
+
+def test_a_long_run_is_thinned_and_keeps_its_ends(hospitals: Federation) -> None:
+    long = fedlab.train(hospitals.select("Hungary"), rounds=40, progress=False)
+    figure = learning_curves(long, points=7)
+    drawn = set(figure.data[0].x)
+    assert {1, 40, long.chosen["Hungary"]} <= drawn and len(drawn) <= 8
+    assert "Of 40 rounds about 7 are drawn" in notes_of(figure)
+    assert [trace.name for trace in figure.data] == ["Hungary", "reported round"]  # a mean of one is that one
+
+
+def test_a_score_that_cannot_be_computed_is_a_gap(lopsided: Federation) -> None:
+    figure = learning_curves(fedlab.train(lopsided, rounds=2, progress=False), "auc")
+    assert list(figure.data[1].y) == [None, None] and None not in figure.data[2].y
+    assert "NaN" not in figure.to_json()
+
+
+def test_other_metrics_are_refused_with_those_there_are(run: Run) -> None:
+    with pytest.raises(ValueError, match="log_loss and auc"):
+        learning_curves(run, "brier")
+
+
+# ---------------------------------------------------------------------- who gains
+
+
+def test_three_marks_a_site_at_their_means(study: Study) -> None:
+    figure = who_gains(study)
+    table = study.table().query("metric == 'auc'").set_index(["arm", "where"])["mean"]
+    arms = {"isolated": "own model", "fedavg": "federated (FedAvg)", "centralized": "pooled (may not happen)"}
+    for arm, name in arms.items():
+        marks = named(figure, name)
+        assert list(marks.x) == pytest.approx([table[arm, place] for place in [*SITES, "everywhere"]])
+    assert len(named(who_gains(study, everywhere=False), "own model").x) == 4
+    labels = figure.layout.yaxis.ticktext
+    assert labels[2].startswith("Switzerland †") and all("n = " in label for label in labels[:4])
+
+
+def test_its_title_is_what_was_found_and_its_notes_say_how(study: Study) -> None:
+    figure = who_gains(study)
+    assert title_of(figure).startswith("Who gains at home? AUC: ")
+    notes = notes_of(figure)
+    assert "2 seeds" in notes and "95 %" in notes and "Switzerland: " in notes and "mostly luck" in notes
+    assert f"Test was opened {study.test_openings} time" in notes
+
+
+@pytest.mark.parametrize("metric", list(WORDS))
+def test_every_metric_can_be_drawn_and_no_interval_leaves_its_scale(study: Study, metric: str) -> None:
+    figure = who_gains(study, metric)
+    top = float("inf") if metric == "log_loss" else 1.0
+    for trace in figure.data:
+        assert all(x is None or 0 <= x <= top for x in trace.x), trace.name
+    assert "nan" not in title_of(figure)
+
+
+def test_one_seed_claims_nothing(hospitals: Federation) -> None:
+    single = fedlab.compare(hospitals, seeds=1, rounds=2, progress=False)
+    figure = who_gains(single)
+    assert "no clear gain or loss at any hospital" in title_of(figure) and "One seed: no interval" in notes_of(figure)
+    assert all(not trace.x for trace in figure.data if trace.mode == "lines" and trace.legendgroup)
+
+
+def test_gains_without_a_score_or_without_pooling(lopsided: Federation) -> None:
+    study = fedlab.compare(lopsided, algorithms=["isolated", "fedprox"], seeds=2, rounds=2, progress=False)
+    figure = who_gains(study)
+    assert [t.name for t in figure.data if t.showlegend] == ["own model", "federated (FedProx)"]
+    assert "nan" not in title_of(figure).lower() and "NaN" not in figure.to_json()
+
+
+def test_missing_arms_are_named(hospitals: Federation, study: Study) -> None:
+    alone = fedlab.compare(hospitals, algorithms=["isolated"], seeds=1, rounds=1, progress=False)
+    with pytest.raises(ValueError, match="no federated arm in this study; its arms are isolated"):
+        who_gains(alone)
+    shared = fedlab.compare(hospitals, algorithms=["fedavg"], seeds=1, rounds=1, progress=False)
+    with pytest.raises(ValueError, match="run compare with 'isolated'"):
+        who_gains(shared)
+    with pytest.raises(ValueError, match="no arm 'scaffold'"):
+        who_gains(study, federated="scaffold")
+    with pytest.raises(ValueError, match="no metric 'f1'"):
+        who_gains(study, "f1")
+
+
+# ---------------------------------------------------------------------- atlas
+
+
+def test_a_row_for_each_model_and_a_frame_at_home(atlas: pd.DataFrame, hospitals: Federation) -> None:
+    figure = atlas_map(atlas, "auc", federation=hospitals)
+    rows = figure.layout.yaxis.ticktext
+    assert list(rows[:4]) == [f"{site} alone" for site in SITES]
+    assert any(row.startswith("all, FedAvg") for row in rows) and any("never saw it" in row for row in rows)
+    assert [text.split("<br>")[0] for text in figure.layout.xaxis.ticktext] == SITES
+    found = atlas.query("metric == 'auc'").set_index(["arm", "train", "test"])["value"]
+    assert figure.data[0].z[1][0] == pytest.approx(found["isolated", "Hungary", "Cleveland"])
+    frames = [shape for shape in figure.layout.shapes if shape.type == "rect"]
+    assert [frame.x0 + 0.46 for frame in frames] == pytest.approx([0, 1, 2, 3])
+    assert [frame.y0 + 0.43 for frame in frames] == pytest.approx([0, 1, 2, 3])
+
+
+def test_the_atlas_says_what_is_luck(atlas: pd.DataFrame, hospitals: Federation) -> None:
+    notes = notes_of(atlas_map(atlas, federation=hospitals))
+    assert f"† Switzerland: {few(hospitals)['Switzerland']}" in notes and "bootstrap interval" in notes
+    assert "test patients in its rarest class" in notes_of(atlas_map(atlas))
+
+
+def test_darker_is_better_also_for_a_loss(atlas: pd.DataFrame) -> None:
+    up, down = (atlas_map(atlas, metric).data[0].colorscale for metric in ("auc", "log_loss"))
+    assert up[0][1] == down[-1][1] and up[-1][1] == down[0][1]
+
+
+def test_the_scale_falls_in_luminance_so_that_grey_tells_the_same(atlas: pd.DataFrame) -> None:
+    lights = [luminance(colour) for _, colour in atlas_map(atlas).data[0].colorscale]
+    assert lights == sorted(lights, reverse=True)
+
+
+def test_ink_stands_out_from_its_cell(atlas: pd.DataFrame) -> None:
+    figure = atlas_map(atlas)
+    heat = figure.data[0]
+    inks = [a for a in figure.layout.annotations if a.xref != "paper"]
+    assert len(inks) == sum(v is not None for line in heat.z for v in line)
+    for share in (i / 200 for i in range(201)):
+        ink = "#ffffff" if share > DARK_FROM else "#000000"
+        assert contrast(luminance(ink), luminance(between(SCALE, share))) >= 4.5, share
+    for ink in inks:
+        share = (heat.z[int(ink.y)][int(ink.x)] - heat.zmin) / (heat.zmax - heat.zmin)
+        assert contrast(luminance(ink.font.color), luminance(between(heat.colorscale, share))) >= 4.5, share
+
+
+def test_an_atlas_of_a_study_has_deviations_and_no_value_is_said(study: Study, lopsided: Federation) -> None:
+    assert "Mean over 2 seeds" in notes_of(atlas_map(study.atlas()))
+    table = fedlab.atlas(lopsided, rounds=2, resamples=20, progress=False)
+    figure = atlas_map(table, federation=lopsided)
+    assert "no value" in [a.text for a in figure.layout.annotations] and "NaN" not in figure.to_json()
+    nothing = table.assign(value=float("nan"), low=float("nan"), high=float("nan"))
+    assert all(v is None for line in atlas_map(nothing).data[0].z for v in line)
+    with pytest.raises(ValueError, match="no row of metric"):
+        atlas_map(table[table["metric"] != "auc"], "auc")
+
+
+# ---------------------------------------------------------------------- grey, light and dark
+
+
+def test_every_figure_has_the_theme_and_no_ground_of_its_own(run: Run, study: Study, atlas: pd.DataFrame) -> None:
+    for figure in (learning_curves(run), who_gains(study), atlas_map(atlas)):
+        layout = json.loads(figure.to_json())["layout"]
+        template = layout["template"]["layout"]
+        assert template["paper_bgcolor"] == template["plot_bgcolor"] == CLEAR and template["font"]["color"] == GREY
+        assert "paper_bgcolor" not in layout and "plot_bgcolor" not in layout
+        assert figure.layout.template.layout.colorway == COLOURS
+    assert NAME == "fedlab"
+
+
+def test_text_reads_on_white_and_on_black() -> None:
+    for ground in ("#ffffff", "#111111"):
+        assert contrast(luminance(GREY), luminance(ground)) >= 4.1
+
+
+def test_colour_never_tells_alone(run: Run, study: Study) -> None:
+    curves = learning_curves(run).data[:4]
+    assert len({t.line.dash for t in curves}) == len({t.marker.symbol for t in curves}) == 4
+    arms = [t for t in who_gains(study).data if t.showlegend]
+    assert len({t.marker.symbol for t in arms}) == len({t.marker.color for t in arms}) == 3
+    looks = [style(i) for i in range(20)]
+    assert len({(look.colour, look.dash, look.symbol) for look in looks}) == 20
+    assert len(DASHES) == len(SYMBOLS) != len(COLOURS)
+
+
+def test_long_titles_and_notes_wrap_and_get_their_room() -> None:
+    bare = head(go.Figure(), "short")
+    long = head(go.Figure(), "a long finding " * 12, "and its setting " * 12)
+    assert long.layout.margin.t > bare.layout.margin.t
+    assert max(len(line) for line in long.layout.title.text.split("<br>")) <= 72
+    noted = foot(go.Figure(), ["note " * 60, ""])
+    assert noted.layout.margin.b > 50 and foot(go.Figure(), [""]).layout.margin.b is None
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+
+def between(scale: Sequence[tuple[float, str]], share: float) -> str:
+    """The colour at ``share`` of a scale."""
+    share = min(max(share, 0.0), 1.0)
+    (a, low), (b, high) = next((p, q) for p, q in zip(scale, scale[1:], strict=False) if p[0] <= share <= q[0])
+    t = (share - a) / (b - a)
+    mixed = [round((1 - t) * int(low[i : i + 2], 16) + t * int(high[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{c:02x}" for c in mixed)
