@@ -23,7 +23,6 @@ from fedlab.cli.page import About, page
 from fedlab.cli.short import in_short
 from fedlab.cli.verdict import Finding, verdict
 from fedlab.cli.wrong import Wrong
-from fedlab.engine.progress import progress_line
 from fedlab.federation import Federation
 from fedlab.models import build
 from fedlab.study import compare, unseen_sites
@@ -102,20 +101,15 @@ def carry_out(order: Order) -> Iterator[str]:
 def measure(federation: Federation, order: Order) -> Gap:
     """Train all arms, then the federated one without each hospital in turn."""
     study = compare(federation, order.model, list(order.arms.values()), seeds=order.seeds, rounds=order.rounds)
-    if len(study.seeds) < order.seeds:  # `compare` keeps whole seeds when it is interrupted; a report keeps none
+    if len(study.arms) < len(order.arms):  # `compare` keeps finished arms when it is interrupted; a report keeps none
         raise KeyboardInterrupt
     leading = lead(order.arms)
-    parts = []
+    unseen = pd.DataFrame()
     if leading is not None and order.arms[leading].one_model and len(federation.sites) > 1:
-        with progress_line(len(study.seeds), "unseen hospitals", "seed", show=True) as line:
-            for seed in study.seeds:
-                rows = unseen_sites(
-                    federation, order.model, order.arms[leading], seeds=[seed], resamples=RESAMPLES, progress=False,
-                    rounds=order.rounds,
-                )  # fmt: skip
-                parts.append(rows.assign(arm=leading, seed=seed))
-                line.update()
-    return Gap(study, pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(), RESAMPLES)
+        unseen = unseen_sites(
+            federation, order.model, order.arms[leading], seeds=study.seeds, resamples=RESAMPLES, rounds=order.rounds
+        ).assign(arm=leading)
+    return Gap(study, unseen, RESAMPLES)
 
 
 # --------------------------------------------------------------------------- what is written

@@ -2,13 +2,13 @@
 
 The rows of all sites stand in one tensor and a batch is an array of row numbers. A short batch is padded with a real
 row of the same site at weight 0, so that each site sees exactly the batches it would see alone. The stacked axis is a
-plain list of pieces of work: seeds become more entries of it, sharing the rows.
+plain list of sites at work: several seeds of a run are more entries of it, one :class:`Part` each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +38,15 @@ def _lift(f: Callable[..., Any], dims: Any = 0) -> Callable[..., Any]:
     return vmap(f, in_dims=dims)
 
 
+class Part(NamedTuple):
+    """What one run asks of its share of the stack: which entries, and what they are sent."""
+
+    who: list[int]
+    model: Tensors
+    extra: Tensors
+    job: Job
+
+
 class StackedSites:
     """Sites that train and predict in one stacked pass.
 
@@ -56,6 +65,7 @@ class StackedSites:
         self.sizes = torch.tensor(sizes, dtype=torch.float64)
         self.rows = self._padded(sizes)
         self.valid = self._valid()
+        self.latest: tuple[list[Tensors], dict[int, int]] = [], {}  # the models last evaluated, and whose they are
         self.state: Tensors = {"prepare": _stack([site.state["prepare"] for site in sites])}
 
     def _padded(self, sizes: list[int]) -> tuple[Tensor, Tensor]:
@@ -72,21 +82,22 @@ class StackedSites:
 
     # ------------------------------------------------------------------ training
 
-    def train(
-        self, who: Sequence[int], model: Tensors, extra: Tensors, job: Job
-    ) -> tuple[Tensors, Tensors, Tensor, list[bool]]:
-        """Train the sites ``who``; return stacked ``(uploads, extras, training rows)`` and which are finite."""
+    def train(self, parts: Sequence[Part]) -> tuple[Tensors, Tensors, Tensor, list[bool]]:
+        """Train the sites of each part; return stacked ``(uploads, extras, training rows)`` and which are finite."""
+        who = [i for part in parts for i in part.who]
         at = None if len(who) == len(self.sites) else torch.tensor(who)
-        plans = [row_plan(len(self.sites[i].train_rows), job, self.sites[i].name) for i in who]
-        feed = _AllSites(self.x, self.y, plans, self.first[list(who)])
-        box = self._box(who, at, model, extra, job, feed.steps)
-        upload, sent, memory = self._work(job).train(box, feed, self.stop)
+        plans = [
+            row_plan(len(self.sites[i].train_rows), part.job, self.sites[i].name) for part in parts for i in part.who
+        ]
+        feed = _AllSites(self.x, self.y, plans, self.first[who])
+        box = self._box(parts, at, feed.steps)
+        upload, sent, memory = self._work(parts[0].job).train(box, feed, self.stop)
         good = _finite((upload, sent, memory))
         if not bool(good.all()):  # a site whose training failed keeps what it had
             before = {**box["memory"], "opt": box["memory"]["opt"] or tree_map(torch.zeros_like, memory["opt"])}
             memory = tree_map(lambda new, old: torch.where(against(new, good), new, old), memory, before)
         self._remember(at, memory)
-        return upload, sent, self.sizes[list(who)], good.tolist()
+        return upload, sent, self.sizes[who], good.tolist()
 
     def _work(self, job: Job) -> Work:
         first = self.sites[0]
@@ -95,32 +106,42 @@ class StackedSites:
     def _rows(self, box: Tensors) -> Batch:
         return self.x[box["rows"]], self.y[box["rows"]], box["there"]
 
-    def _memory(self, model: Tensors) -> Tensors:
+    def _memory(self, parts: Sequence[Part]) -> Tensors:
         if "memory" not in self.state:
-            alg, net = self.sites[0].alg, self.sites[0].net
-            start = {k: v.expand(len(self.sites), *v.shape).clone() for k, v in {**net.start(), **model}.items()}
-            self.state["memory"] = vmap(lambda p: first_memory(alg, p))({**start, **self.state["prepare"]})
+            alg = self.sites[0].alg
+            starts = [{**site.net.start(), **part.model} for part, site in self._everybody(parts)]
+            self.state["memory"] = vmap(lambda p: first_memory(alg, p))({**_stack(starts), **self.state["prepare"]})
         memory: Tensors = self.state["memory"]
         return memory
 
-    def _box(
-        self, who: Sequence[int], at: Tensor | None, model: Tensors, extra: Tensors, job: Job, steps: Tensor
-    ) -> Tensors:
+    def _everybody(self, parts: Sequence[Part]) -> list[tuple[Part, SiteWork]]:
+        """Pair every site with the part of its run, also where only some are asked."""
+        share = len(self.sites) // len(parts)
+        return [(parts[i // share], site) for i, site in enumerate(self.sites)]
+
+    def _box(self, parts: Sequence[Part], at: Tensor | None, steps: Tensor) -> Tensors:
         def chosen(v: Tensor) -> Tensor:
             return v if at is None else v[at]
 
-        def everyone(v: Tensor) -> Tensor:
-            return v.expand(len(who), *v.shape)
+        def to_all(trees: list[Tensors]) -> Tensors:
+            """Give every site what its run sends; one run's tensors are not even copied."""
 
-        dtype = self.x.dtype
+            def spread(*sent: Tensor) -> Tensor:
+                each = [v.expand(len(part.who), *v.shape) for part, v in zip(parts, sent, strict=True)]
+                return each[0] if len(each) == 1 else torch.cat(each)
+
+            out: Tensors = tree_map(spread, *trees)
+            return out
+
+        dtype, who = self.x.dtype, [i for part in parts for i in part.who]
         return {
-            "anchor": tree_map(everyone, model),
-            "extra": tree_map(everyone, extra),
-            "memory": tree_map(chosen, self._memory(model)),
-            "lr": torch.full((len(who),), job.lr, dtype=dtype),
+            "anchor": to_all([part.model for part in parts]),
+            "extra": to_all([part.extra for part in parts]),
+            "memory": tree_map(chosen, self._memory(parts)),
+            "lr": torch.full((len(who),), parts[0].job.lr, dtype=dtype),
             "steps": steps.to(dtype),
-            "n": self.sizes[list(who)].to(dtype),
-            "key": torch.tensor([site_key(job, self.sites[i].name) for i in who]),
+            "n": self.sizes[who].to(dtype),
+            "key": torch.tensor([site_key(part.job, self.sites[i].name) for part in parts for i in part.who]),
             "rows": chosen(self.rows[0]),
             "there": chosen(self.rows[1]),
         }
@@ -136,21 +157,22 @@ class StackedSites:
 
     # ------------------------------------------------------------------ predicting
 
-    def evaluate(self, model: Tensors, extra: Tensors, job: Job) -> list[dict[str, float]]:
-        """Log loss and AUC of every site on its ``valid`` rows; hold the models."""
-        net, work = self.sites[0].net, self._work(job)
-        everyone = list(range(len(self.sites)))
-        box = self._box(everyone, None, model, extra, job, torch.zeros(len(self.sites)))
+    def evaluate(self, parts: Sequence[Part]) -> list[dict[str, float]]:
+        """Log loss and AUC of each part's sites, in order, on their ``valid`` rows; hold the models."""
+        net, work = self.sites[0].net, self._work(parts[0].job)
+        who = [i for part in parts for i in part.who]
+        at = None if len(who) == len(self.sites) else torch.tensor(who)
+        box = self._box(parts, at, torch.zeros(len(who)))
 
         def predict(box: Tensors, x: Tensor) -> tuple[list[Tensors], Tensor]:
             models = work.personal(box)
             return models, net.probabilities(models, x)
 
         with torch.no_grad():
-            models, p = vmap(predict)(box, self.valid)
-        self.state["latest"] = models
-        rows = [site.valid_rows.y for site in self.sites]
-        return [quick_scores(net.task, y, p[i, : len(y)]) for i, y in enumerate(rows)]
+            models, p = vmap(predict)(box, self.valid if at is None else self.valid[at])
+        self.latest = models, {i: row for row, i in enumerate(who)}
+        rows = [self.sites[i].valid_rows.y for i in who]
+        return [quick_scores(net.task, y, p[row, : len(y)]) for row, y in enumerate(rows)]
 
     def keep(self, who: Sequence[int]) -> None:
         """Hold the models just evaluated at these sites."""
@@ -160,10 +182,13 @@ class StackedSites:
     def export(self, i: int) -> Tensors:
         """Hand out the models that site ``i`` holds."""
         kept: Tensors | None = self.sites[i].state.get("kept")
-        return kept if kept is not None else (self._held(i) if "latest" in self.state else {})
+        return kept if kept is not None else self._held(i)
 
     def _held(self, i: int) -> Tensors:
-        return {str(m): {k: v[i].clone() for k, v in model.items()} for m, model in enumerate(self.state["latest"])}
+        models, row = self.latest
+        if i not in row:
+            return {}
+        return {str(m): {k: v[row[i]].clone() for k, v in model.items()} for m, model in enumerate(models)}
 
 
 class _AllSites:

@@ -76,6 +76,20 @@ class Answers:
         return tree_map(lambda *leaves: torch.stack([torch.as_tensor(v) for v in leaves]), *self.contents)  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True)
+class Ask:
+    """One question to the sites.
+
+    ``who`` are names (default: all); ``like`` is what an uploaded model must look like: names, shapes and dtypes.
+    """
+
+    purpose: str
+    payload: dict[str, Any]
+    round: int = 0
+    who: Sequence[str] | None = None
+    like: Tensors | None = None
+
+
 @dataclass
 class Exchange:
     """The gate in front of a transport."""
@@ -86,36 +100,37 @@ class Exchange:
     tell: Callable[[str], None] = lambda doing: None
     errors: list[tuple[int, str, str, str]] = field(default_factory=list)
 
-    def ask(
-        self,
-        purpose: str,
-        payload: dict[str, Any],
-        *,
-        round: int = 0,
-        who: Sequence[str] | None = None,
-        like: Tensors | None = None,
-    ) -> Answers:
-        """Ask these sites (default: all) and return the answers that pass the screen.
-
-        ``like`` is what an uploaded model must look like: names, shapes and dtypes.
+    def ask(self, question: Ask) -> Answers:
+        """Ask and return the answers that pass the screen.
 
         Raises
         ------
         TooFewSites
             If fewer than ``min_sites`` are left (or none, or a pooled place fails).
         """
-        asked = list(self.transport.sites if who is None else who)
-        self.ledger.add(round, purpose, asked, "down", payload)
-        self.tell(f"{purpose}, {len(asked)} sites")
-        got = self.transport.ask(purpose, asked, payload)
-        answers, errors = _all_at_once(got) if isinstance(got, Stacked) else _one_by_one(got, asked, like)
-        self._enter(round, purpose, answers, errors)
+        asked = self.send(question)
+        return self.receive(question, asked, self.transport.ask(question.purpose, asked, question.payload))
+
+    def send(self, question: Ask) -> list[str]:
+        """Enter a question into the ledger; return whom it goes to."""
+        asked = list(self.transport.sites if question.who is None else question.who)
+        self.ledger.add(question.round, question.purpose, asked, "down", question.payload)
+        self.tell(f"{question.purpose}, {len(asked)} sites")
+        return asked
+
+    def receive(self, question: Ask, asked: list[str], got: Sequence[Reply] | Stacked) -> Answers:
+        """Screen what came back, enter it into the ledger, and insist on enough of it."""
+        if isinstance(got, Stacked):
+            answers, errors = Answers(got.sites, [], got.content), got.errors
+        else:
+            answers, errors = _one_by_one(got, asked, question.like)
+        self._enter(question.round, question.purpose, answers, errors)
         for site, error in errors.items():
-            self.errors.append((round, purpose, site, error))
+            self.errors.append((question.round, question.purpose, site, error))
         needed = min(self.min_sites, len(asked))
         if len(answers.sites) < needed or not answers.sites:
             causes = [r.cause for r in got if r.cause] if not isinstance(got, Stacked) else []
-            raise self._too_few(round, purpose, asked, errors, needed) from (causes[0] if causes else None)
+            raise self._too_few(question, asked, errors, needed) from (causes[0] if causes else None)
         return answers
 
     def _enter(self, round: int, purpose: str, answers: Answers, errors: dict[str, str]) -> None:
@@ -128,12 +143,12 @@ class Exchange:
         for site, error in errors.items():
             self.ledger.add(round, purpose, [site], "up", {}, status=error)
 
-    def _too_few(self, round: int, purpose: str, asked: list[str], errors: dict[str, str], needed: int) -> TooFewSites:
+    def _too_few(self, question: Ask, asked: list[str], errors: dict[str, str], needed: int) -> TooFewSites:
         left = ", ".join(f"{site} ({errors[site]})" for site in asked if site in errors)
         return TooFewSites(
-            f"{len(asked) - len(errors)} of {len(asked)} sites answered '{purpose}' in round {round}, but at least "
-            f"{needed} must; missing: {left}. The rounds before are kept (the error's .run). Lower min_sites, or look "
-            "into the log of those sites."
+            f"{len(asked) - len(errors)} of {len(asked)} sites answered '{question.purpose}' in round {question.round},"
+            f" but at least {needed} must; missing: {left}. The rounds before are kept (the error's .run). "
+            "Lower min_sites, or look into the log of those sites."
         )
 
 
@@ -150,10 +165,6 @@ def _one_by_one(got: Sequence[Reply], asked: list[str], like: Tensors | None) ->
         else:
             good.append(reply)
     return Answers([r.site for r in good], [r.content for r in good]), errors
-
-
-def _all_at_once(got: Stacked) -> tuple[Answers, dict[str, str]]:
-    return Answers(got.sites, [], got.content), got.errors
 
 
 def _usual(replies: Sequence[Reply]) -> str:

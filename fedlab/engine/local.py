@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from fedlab.engine.batched import StackedSites
+from fedlab.algorithms.base import Tensors
+from fedlab.engine.batched import Part, StackedSites
 from fedlab.engine.batches import steps_alone
 from fedlab.engine.exchange import Reply, Stacked
 from fedlab.engine.run import Run
@@ -45,8 +47,15 @@ class LocalTransport:
         self.stop, self.net, self.tell = stop, net, run.tell
         self.note = ""
         self.stacked: StackedSites | None = None
+        self.offset = 0  # where this run's sites begin in the stack
         self.stackable = self._choose(settings)
         self.careful = settings.engine == "auto"
+
+    @property
+    def can_share(self) -> bool:
+        """Whether several such runs can work as one stack: also places that pool all rows, one per run."""
+        alone = len(self.places) == 1 and not self.net.obstacle() and not self.net.slow_stacked()
+        return self.stackable or alone
 
     def _choose(self, settings: Settings) -> bool:
         if settings.engine == "sequential":
@@ -111,23 +120,28 @@ class LocalTransport:
             self.stacked = StackedSites(list(self.work.values()), stop=self.stop)
         return self.stacked
 
+    def part(self, who: Sequence[str], payload: dict[str, Any]) -> Part:
+        """Say a question in the numbers of the stack."""
+        numbers = [self.offset + self.sites.index(name) for name in who]
+        return Part(numbers, payload["model"], payload["extra"], payload["job"])
+
     def _ask_all(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
         assert self.stacked is not None
-        numbers = [self.sites.index(name) for name in who]
         if purpose == "train":
-            return self._train_all(who, numbers, payload)
+            return self._train_all(who, payload)
         if purpose == "evaluate":
-            every = self.stacked.evaluate(payload["model"], payload["extra"], payload["job"])
-            return [Reply(name, dict(every[i])) for name, i in zip(who, numbers, strict=True)]
+            every = self.stacked.evaluate([self.part(self.sites, payload)])
+            return [Reply(name, dict(every[self.sites.index(name)])) for name in who]
+        numbers = [self.offset + self.sites.index(name) for name in who]
         if purpose == "keep":
             self.stacked.keep(numbers)
             return [Reply(name) for name in who]
         return [Reply(name, {"models": self.stacked.export(i)}) for name, i in zip(who, numbers, strict=True)]
 
-    def _train_all(self, who: Sequence[str], numbers: list[int], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
+    def _train_all(self, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
         assert self.stacked is not None
         try:
-            upload, extra, rows, good = self.stacked.train(numbers, payload["model"], payload["extra"], payload["job"])
+            got = self.stacked.train([self.part(who, payload)])
         except (Stopped, KeyboardInterrupt):
             raise
         except Exception as error:
@@ -137,9 +151,14 @@ class LocalTransport:
             self.note = f"one site at a time: this model or algorithm cannot be stacked ({type(error).__name__})"
             self.stackable, self.stacked = False, None
             return [self._ask_one("train", name, payload) for name in who]
-        content = {"model": upload, "extra": extra, "rows": rows}
-        if all(good):
-            return Stacked(list(who), content)
-        keep = torch.tensor([i for i, ok in enumerate(good) if ok], dtype=torch.int64)
-        errors = {name: NotFinite.__name__ for name, ok in zip(who, good, strict=True) if not ok}
-        return Stacked([n for n in who if n not in errors], tree_map(lambda v: v[keep], content), errors)
+        return screened(list(who), *got)
+
+
+def screened(who: list[str], upload: Tensors, extra: Tensors, rows: Tensor, good: list[bool]) -> Stacked:
+    """Leave out the sites whose training was not finite."""
+    content = {"model": upload, "extra": extra, "rows": rows}
+    if all(good):
+        return Stacked(who, content)
+    keep = torch.tensor([i for i, ok in enumerate(good) if ok], dtype=torch.int64)
+    errors = {name: NotFinite.__name__ for name, ok in zip(who, good, strict=True) if not ok}
+    return Stacked([n for n in who if n not in errors], tree_map(lambda v: v[keep], content), errors)

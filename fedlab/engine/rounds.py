@@ -6,9 +6,9 @@ In this process, on Flower's simulation and inside a Flower app it is the same c
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedlab.algorithms.base import PREPARATION, Tensors, mean, statistic, whole
 from fedlab.engine.batches import Job, steps_alone
-from fedlab.engine.exchange import Answers, Exchange, TooFewSites
+from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
 from fedlab.engine.net import nothing
 from fedlab.engine.run import Record, Run
 from fedlab.engine.work import travels
@@ -56,19 +56,41 @@ class Event:
         return f"<Event round {self.round} of {self.rounds}: log loss {loss or 'not computed'}{failed}>"
 
 
+Steps: TypeAlias = Generator[Ask | Event, Answers | None, None]
+"""A loop that puts its questions to whoever drives it."""
+
+
 def rounds(run: Run, exchange: Exchange) -> Iterator[Event]:
     """Train ``run`` round by round; each event finds it up to date."""
-    loop = _Loop(run, exchange)
-    loop.prepare()
+    loop = Loop(run, exchange)
+    steps = loop.steps()
     try:
-        for number in range(1, run.settings.rounds + 1):
-            yield loop.round(number)
+        answers: Answers | None = None
+        while True:
+            try:
+                step = steps.send(answers)
+            except StopIteration:
+                return
+            answers = exchange.ask(step) if isinstance(step, Ask) else None
+            if isinstance(step, Event):
+                yield step
     finally:
-        loop.collect()
+        collect(loop)
 
 
-class _Loop:
-    """What the server holds from round to round."""
+def collect(loop: Loop) -> None:
+    """Fetch the sites' own models, where they predict with others than the server's."""
+    steps = loop.collect()
+    try:
+        step = next(steps, None)
+        while step is not None:
+            step = steps.send(loop.exchange.ask(step))
+    except (StopIteration, TooFewSites):  # what ended the run may end this too: the rounds stand without those models
+        return
+
+
+class Loop:
+    """What the server holds from round to round. It asks by yielding, so that several loops can be driven as one."""
 
     def __init__(self, run: Run, exchange: Exchange) -> None:
         self.run, self.exchange = run, exchange
@@ -80,15 +102,22 @@ class _Loop:
         self.best: dict[str, float] = {}
         self.started = time.perf_counter()
 
+    def steps(self) -> Steps:
+        """Go through the whole run."""
+        yield from self._prepare()
+        for number in range(1, self.settings.rounds + 1):
+            yield from self._round(number)
+
     # ------------------------------------------------------------------ before the first round
 
-    def prepare(self) -> None:
+    def _prepare(self) -> Steps:
         """Learn how many rows there are, settle the preparation, and set out."""
         own = self.alg.alone
-        told = self.exchange.ask("statistics", {"own": own})
+        told = yield Ask("statistics", {"own": own})
+        assert told is not None
         rows = {site: int(what["rows"]) for site, what in zip(told.sites, told.contents, strict=True)}
         buffers = {} if own or self.run.federation.prepared else fit(merge([Summary(**c) for c in told.contents]))
-        self.exchange.ask("prepare", {"buffers": buffers})
+        yield Ask("prepare", {"buffers": buffers})
         if self.run.federation.prepared:
             preparation: Tensors = {}
         elif own:
@@ -113,22 +142,27 @@ class _Loop:
 
     # ------------------------------------------------------------------ one round
 
-    def round(self, number: int) -> Event:
+    def _round(self, number: int) -> Steps:
         """Ask, combine, evaluate."""
         job = self._job(number)
         rng = np.random.default_rng(np.random.SeedSequence([self.settings.seed, 5, number]))
         asked = [self.places[i] for i in sorted(self.alg.asks(number, len(self.places), rng))]
         self._pool(number)
-        answers = self.exchange.ask(
-            "train", self._payload(job), round=number, who=asked, like=travels(self.alg, self.params)
-        )
+        answers = yield Ask("train", self._payload(job), number, asked, travels(self.alg, self.params))
+        assert answers is not None
         self._combine(answers)
-        valid = self._evaluate(number, job) if self.settings.evaluate else {}
-        chosen = self._choose(number, valid)
+        valid: dict[str, dict[str, float]] = {}
+        if self.settings.evaluate:
+            told = yield Ask("evaluate", self._payload(job), number)
+            assert told is not None
+            valid = dict(zip(told.sites, told.contents, strict=True))
+        better = self._choose(number, valid)
+        if better and valid and not whole(self.alg):
+            yield Ask("keep", {}, number, sorted(set(better) & set(valid)))
         errors = {site: what for r, _, site, what in self.exchange.errors if r == number}
         seconds = time.perf_counter() - self.started
         self.run.records.append(Record(number, valid, seconds, self.exchange.ledger.total, errors))
-        return Event(number, self.settings.rounds, self.run, valid, self.params, chosen, errors)
+        yield Event(number, self.settings.rounds, self.run, valid, self.params, bool(better), errors)
 
     def _job(self, number: int) -> Job:
         s = self.settings
@@ -171,41 +205,35 @@ class _Loop:
 
     # ------------------------------------------------------------------ choosing the round
 
-    def _evaluate(self, number: int, job: Job) -> dict[str, dict[str, float]]:
-        told = self.exchange.ask("evaluate", self._payload(job), round=number)
-        return dict(zip(told.sites, told.contents, strict=True))
+    def _choose(self, number: int, valid: dict[str, dict[str, float]]) -> list[str]:
+        """Tell for which sites this round is the best so far: by log loss on ``valid``, ties to the earlier.
 
-    def _choose(self, number: int, valid: dict[str, dict[str, float]]) -> bool:
-        """Report the round with the best log loss on ``valid``, ties to the earlier; alone, each site its own."""
+        Alone, each site has its own best round; else the sites' mean, weighted by patients, decides for all.
+        """
+        everyone = list(self.run.federation.names)
         if not self.settings.evaluate:
-            self.run.weights = self.params
-            self.run.chosen = dict.fromkeys(self.run.federation.names, number)
-            return True
-        if self.alg.alone and not self.alg.one_model:
+            better = everyone
+        elif self.alg.alone and not self.alg.one_model:
             better = [site for site, got in valid.items() if got["log_loss"] < self.best.get(site, np.inf)]
             self.best |= {site: valid[site]["log_loss"] for site in better}
         else:
             n = np.array([got["n"] for got in valid.values()])
             loss = float(n @ np.array([got["log_loss"] for got in valid.values()]) / n.sum())
-            better = list(self.run.federation.names) if loss < self.best.get("", np.inf) else []
+            better = everyone if loss < self.best.get("", np.inf) else []
             self.best[""] = min(loss, self.best.get("", np.inf))
         if better:
             self.run.chosen |= dict.fromkeys(better, number)
             self.run.weights = self.params
-            if not whole(self.alg):
-                self.exchange.ask("keep", {}, round=number, who=sorted(set(better) & set(valid)))
-        return bool(better)
+        return better
 
-    def collect(self) -> None:
+    def collect(self) -> Generator[Ask, Answers, None]:
         """Fetch the sites' own models, where they predict with others than the server's."""
         if whole(self.alg) or not self.run.records:
             return
+        last = self.run.records[-1].round
         if not self.settings.evaluate:  # nothing was held while training: hold what there is
-            self._evaluate(self.run.records[-1].round, self._job(self.run.records[-1].round))
-        try:
-            told = self.exchange.ask("export", {}, round=self.run.records[-1].round)
-        except TooFewSites:  # what ended the run may end this too: the rounds stand without the sites' models
-            return
+            yield Ask("evaluate", self._payload(self._job(last)), last)
+        told = yield Ask("export", {}, last)
         for site, what in zip(told.sites, told.contents, strict=True):
             models = what["models"]
             self.run.models[site] = [models[k] for k in sorted(models, key=int)]

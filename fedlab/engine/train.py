@@ -17,7 +17,7 @@ from fedlab.engine.progress import progress_line
 from fedlab.engine.rounds import Event, rounds
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
-from fedlab.engine.work import Stopped
+from fedlab.engine.work import Stop, Stopped
 from fedlab.federation import Federation
 from fedlab.models import ModelLike, build, model_name
 
@@ -55,11 +55,12 @@ def stream(
     2 ['Cleveland', 'Hungary', 'Long Beach', 'Switzerland']
     """
     run = begin(federation, model, algorithm, settings)
-    return _stream(run, stop)
+    return run_live(run, stop=(stop or threading.Event()).is_set)
 
 
-def _stream(run: Run, stop: threading.Event | None) -> Iterator[Event]:
-    transport = _transport(run, stop or threading.Event())
+def run_live(run: Run, *, stop: Stop = lambda: False) -> Iterator[Event]:
+    """Carry a begun run through, yielding its rounds."""
+    transport = _transport(run, stop)
     exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
     try:
         yield from rounds(run, exchange)
@@ -111,7 +112,7 @@ def train(
     3
     """
     run = begin(federation, model, algorithm, settings)
-    events = _stream(run, None)
+    events = run_live(run)
     with progress_line(
         run.settings.rounds, run.algorithm.name, "round", show=progress, doing=lambda: run.doing
     ) as line:
@@ -163,10 +164,10 @@ def _net(federation: Federation, model: ModelLike, settings: Settings) -> Net:
     return net
 
 
-def _transport(run: Run, stop: threading.Event) -> Transport:
+def _transport(run: Run, stop: Stop) -> Transport:
     if run.settings.engine == "ray":
         from fedlab.engine.simulation import SimulationTransport
 
         run.tell("starting Flower's simulation, 10 to 30 s")
-        return SimulationTransport(run, stop=stop.is_set)
-    return LocalTransport(run, stop=stop.is_set)
+        return SimulationTransport(run, stop=stop)
+    return LocalTransport(run, stop=stop)

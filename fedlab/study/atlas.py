@@ -9,10 +9,10 @@ import pandas as pd
 
 from fedlab.algorithms import Algorithm, algorithm
 from fedlab.engine.progress import progress_line
-from fedlab.engine.train import stream
+from fedlab.engine.replicas import train_seeds
 from fedlab.federation import Federation
 from fedlab.models import ModelLike
-from fedlab.study.compare import ARMS, compare, run_to_end
+from fedlab.study.compare import ARMS, compare
 from fedlab.study.study import average
 
 RESAMPLES = 500
@@ -53,11 +53,8 @@ def atlas(
     study = compare(federation, model, algorithms, seeds=seeds, progress=progress, **settings)
     parts = [study.atlas(resamples=resamples)]
     if unseen is not None and len(federation.sites) > 1:
-        parts.append(
-            unseen_sites(
-                federation, model, unseen, seeds=study.seeds, resamples=resamples, progress=progress, **settings
-            )
-        )
+        options: dict[str, Any] = {"seeds": study.seeds, "resamples": resamples, "progress": progress} | settings
+        parts.append(average(unseen_sites(federation, model, unseen, **options)))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -71,18 +68,24 @@ def unseen_sites(
     progress: bool = True,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Leave each hospital out in turn and test the others' model there; the rows are those of :func:`atlas`."""
+    """Leave each hospital out in turn and test the others' model there.
+
+    Returns
+    -------
+    DataFrame
+        As :meth:`Study.report`: one row per arm, seed, ``train`` (``all but SITE``), ``test`` and metric.
+    """
     alg = algorithm(which)
     if not alg.one_model:
         raise ValueError(f"{alg.name} leaves no model for a hospital that took no part: choose another in unseen=")
+    splits = [federation.resplit(seed) for seed in seeds]
     rows = []
-    with progress_line(len(seeds) * len(federation.sites), "unseen hospitals", "run", show=progress) as line:
-        for seed in seeds:
-            split = federation.resplit(seed)
-            for name in federation.names:
-                rest, away = split.holdout(name)
-                run = run_to_end(stream(rest, model, alg, seed=seed, **settings))
-                scores = run.report(resamples=resamples, unseen=[away])
+    with progress_line(len(federation.sites), "unseen hospitals", "hospital", show=progress) as line:
+        for name in federation.names:
+            rest = [split.holdout(name)[0] for split in splits]
+            *_, runs = train_seeds(rest, model, alg, seeds=seeds, **settings)
+            for seed, split, run in zip(seeds, splits, runs, strict=True):
+                scores = run.report(resamples=resamples, unseen=[split[name]])
                 rows.append(scores[scores["test"] == name].assign(arm=alg.name, train=f"all but {name}", seed=seed))
-                line.update()
-    return average(pd.concat(rows, ignore_index=True))
+            line.update()
+    return pd.concat(rows, ignore_index=True)

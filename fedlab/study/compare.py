@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fedlab.algorithms import Algorithm, algorithm
 from fedlab.engine.progress import progress_line
+from fedlab.engine.replicas import train_seeds
 from fedlab.engine.run import Run
-from fedlab.engine.train import stream
+from fedlab.engine.settings import Settings
 from fedlab.federation import Federation
 from fedlab.models import ModelLike, model_name
 from fedlab.study.study import Study
@@ -38,7 +39,7 @@ def compare(
     seeds : int or sequence of int
         How many (0, 1, …), or which.
     progress : bool
-        Show a line after two seconds. A kernel interrupt keeps the seeds that are whole.
+        Show a line after two seconds. A kernel interrupt keeps the algorithms that are finished.
     **settings
         Of :class:`~fedlab.engine.settings.Settings`, the same for all.
 
@@ -53,33 +54,21 @@ def compare(
     numbers = _seeds(seeds)
     if "seed" in settings:
         raise TypeError("compare draws its seeds itself: use seeds=")
-    runs: dict[str, list[Run]] = {name: [] for name in arms}
+    splits = [federation.resplit(seed) for seed in numbers]
+    rounds = Settings(**settings).rounds
+    runs: dict[str, list[Run]] = {}
     doing = [""]
-    with progress_line(len(arms) * len(numbers), "compare", "run", show=progress, doing=lambda: doing[0]) as line:
+    with progress_line(len(arms) * rounds, "compare", "round", show=progress, doing=lambda: doing[0]) as line:
         try:
-            for seed in numbers:
-                split = federation.resplit(seed)
-                done = {}
-                for name, alg in arms.items():
-                    doing[0] = f"{name}, seed {seed}"
-                    done[name] = run_to_end(stream(split, model, alg, seed=seed, **settings))
-                    line.update()
-                for name, run in done.items():
-                    runs[name].append(run)
+            for number, (name, alg) in enumerate(arms.items()):
+                doing[0] = f"{name}, {len(numbers)} seeds"
+                for together in train_seeds(splits, model, alg, seeds=numbers, **settings):
+                    line.update(number * rounds + len(together[-1].records) - line.n)
+                runs[name] = together
         except KeyboardInterrupt:
-            if not next(iter(runs.values())):
+            if not runs:
                 raise
-    finished = numbers[: len(next(iter(runs.values())))]
-    return Study(federation, model_name(model), runs, finished)
-
-
-def run_to_end(events: Iterator[Any]) -> Run:
-    """Go through a stream and return its run."""
-    run: Run | None = None
-    for event in events:
-        run = event.run
-    assert run is not None  # a run has at least one round
-    return run
+    return Study(federation, model_name(model), runs, numbers)
 
 
 def name_arms(algorithms: Sequence[str | Algorithm]) -> dict[str, Algorithm]:

@@ -1,0 +1,171 @@
+"""Replicas: all seeds of an algorithm in one stacked pass.
+
+Each seed is a run of its own, with its own split, preparation, start, batch order, ledger and choice of the round; only
+the arithmetic is shared. The loops are driven side by side: where all of them ask their sites to train or to evaluate,
+the sites of all runs work as one stack. Each run gets what it would get alone (float64 to 1e-9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fedlab.algorithms import Algorithm
+from fedlab.engine.batched import StackedSites
+from fedlab.engine.exchange import Answers, Ask, Exchange, Reply, Stacked, TooFewSites
+from fedlab.engine.local import LocalTransport, screened
+from fedlab.engine.rounds import Event, Loop, collect
+from fedlab.engine.run import Run
+from fedlab.engine.site import one_thread
+from fedlab.engine.train import begin, run_live
+from fedlab.engine.trees import tree_map
+from fedlab.engine.work import Stop, Stopped
+from fedlab.federation import Federation
+from fedlab.models import ModelLike
+
+TOGETHER = ("train", "evaluate")
+
+
+def train_seeds(
+    federations: Sequence[Federation],
+    model: ModelLike,
+    algorithm: str | Algorithm,
+    *,
+    seeds: Sequence[int],
+    stop: Stop = lambda: False,
+    **settings: Any,
+) -> Iterator[list[Run]]:
+    """Train one run a seed; yields the runs after each round that all of them finished.
+
+    Parameters
+    ----------
+    federations : sequence of Federation
+        One a seed: the same sites, each with that seed's split.
+    model, algorithm, **settings
+        As for :func:`~fedlab.engine.train.train`; with ``engine="sequential"`` or ``"ray"``, or where the runs cannot
+        be stacked, they train one after the other, and the only event is the last.
+    """
+
+    def fresh() -> list[Run]:
+        pairs = zip(federations, seeds, strict=True)
+        return [begin(split, model, algorithm, {**settings, "seed": seed}) for split, seed in pairs]
+
+    runs = fresh()
+    if len(runs) > 1 and runs[0].settings.engine in ("auto", "batched"):
+        transports = [LocalTransport(run, stop=stop) for run in runs]
+        if all(transport.can_share for transport in transports):
+            try:
+                yield from _together(runs, transports, stop)
+                return
+            except Stopped:
+                return
+            except TooFewSites:
+                raise
+            except Exception:
+                if runs[0].records:
+                    raise
+                runs = fresh()  # what cannot be stacked goes one after the other, and says so there
+    for run in runs:
+        for _ in run_live(run, stop=stop):
+            pass
+    yield runs
+
+
+def _together(runs: Sequence[Run], transports: Sequence[LocalTransport], stop: Stop) -> Iterator[list[Run]]:
+    exchanges = [
+        Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
+        for run, transport in zip(runs, transports, strict=True)
+    ]
+    drivers = [_Driver(Loop(run, exchange)) for run, exchange in zip(runs, exchanges, strict=True)]
+    stack: _Stack | None = None
+    try:
+        steps = [driver.advance(None) for driver in drivers]
+        stack = _Stack(transports, stop)
+        while all(steps):
+            asks = [step for step in steps if isinstance(step, Ask)]
+            if not asks:
+                yield list(runs)
+                steps = [driver.advance(None) for driver in drivers]
+                continue
+            asked = [driver.loop.exchange.send(ask) for driver, ask in zip(drivers, asks, strict=True)]
+            with one_thread():
+                got = stack.ask(asks, asked)
+            steps = [
+                driver.receive(ask, who, replies)
+                for driver, ask, who, replies in zip(drivers, asks, asked, got, strict=True)
+            ]
+    finally:
+        if stack is not None:
+            for driver in drivers:
+                collect(driver.loop)
+
+
+def _cut(tree: Any, mine: slice) -> Any:
+    return tree_map(lambda v: v[mine], tree)
+
+
+class _Driver:
+    """One run's loop: questions that are not for the whole stack are answered at once."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop, self.steps = loop, loop.steps()
+
+    def receive(self, ask: Ask, who: list[str], replies: Sequence[Reply] | Stacked) -> Ask | Event | None:
+        """Go on with what came back."""
+        try:
+            return self.advance(self.loop.exchange.receive(ask, who, replies))
+        except TooFewSites as error:
+            error.run = self.loop.run
+            raise
+
+    def advance(self, answers: Answers | None) -> Ask | Event | None:
+        """Go on to the next question for the stack, or to the end of a round; ``None`` at the end of the run."""
+        try:
+            step = self.steps.send(answers)
+            while isinstance(step, Ask) and step.purpose not in TOGETHER:
+                step = self.steps.send(self.loop.exchange.ask(step))
+        except StopIteration:
+            return None
+        return step
+
+
+class _Stack:
+    """The sites of all runs as one stack; places of training that pool rows are a stack of their own."""
+
+    def __init__(self, transports: Sequence[LocalTransport], stop: Stop) -> None:
+        self.transports = transports
+        self.readers = StackedSites([work for t in transports for work in t.work.values()], stop=stop)
+        for number, transport in enumerate(transports):
+            transport.stacked, transport.stackable = self.readers, True
+            transport.offset = number * len(transport.sites)
+            transport.note = ""
+        pooled = any(transport.places != transport.sites for transport in transports)
+        places = [work for t in transports for work in t.trainers.values()]
+        self.trainers = StackedSites(places, stop=stop) if pooled else self.readers
+
+    def ask(self, asks: Sequence[Ask], asked: Sequence[list[str]]) -> list[Sequence[Reply] | Stacked]:
+        """Answer the same question of every run in one pass."""
+        return self._train(asks, asked) if asks[0].purpose == "train" else self._evaluate(asks, asked)
+
+    def _evaluate(self, asks: Sequence[Ask], asked: Sequence[list[str]]) -> list[Sequence[Reply] | Stacked]:
+        both = list(zip(self.transports, asks, strict=True))
+        scores = self.readers.evaluate([t.part(t.sites, ask.payload) for t, ask in both])
+        return [
+            [Reply(name, dict(scores[t.offset + t.sites.index(name)])) for name in who]
+            for t, who in zip(self.transports, asked, strict=True)
+        ]
+
+    def _train(self, asks: Sequence[Ask], asked: Sequence[list[str]]) -> list[Sequence[Reply] | Stacked]:
+        parts = []
+        for number, (transport, ask, who) in enumerate(zip(self.transports, asks, asked, strict=True)):
+            first = number * len(transport.places)
+            numbers = [first + transport.places.index(name) for name in who]
+            parts.append(transport.part([], ask.payload)._replace(who=numbers))
+        upload, extra, rows, good = self.trainers.train(parts)
+        out: list[Sequence[Reply] | Stacked] = []
+        begin_at = 0
+        for who in asked:
+            mine = slice(begin_at, begin_at + len(who))
+            out.append(screened(who, _cut(upload, mine), _cut(extra, mine), rows[mine], good[mine]))
+            begin_at = mine.stop
+        return out
