@@ -1,145 +1,547 @@
-"""The panel without a browser: its widgets are set and pressed, its thread is waited for."""
+"""The run panel in plain Python: run, stop, reset, bad input, and code that gives the same numbers."""
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+import data_recipes
+import fedlab
+from fedlab.algorithms import ALGORITHMS, FedAvg, FedProx
+from fedlab.algorithms.base import At, Tensors
+from fedlab.engine import Run
 from fedlab.federation import Federation
-from fedlab.workbench import RunPanel
+from fedlab.workbench import RunPanel, cell, results, worker
 from fedlab.workbench.chart import MIME
+from fedlab.workbench.controls import field_widgets, parameters, summary
+from fedlab.workbench.words import failures, progress
+
+LONG = 1_000_000  # rounds that nobody waits for
 
 
 @pytest.fixture
-def panel() -> Iterator[RunPanel]:
-    made = RunPanel()
-    yield made
-    made.stop()
-    made.wait(30)
+def make() -> Iterator[Callable[..., RunPanel]]:
+    """Make panels; whatever a test leaves running ends with it."""
+    made: list[RunPanel] = []
+
+    def panel(federation: Federation | None = None, **settings: Any) -> RunPanel:
+        made.append(RunPanel(federation))
+        for name, value in settings.items():
+            made[-1].controls.numbers[name].value = value
+        return made[-1]
+
+    yield panel
+    for one in made:
+        one.stop()
+        one.wait(30)
+        assert not one.busy
 
 
-def go(panel: RunPanel, *, rounds: int = 3, **numbers: float) -> None:
-    for name, value in ({"rounds": rounds} | numbers).items():
-        panel.controls.numbers[name].value = value
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something that another thread does."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+def finished(panel: RunPanel) -> Run:
     panel.start()
     panel.wait(60)
+    assert not panel.busy and panel.run is not None, (panel.alert.value, panel.status.value)
+    return panel.run
 
 
-def until(true: object, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.01)
+def running(panel: RunPanel) -> Run:
+    """Start, and return the run once it has a round."""
+    panel.start()
+    until(lambda: panel.run is not None and len(panel.run.records) > 0)
+    assert panel.busy and panel.run is not None
+    return panel.run
+
+
+def chart_of(panel: RunPanel) -> dict[str, Any]:
+    (output,) = panel.chart.output.outputs
+    return output["data"].get(MIME, {})
 
 
 def points(panel: RunPanel) -> int:
-    data = panel.chart.output.outputs[0]["data"]
-    return max((len(trace.get("x", [])) for trace in data[MIME]["data"]), default=0) if MIME in data else 0
+    """How many rounds the first hospital's curve has."""
+    return len(chart_of(panel)["data"][0]["x"]) if chart_of(panel) else 0
 
 
-def test_a_run_fills_the_chart_the_words_and_the_table(panel: RunPanel) -> None:
-    go(panel, rounds=4)
-    assert panel.run is not None and len(panel.run.records) == 4 and not panel.busy
-    assert MIME in panel.chart.output.outputs[0]["data"] and panel.bar.value == 4
-    for word in ("Cleveland", "Switzerland", "log loss"):
-        assert word in panel.table.value
+def same(one: Run, other: Run) -> bool:
+    """Whether two runs have the same weights, to the bit, and the same history."""
+    columns = ["round", "site", "log_loss", "auc", "chosen"]
+    return (
+        one.weights.keys() == other.weights.keys()
+        and all(torch.equal(one.weights[k], other.weights[k]) for k in one.weights)
+        and one.history[columns].equals(other.history[columns])
+    )
+
+
+def executed(code: str, **names: Any) -> Run:
+    exec(code, names)
+    run: Run = names["run"]
+    return run
+
+
+def frame(n: int = 90) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    age = rng.normal(60, 10, n)
+    where = np.array(["Köln", "O'Hare", "Århus"])[np.arange(n) % 3]
+    ill = np.where(age + rng.normal(0, 5, n) > 60, "yes", "no")
+    return pd.DataFrame({"clinic": where, "age": age, "pulse": rng.normal(70, 8, n), "ill": ill})
+
+
+# ---------------------------------------------------------------------- run, stop, reset
+
+
+def test_a_run_to_its_end(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=6)
+    assert panel.stop_button.disabled and "press Run" in panel.status.value and not chart_of(panel)
+    run = finished(panel)
+    assert len(run.records) == 6 and panel.bar.value == panel.bar.max == 6
+    assert "Finished: 6 rounds" in panel.status.value and "best log loss on valid" in panel.status.value
+    assert points(panel) == 6 and panel.alert.value == ""
+    assert [trace["name"] for trace in chart_of(panel)["data"]][:4] == list(run.federation.names)
     assert not panel.run_button.disabled and panel.stop_button.disabled
-    assert panel.run.test_openings == 0
+    for site in run.federation.names:
+        assert f"<td>{site}</td>" in panel.table.value
+    assert same(run, fedlab.train(fedlab.load("heart_disease"), rounds=6, progress=False))
 
 
-def test_the_curve_grows_and_stop_ends_it(panel: RunPanel) -> None:
-    panel.controls.numbers["rounds"].value = 2000
-    panel.start()
-    assert panel.busy and panel.run_button.disabled and not panel.stop_button.disabled
-    until(lambda: panel.bar.value > 3)
-    seen = panel.bar.value
-    until(lambda: panel.bar.value > seen)
+def test_the_curve_grows_and_stop_keeps_the_rounds(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=LONG)
+    run = running(panel)
+    until(lambda: points(panel) >= 1)
+    before = points(panel)
+    until(lambda: points(panel) > before)
+    assert f"of {LONG}" in panel.status.value and "left" in panel.status.value
+    assert panel.run_button.disabled and not panel.stop_button.disabled
+    pressed = time.monotonic()
+    panel.stop_button.click()
+    panel.wait(30)
+    assert time.monotonic() - pressed < 10  # a redraw at most on a busy machine; a batch takes a millisecond
+    assert not panel.busy and panel.run is run and len(run.records) < LONG
+    done = len(run.records)
+    assert f"Stopped after {done} of {LONG} rounds; they are kept" in panel.status.value
+    assert panel.bar.value == done and len(run.history) == 4 * done
+    assert "Reported round on valid" in panel.table.value and run.model() is not None
+
+
+def test_a_stopped_run_of_own_models_keeps_them(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=LONG)
+    panel.controls.algorithm.value = "isolated"
+    run = running(panel)
     panel.stop()
-    panel.wait(20)
-    done = len(panel.run.records)
-    assert 0 < done < 2000 and not panel.busy and str(done) in panel.status.value and "top" in panel.status.value
-    assert panel.run.model()(panel.run.federation.sites[0].test.x).shape[1] == 1
+    panel.wait(30)
+    assert set(run.models) == set(run.federation.names) and "own best log loss" in panel.status.value
+    panel.open_test()
+    assert panel.test_table.value.count("<tr>") == 1 + 16
 
 
-def test_starting_again_ends_the_run_before(panel: RunPanel) -> None:
-    panel.controls.numbers["rounds"].value = 2000
-    panel.start()
-    until(lambda: panel.run is not None)
-    first = panel.run
-    go(panel, rounds=2)
-    assert panel.run is not first and len(panel.run.records) == 2 and len(first.records) < 2000
-    assert sum(t.name == "fedlab-run" and t.is_alive() for t in threading.enumerate()) == 0
+def test_stop_before_the_first_round_leaves_the_run_that_was(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=2)
+    run = finished(panel)
+    table = panel.table.value
+    halted = threading.Event()
+    halted.set()
+    events = fedlab.stream(run.federation, stop=halted, rounds=2)
+    thread = worker.Worker(events, panel, rounds=2, stop=halted, keep=lambda run: pytest.fail("there is no round"))
+    thread.start()
+    thread.join(30)
+    assert "Stopped before the first round was over" in panel.status.value
+    assert panel.run is run and panel.table.value == table
 
 
-def test_show_code_gives_the_same_bits(panel: RunPanel) -> None:
+def test_reset_in_mid_run_sets_everything_back(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=LONG, lr=0.5, seed=3)
     panel.controls.algorithm.value = "fedprox"
-    panel.controls.fields["mu"].value = 0.7
-    panel.controls.model.value = "mlp"
-    next(box for box in panel.controls.data.ticks.values()).value = False
-    go(panel, rounds=3, seed=4, lr=0.2, local_epochs=2)
-    space: dict[str, object] = {}
-    exec(compile(panel.code, "shown", "exec"), space)
-    run = space["run"]
-    assert len(panel.run.federation.sites) == 3 and "mu=0.7" in panel.code
-    assert all(torch.equal(run.weights[k], v) for k, v in panel.run.weights.items())
+    panel.controls.fields["mu"].value = 2.0
+    panel.controls.data.ticks["Hungary"].value = False
+    panel.metric.value = "auc"
+    running(panel)
+    panel.reset_button.click()
+    assert panel.run is None and not panel.busy and not chart_of(panel) and panel.bar.value == 0
+    assert panel.table.value == panel.code_view.value == panel.alert.value == ""
+    choice = panel.controls.choice()
+    assert str(choice.algorithm) == "FedAvg()" and len(choice.sites) == 4
+    assert choice.settings == {"rounds": 30, "local_epochs": 1, "lr": 0.1, "batch_size": 32, "seed": 0}
+    assert panel.metric.value == "log_loss" and panel.test_button.disabled
+    panel.controls.numbers["rounds"].value = 2
+    assert len(finished(panel).records) == 2
 
 
-def test_an_algorithms_fields_become_widgets(panel: RunPanel) -> None:
-    for name, fields in {"scaffold": {"server_lr"}, "fedprox": {"mu"}, "fedavg": set()}.items():
-        panel.controls.algorithm.value = name
-        assert set(panel.controls.fields) == fields
-
-
-@pytest.mark.parametrize("name,value,word", [("lr", -1.0, "lr"), ("rounds", 0, "rounds"), ("batch_size", 0, "batch")])
-def test_a_bad_value_is_one_sentence_and_nothing_is_lost(panel: RunPanel, name: str, value: float, word: str) -> None:
-    go(panel, rounds=2)
-    before = panel.run
-    panel.controls.numbers[name].value = value
+def test_to_start_again_ends_the_run_before(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=LONG)
+    first = running(panel)
+    panel.controls.numbers["rounds"].value = 3
     panel.start()
-    panel.wait(20)
-    assert word in panel.alert.value and "Traceback" not in panel.alert.value
-    assert panel.run is before and not panel.busy and panel.table.value
+    panel.wait(60)
+    done = len(first.records)
+    assert panel.run is not first and len(panel.run.records) == 3
+    assert "Finished: 3 rounds" in panel.status.value and len(first.records) == done < LONG
 
 
-def test_no_site_is_said(panel: RunPanel) -> None:
-    for box in panel.controls.data.ticks.values():
-        box.value = False
+def test_to_run_the_cell_again_ends_its_run(make: Callable[..., RunPanel], monkeypatch: pytest.MonkeyPatch) -> None:
+    at = ["cell one", "first time"]
+    monkeypatch.setattr(cell, "current_cell", lambda: tuple(at))
+    old, beside = make(rounds=LONG), make(rounds=LONG)
+    running(old), running(beside)
+    at[0] = "cell two"
+    make()
+    assert old.busy and beside.busy
+    at[:] = ["cell one", "second time"]
+    make()
+    until(lambda: not old.busy and not beside.busy)
+    assert "Stopped after" in old.status.value
+
+
+def test_outside_a_notebook_panels_let_each_other_be(make: Callable[..., RunPanel]) -> None:
+    assert cell.current_cell() == ("", "")
+    one = make(rounds=LONG)
+    running(one)
+    make()
+    assert one.busy
+
+
+def test_two_starts_at_once_are_one_run(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=LONG)
+    threads = [threading.Thread(target=panel.start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(workers()) == 1
+    panel.stop()
+    panel.wait(30)
+    assert not workers()
+
+
+def workers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "fedlab-run"]
+
+
+def test_no_thread_and_no_worker_is_left(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=1)
+    finished(panel)
+    before, gone = threading.active_count(), weakref.ref(panel._worker)
+    for _ in range(5):
+        finished(panel)
+    gc.collect()
+    assert threading.active_count() <= before and not workers() and gone() is None
+
+
+def test_the_chart_is_redrawn_no_more_than_it_may(
+    make: Callable[..., RunPanel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = make(rounds=LONG)
+    drawn: list[float] = []
+    draw = panel.chart.draw
+    monkeypatch.setattr(panel.chart, "draw", lambda *a, **k: (drawn.append(time.perf_counter()), draw(*a, **k)))
+    running(panel)
+    until(lambda: len(drawn) >= 4)
+    live = list(drawn)
+    panel.stop()
+    panel.wait(30)
+    assert all(b - a >= worker.REDRAW for a, b in zip(live, live[1:], strict=False)) and len(drawn) > len(live)
+
+
+def test_the_curve_changes_its_metric(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=2)
+    run = finished(panel)
+    panel.metric.value = "auc"
+    auc = run.history.query("site == 'Cleveland'")["auc"].tolist()
+    assert chart_of(panel)["data"][0]["y"] == pytest.approx(auc, abs=1e-5)
+
+
+def test_a_panel_that_cannot_draw_does_not_hang(make: Callable[..., RunPanel], monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = make(rounds=2)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(panel.chart, "draw", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    panel.start()
+    panel.wait(30)
+    assert not panel.busy and "no ink" in panel.status.value and not panel.run_button.disabled
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    "setting,value,sentence",
+    [
+        ("lr", -0.1, "the learning rate must be a finite number above 0"),
+        ("lr", float("nan"), "the learning rate must be a finite number above 0"),
+        ("rounds", 0, "rounds is 0: it must be a whole number of at least 1"),
+        ("batch_size", 0, "batch_size is 0"),
+        ("local_epochs", -1, "local_epochs is -1"),
+        ("seed", -1, "seed is -1"),
+    ],
+)
+def test_bad_settings_are_a_sentence_and_lose_nothing(
+    make: Callable[..., RunPanel], setting: str, value: float, sentence: str
+) -> None:
+    panel = make(rounds=2)
+    run, table, drawn = finished(panel), panel.table.value, chart_of(panel)
+    panel.controls.numbers[setting].value = value
+    panel.start()
+    assert sentence in panel.alert.value and "Traceback" not in panel.alert.value
+    assert panel.run is run and panel.table.value == table and chart_of(panel) == drawn and not panel.busy
+    panel.controls.numbers[setting].value = getattr(fedlab.Settings(), setting) if setting != "rounds" else 2
+    assert same(finished(panel), run) and panel.alert.value == ""
+
+
+def test_no_site_and_a_bad_field_are_sentences(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=2)
+    for tick in panel.controls.data.ticks.values():
+        tick.value = False
     panel.start()
     assert "tick at least one hospital" in panel.alert.value and panel.run is None
+    panel.code_button.click()
+    assert "tick at least one hospital" in panel.alert.value and panel.code_view.value == ""
+    panel.controls.data.reset()
+    panel.controls.algorithm.value = "fedprox"
+    panel.controls.fields["mu"].value = -1.0
+    panel.start()
+    assert "mu" in panel.alert.value and panel.run is None
 
 
-def test_the_test_is_opened_by_its_button_alone(panel: RunPanel) -> None:
-    panel.open_test()
-    assert "press Run first" in panel.alert.value
-    go(panel, rounds=2)
-    panel.open_test()
-    assert panel.run.test_openings == 1 and "Cleveland" in panel.test_table.value
+def test_data_that_are_not_here_are_not_chosen(make: Callable[..., RunPanel], monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = make(rounds=2)
+    known = data_recipes.catalogue()
+    known.loc["breast_cancer", "where"] = "to download"
+    monkeypatch.setattr(data_recipes, "catalogue", lambda: known)
+    panel.controls.data.recipe.value = "breast_cancer"
+    assert "fedlab fetch breast_cancer" in panel.alert.value
+    assert (
+        panel.controls.data.recipe.value == "heart_disease" and panel.controls.data.federation.name == "heart_disease"
+    )
+    assert len(finished(panel).records) == 2
 
 
-def test_reset_forgets(panel: RunPanel) -> None:
-    go(panel, rounds=2, lr=0.5)
-    panel.controls.algorithm.value = "isolated"
+class Shy(FedAvg):
+    """Site 0 sends what is not a number from round 2 on; with ``everyone``, all do."""
+
+    everyone = False
+
+    def finish(self, vars: Tensors, at: At) -> tuple[Tensors, Tensors, Tensors]:
+        upload, extra, memory = super().finish(vars, at)
+        bad = (at.round >= 2) & ((at.n < 30) | self.everyone)
+        return {k: torch.where(bad, torch.nan, v) for k, v in upload.items()}, extra, memory
+
+
+class Silent(Shy):
+    """Nobody sends a number from round 2 on."""
+
+    everyone = True
+
+
+def test_a_site_that_fails_is_said_in_words(
+    make: Callable[..., RunPanel], monkeypatch: pytest.MonkeyPatch, uneven: Federation
+) -> None:
+    monkeypatch.setitem(ALGORITHMS, "fedavg", Shy)
+    panel = make(uneven, rounds=4)
+    run = finished(panel)
+    assert len(run.records) == 4 and set(run.errors["site"]) == {"site 0"}
+    assert "site 0 failed in 3 rounds, last in round 4 (its numbers were not finite)." in panel.status.value
+
+
+def test_when_nobody_answers_the_rounds_before_are_kept(
+    make: Callable[..., RunPanel], monkeypatch: pytest.MonkeyPatch, uneven: Federation
+) -> None:
+    monkeypatch.setitem(ALGORITHMS, "fedavg", Silent)
+    panel = make(uneven, rounds=4)
+    run = finished(panel)
+    assert len(run.records) == 1 and panel.bar.bar_style == "danger" and points(panel) == 1
+    assert "broke off in round 2" in panel.status.value and "try a smaller learning rate" in panel.status.value
+    assert "kept in panel.run" in panel.status.value
+
+
+def test_a_rate_that_is_far_too_high_ends_in_a_sentence(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=30, lr=1e30)
+    panel.controls.model.value = "mlp"
+    panel.start()
+    panel.wait(60)
+    assert not panel.busy and "Traceback" not in panel.status.value
+    assert "finite" in panel.status.value or "Finished" in panel.status.value, panel.status.value
+
+
+# ---------------------------------------------------------------------- what can be chosen
+
+
+def test_sites_have_their_patients_and_prevalence_beside_them(make: Callable[..., RunPanel]) -> None:
+    panel = make()
+    labels = [tick.description for tick in panel.controls.data.ticks.values()]
+    assert labels[0] == "Cleveland: 303 patients, 46 % ill" and len(labels) == 4
+    assert all("patients" in label and "% ill" in label for label in labels)
+    known = data_recipes.catalogue()
+    assert [value for _, value in panel.controls.data.recipe.options] == list(known.index)
+
+
+def test_other_data_bring_other_sites(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=2)
+    panel.controls.data.recipe.value = "breast_cancer"
+    assert panel.alert.value == "" and "Cleveland" not in panel.controls.data.ticks
+    run = finished(panel)
+    assert run.federation.name == "breast_cancer" and same(executed(panel.code), run)
     panel.reset()
-    assert panel.run is None and panel.controls.algorithm.value == "fedavg"
-    assert panel.controls.numbers["lr"].value == 0.1 and MIME not in panel.chart.output.outputs[0]["data"]
-    assert not panel.table.value
+    assert "Cleveland" in panel.controls.data.ticks
 
 
-def test_a_federation_of_ones_own() -> None:
-    df = pd.DataFrame({"ward": ["A", "B"] * 30, "age": range(60), "ill": [0, 0, 1] * 20})
-    panel = RunPanel(Federation.from_frame(df, site="ward", label="ill"))
-    assert list(panel.controls.data.ticks) == ["A", "B"]
-    go(panel, rounds=2)
-    assert panel.run.federation.names == ("A", "B") and len(panel.run.records) == 2
+def test_fields_of_an_algorithm_become_widgets(make: Callable[..., RunPanel]) -> None:
+    panel = make()
+    assert panel.controls.fields == {}
+    panel.controls.algorithm.value = "fedprox"
+    (mu,) = panel.controls._fields_box.children
+    assert isinstance(mu, widgets.FloatText) and mu.value == FedProx().mu and "proximal term" in mu.tooltip
+    assert "proximal" in panel.controls.about.value
+    panel.controls.algorithm.value = "scaffold"
+    assert list(panel.controls.fields) == ["server_lr"]
 
 
-def test_every_algorithm_runs(panel: RunPanel) -> None:
-    for name in [value for _, value in panel.controls.algorithm.options]:
-        panel.controls.algorithm.value = name
-        go(panel, rounds=2)
-        assert len(panel.run.records) == 2 and not panel.alert.value, name
+@dataclass(frozen=True, kw_only=True)
+class Rich(FedAvg):
+    """With every kind of field.
+
+    Parameters
+    ----------
+    share : float
+        How much, :math:`\\ge 0`.
+    """
+
+    share: float = 0.5
+    inner: int = 3
+    nesterov: bool = True
+    order: Literal["cyclic", "random"] = "random"
+    tag: str = "x"
+
+
+def test_every_kind_of_field_has_its_widget() -> None:
+    made = field_widgets(Rich)
+    kinds = [type(widget).__name__ for widget in made.values()]
+    assert kinds == ["FloatText", "IntText", "Checkbox", "Dropdown", "Text"]
+    assert Rich(**{name: widget.value for name, widget in made.items()}) == Rich()
+    assert parameters(Rich) == {"share": "How much, ≥ 0."} and parameters(type("Bare", (), {})) == {}
+    assert all(summary(cls) and "\\" not in summary(cls) for cls in ALGORITHMS.values())
+
+
+def test_every_setting_says_what_it_is(make: Callable[..., RunPanel]) -> None:
+    for name, widget in make().controls.numbers.items():
+        assert len(widget.tooltip) > len(name) + 5, name
+
+
+# ---------------------------------------------------------------------- code
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_the_code_gives_the_same_weights(make: Callable[..., RunPanel], name: str) -> None:
+    panel = make(rounds=3, seed=2, lr=0.05, batch_size=16, local_epochs=2)
+    panel.controls.algorithm.value = name
+    panel.controls.model.value = "mlp"
+    panel.controls.data.ticks["Switzerland"].value = False
+    for widget in panel.controls.fields.values():
+        widget.value = 0.7
+    run = finished(panel)
+    panel.code_button.click()
+    assert "the run that is shown" in panel.code_view.value and "fedlab.train" in panel.code_view.value
+    again = executed(panel.code)
+    assert same(run, again) and run.federation.fingerprint == again.federation.fingerprint
+    for site, models in run.models.items():
+        for one, other in zip(models, again.models[site], strict=True):
+            assert all(torch.equal(one[k], other[k]) for k in one)
+    panel.code_button.click()
+    assert panel.code_view.value == ""
+
+
+def test_the_code_of_a_stopped_run_gives_its_rounds(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=LONG)
+    run = running(panel)
+    assert f"rounds={LONG}" in panel.code
+    panel.stop()
+    panel.wait(30)
+    assert f"rounds={len(run.records)},  # it was stopped after {len(run.records)} of {LONG}" in panel.code
+    assert same(executed(panel.code), run)
+
+
+def test_before_a_run_the_code_is_what_is_chosen_and_after_it_what_ran(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=2)
+    panel.code_button.click()
+    assert "what is chosen above" in panel.code_view.value
+    run = finished(panel)
+    panel.controls.numbers["seed"].value = 9
+    assert "seed=0" in panel.code and same(executed(panel.code), run)
+
+
+# ---------------------------------------------------------------------- a given federation
+
+
+def test_a_federation_of_a_frame(make: Callable[..., RunPanel]) -> None:
+    clinics = Federation.from_frame(frame(), site="clinic", label="ill", name="<b>mine</b>")
+    panel = make(clinics, rounds=3, seed=1)
+    assert panel.controls.data.recipe is None and list(panel.controls.data.ticks) == ["Köln", "O'Hare", "Århus"]
+    assert "% yes" in panel.controls.data.ticks["Köln"].description
+    panel.controls.data.ticks["Köln"].value = False
+    run = finished(panel)
+    assert run.federation.names == ("O'Hare", "Århus") and "federation.select(" in panel.code
+    assert same(executed(panel.code, federation=clinics), run)
+    assert "O&#x27;Hare" in panel.table.value
+    panel.code_button.click()
+    assert "<b>" not in panel.code_view.value
+
+
+def test_a_federation_of_tensors_with_several_classes_and_one_site(make: Callable[..., RunPanel]) -> None:
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(60) % 3
+    panel = make(Federation.from_tensors({"only": (x, y)}), rounds=2)
+    assert panel.controls.data.ticks["only"].description.startswith("only: 60 patients, 33 % ")
+    run = finished(panel)
+    assert same(executed(panel.code, federation=run.federation), run)
+    panel.open_test()
+    assert "<td>only" in panel.test_table.value
+
+
+# ---------------------------------------------------------------------- the locked test
+
+
+def test_the_test_is_opened_by_its_button_alone_and_counted(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=2)
+    assert panel.test_button.disabled and "locked" in panel.locked.value
+    panel.open_test()
+    assert "press Run first" in panel.alert.value and panel.test_table.value == ""
+    run = finished(panel)
+    panel.code_button.click()
+    panel.metric.value = "auc"
+    assert run.test_openings == 0 and "not been opened" in panel.locked.value
+    panel.test_button.click()
+    assert run.test_openings == 1 and "been opened 1 time" in panel.locked.value
+    assert "Switzerland †" in panel.test_table.value and "[" in panel.test_table.value
+    panel.test_button.click()
+    assert run.test_openings == 1  # the same report again is the stored one
+    report = run.report(resamples=results.RESAMPLES).query("test == 'Cleveland' and metric == 'auc'")
+    assert f"{report['value'].iloc[0]:.3f}" in panel.test_table.value
+    finished(panel)
+    assert panel.test_table.value == "" and panel.run.test_openings == 0
+
+
+# ---------------------------------------------------------------------- words
+
+
+def test_words() -> None:
+    assert progress(30, 30, 2.0) == "Round 30 of 30, less than 1 s left."
+    assert failures({}) == "" and "ValueError" in failures({"A": [(1, "ValueError")]})
