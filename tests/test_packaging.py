@@ -32,9 +32,7 @@ def described(wheel, end):
 
 def test_wheel_holds_both_packages_whole(wheel):
     for package in ("fedlab", "data_recipes"):
-        files = [
-            path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts
-        ]
+        files = [path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert files
         for path in files:
             name = path.relative_to(ROOT).as_posix()

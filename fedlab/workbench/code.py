@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 
 from fedlab.algorithms import ALGORITHMS, Algorithm
@@ -88,7 +89,8 @@ def show_code(choice: Choice, rounds: int | None = None) -> str:
 def _federation(choice: Choice) -> str:
     text = choice.origin
     if choice.sites != choice.whole.names:
-        text += f".select({', '.join(repr(name) for name in choice.sites)})".replace("'", '"')
+        names = [json.dumps(name, ensure_ascii=False) for name in choice.sites]  # double quotes, and O'Hare survives
+        text += f".select({', '.join(names)})"
     if choice.federation.fingerprint != choice.whole.select(*choice.sites).fingerprint:
         text += f".resplit({choice.settings['seed']})"
     return text

@@ -76,6 +76,8 @@ class Controls:
         sites = self.data.ticked()
         if not sites:
             raise ValueError("No site is ticked: tick at least one hospital to learn from.")
+        settings = {name: widget.value for name, widget in self.numbers.items()}
+        Settings(**settings)  # refuses what is out of range, before the seed draws a split
         chosen = {name: widget.value for name, widget in self.fields.items()}
         return Choice(
             origin=self.data.origin,
@@ -83,7 +85,7 @@ class Controls:
             sites=sites,
             model=self.model.value,
             algorithm=ALGORITHMS[self.algorithm.value](**chosen),
-            settings={name: widget.value for name, widget in self.numbers.items()},
+            settings=settings,
         )
 
     def reset(self) -> None:

@@ -63,10 +63,11 @@ def ending(run: Run | None, rounds: int, seconds: float, *, stopped: bool) -> st
 
 def reported(run: Run) -> str:
     """Say which round is reported."""
-    rounds = sorted(set(run.chosen.values()))
-    if len(rounds) == 1:
-        return f"Round {rounds[0]} had the best log loss on valid."
-    return "Each hospital reports the round with its own best log loss on valid." if rounds else ""
+    if not run.chosen:
+        return ""
+    if run.algorithm.alone and not run.algorithm.one_model:
+        return "Each hospital reports the round with its own best log loss on valid."
+    return f"Round {max(run.chosen.values())} had the best log loss on valid."
 
 
 def failure(error: BaseException, run: Run | None) -> str:

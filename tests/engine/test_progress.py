@@ -10,7 +10,9 @@ from fedlab.engine import progress
 from fedlab.engine.progress import progress_line
 
 
-def test_a_long_wait_shows_what_is_going_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_wait_shows_what_is_going_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(progress, "QUIET", 0.05)
     monkeypatch.setattr(progress, "TICK", 0.05)
     with progress_line(4, "fedavg", "round", show=True, doing=lambda: "train, Hungary") as line:

@@ -30,12 +30,13 @@ panel"""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 WAIT = 60_000
-IDLE = (
-    "() => { const at = window.jupyterapp && window.jupyterapp.shell.currentWidget; "
-    "return at && at.sessionContext && at.sessionContext.session && at.sessionContext.session.kernel.status === 'idle'; }"
-)
-POINTS = "() => Math.max(0, ...[...document.querySelectorAll('.js-plotly-plot')].flatMap(p => p.data.map(t => (t.x||[]).length)))"
-
+IDLE = """() => {
+  const at = window.jupyterapp && window.jupyterapp.shell.currentWidget;
+  const session = at && at.sessionContext && at.sessionContext.session;
+  return session && session.kernel.status === 'idle';
+}"""
+POINTS = """() => Math.max(0, ...[...document.querySelectorAll('.js-plotly-plot')]
+  .flatMap(plot => plot.data.map(trace => (trace.x || []).length)))"""
 DRAWN = (
     "() => [...document.querySelectorAll('.js-plotly-plot .scatterlayer path.js-line')]"
     ".some(path => path.getBoundingClientRect().width > 100)"
