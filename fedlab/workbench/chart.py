@@ -36,7 +36,8 @@ class Chart:
     def draw(self, run: Run, metric: str, *, rounds: int | None) -> None:
         """Show the run so far; ``rounds`` is how far the axis goes."""
         figure = json.loads(learning_curves(run, metric, rounds=rounds).to_json())
-        bundle = {**figure, "config": {"responsive": True, "displaylogo": False}}
+        # not "responsive": JupyterLab resizes plots itself, and the two together shrink one to nothing after a reload
+        bundle = {**figure, "config": {"displaylogo": False}}
         words = f"Learning curves of {metric} on valid, {len(run.records)} rounds."
         self._set({MIME: bundle, "text/plain": words})
 

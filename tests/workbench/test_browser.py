@@ -30,6 +30,7 @@ panel"""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 WAIT = 60_000
+SIZE = {"width": 1280, "height": 1500}
 IDLE = """() => {
   const at = window.jupyterapp && window.jupyterapp.shell.currentWidget;
   const session = at && at.sessionContext && at.sessionContext.session;
@@ -37,10 +38,11 @@ IDLE = """() => {
 }"""
 POINTS = """() => Math.max(0, ...[...document.querySelectorAll('.js-plotly-plot')]
   .flatMap(plot => plot.data.map(trace => (trace.x || []).length)))"""
-DRAWN = (
-    "() => [...document.querySelectorAll('.js-plotly-plot .scatterlayer path.js-line')]"
-    ".some(path => path.getBoundingClientRect().width > 100)"
-)
+# a curve may be drawn whole inside a plot that has shrunk to nothing: both must be seen
+DRAWN = """() => [...document.querySelectorAll('.js-plotly-plot')].some(plot =>
+  plot.getBoundingClientRect().height > 300 && plot.querySelector('.svg-container').getBoundingClientRect().height > 300
+  && [...plot.querySelectorAll('.scatterlayer path.js-line')].some(path => path.getBoundingClientRect().width > 100))"""
+SAVED = "() => !window.jupyterapp.shell.currentWidget.context.model.dirty"
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def page(lab: str) -> Iterator[object]:
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        tab = browser.new_page(viewport={"width": 1280, "height": 1500}, reduced_motion="reduce")
+        tab = browser.new_page(viewport=SIZE, reduced_motion="reduce")
         tab.set_default_timeout(WAIT)
         yield tab
         browser.close()
@@ -142,7 +144,12 @@ def test_run_watch_stop_and_reload(page: object, lab: str) -> None:
     done = page.evaluate(f"({POINTS})()")
     assert 3 < done < 2000
     shot(page, "3_stopped")
+    page.set_viewport_size({"width": 1000, "height": 1500})
+    page.wait_for_function(DRAWN)
+    page.set_viewport_size(SIZE)
+    page.wait_for_function(DRAWN)
     command(page, "docmanager:save")
+    page.wait_for_function(SAVED)  # the page that comes back is the one on the disk
     page.reload()
     page.wait_for_selector(".fedlab >> text=Cleveland")
     page.wait_for_function(f"({POINTS})() >= {done}")
