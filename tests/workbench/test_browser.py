@@ -108,21 +108,6 @@ def command(page: object, name: str, args: str = "{}") -> None:
     page.evaluate(f"() => {{ window.jupyterapp.commands.execute('{name}', {args}); }}")
 
 
-def run_cell(page: object) -> None:
-    """Run the cell; on a busy machine Lab drops a command that comes before the notebook is quite ready: ask again."""
-    from playwright.sync_api import TimeoutError as Late
-
-    for _ in range(6):
-        command(page, "notebook:run-all-cells")
-        try:
-            page.wait_for_selector(".fedlab >> text=Cleveland", timeout=20_000)
-            return
-        except Late:
-            continue
-    shot(page, "0_never_ready")
-    pytest.fail("the panel never appeared: see 0_never_ready.png")
-
-
 def press(page: object, name: str) -> None:
     page.locator(f".fedlab button:has-text('{name}')").first.click()
 
@@ -132,7 +117,8 @@ def test_run_watch_stop_and_reload(page: object, lab: str) -> None:
     page.goto(address)
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.wait_for_function(IDLE)
-    run_cell(page)
+    command(page, "notebook:run-all-cells")
+    page.wait_for_selector(".fedlab >> text=Cleveland")
     shot(page, "1_ready")
     press(page, "Run")
     page.wait_for_function(f"({POINTS})() > 3")
