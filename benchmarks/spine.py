@@ -10,7 +10,8 @@ from statistics import median
 
 import fedlab
 from benchmarks.figures import Figure, at_most, main
-from benchmarks.workloads import Plain, agree, many_sites, one_thread, round_times, timed
+from benchmarks.workloads import Plain, agree, many_sites, round_times, timed
+from fedlab.engine.site import one_thread
 
 ABOUT = "Speed of a federated run in one process"
 SAME = 1e-5  # float32, a few rounds: the two loops sum in different orders

@@ -32,6 +32,26 @@ def steps_alone(rows: int, *, batch_size: int, local_epochs: int) -> int:
     return local_epochs * -(-rows // batch_size)
 
 
+def examples(rows: int, job: Job) -> int:
+    """Count the training examples that a place of so many rows takes through a gradient in this round.
+
+    Examples
+    --------
+    >>> job = Job(round=2, rounds=9, lr=0.1, batch_size=2, local_epochs=1, seed=0, clock=3)
+    >>> examples(3, job)  # batches of 2, 1, 2 | 1, 2, 1 rows
+    4
+    """
+    if not job.clock:
+        return job.local_epochs * rows
+    per_epoch = -(-rows // job.batch_size)
+
+    def until(step: int) -> int:
+        epochs, steps = divmod(step, per_epoch)
+        return epochs * rows + min(steps * job.batch_size, rows)
+
+    return until(job.round * job.clock) - until((job.round - 1) * job.clock)
+
+
 def site_key(job: Job, site: str) -> int:
     """Return a 62-bit seed of (seed, round, site) for counters: dropout masks, noise."""
     told = f"{job.seed} {job.round} {site}".encode()

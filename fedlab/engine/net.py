@@ -155,7 +155,7 @@ def as_module(net: Net, models: list[Tensors]) -> nn.Module:
     return members[0] if len(members) == 1 else Vote(members, net.task)
 
 
-def nothing(features: int) -> dict[str, Any]:
+def no_preparation(features: int) -> dict[str, Any]:
     """Return the preparation of a model that has seen no patient yet."""
     zero = torch.zeros(features, dtype=torch.float64)
     return {f"{PREPARATION}{k}": v for k, v in dict(fill=zero, scale=zero + 1, indicator=zero, measured=zero).items()}

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from fedlab.algorithms.base import PREPARATION, Tensors, mean, statistic, whole
-from fedlab.engine.batches import Job, steps_alone
+from fedlab.engine.batches import Job, examples, steps_alone
 from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
-from fedlab.engine.net import nothing
+from fedlab.engine.net import no_preparation
 from fedlab.engine.run import Record, Run
 from fedlab.engine.work import travels
 from fedlab.federation import Summary, fit, merge
@@ -121,17 +121,12 @@ class Loop:
         if self.run.federation.prepared:
             preparation: Tensors = {}
         elif own:
-            preparation = nothing(self.run.federation.sites[0].rows.x.shape[1])
+            preparation = no_preparation(self.run.federation.sites[0].rows.x.shape[1])
         else:
             preparation = {f"{PREPARATION}{k}": v for k, v in buffers.items()}
         longest = max(self._steps(n) for n in rows.values())
         self.clock = longest if self.alg.clocked else 0
         self.run.steps_per_round = longest
-        if self.clock:  # a batch is full but for the last of an epoch
-            places = len(self.places)
-            self.run.examples_per_round = longest * self.settings.batch_size * places
-        else:
-            self.run.examples_per_round = self.settings.local_epochs * sum(rows.values())
         self.params = {**self.net.start(), **preparation}
         generator = torch.Generator().manual_seed(self.settings.seed)
         self.state = self.alg.begin(self.params, len(self.places), generator)
@@ -150,7 +145,7 @@ class Loop:
         self._pool(number)
         answers = yield Ask("train", self._payload(job), number, asked, travels(self.alg, self.params))
         assert answers is not None
-        self._combine(answers)
+        self._combine(answers, job)
         valid: dict[str, dict[str, float]] = {}
         if self.settings.evaluate:
             told = yield Ask("evaluate", self._payload(job), number)
@@ -182,10 +177,11 @@ class Loop:
             held = site.train
             self.exchange.ledger.add(0, "pool", [site.name], "up", {"patients' rows": held.x, "labels": held.y})
 
-    def _combine(self, answers: Answers) -> None:
+    def _combine(self, answers: Answers, job: Job) -> None:
         """Let the algorithm combine; running statistics are averaged unless it says otherwise."""
         got = answers.stacked()
         uploads, weights = got["model"], got["rows"].to(self.net.dtype)
+        self.run.examples_seen += sum(examples(int(rows), job) for rows in got["rows"])
         who = torch.tensor([self.places.index(site) for site in answers.sites])
         averaged: Tensors = {}
         if self.alg.statistics == "mean":

@@ -45,6 +45,8 @@ class Run:
         The reported round: the one with the best log loss on ``valid`` (isolated: each site its own).
     notes : list of str
         What the engine has to say, e.g. why it went one site at a time.
+    examples_seen : int
+        Training examples that went through a gradient, all places of training together, of answers that were used.
     test_openings : int
         How often ``test`` was looked at.
     """
@@ -61,7 +63,7 @@ class Run:
     chosen: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     steps_per_round: int = 0
-    examples_per_round: int = 0
+    examples_seen: int = 0
     test_openings: int = 0
     doing: str = ""
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
@@ -103,11 +105,6 @@ class Run:
         """One row per failed answer: round, site, class of the error."""
         rows = [(r.round, site, error) for r in self.records for site, error in r.errors.items()]
         return pd.DataFrame(rows, columns=["round", "site", "error"])
-
-    @property
-    def examples_seen(self) -> int:
-        """Training examples that went through a gradient so far, all places of training together."""
-        return len(self.records) * self.examples_per_round
 
     # ------------------------------------------------------------------ the model
 

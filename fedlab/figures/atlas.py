@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from fedlab.engine.run import EVERY_SITE
 from fedlab.federation import Federation
+from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head
 from fedlab.figures.words import FEW, Words, arm_name, few, number, words
 
@@ -67,7 +68,7 @@ def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federatio
     _part_blocks(figure, rows, len(sites))
     head(figure, _finding(cells, what), "Rows: where a model was trained. Columns: whose test patients it reads.",
          above_plot=48)  # fmt: skip
-    return foot(figure, _notes(cells, sites, federation), below=16)
+    return foot(figure, _notes(cells, sites, federation, metric), below=16)
 
 
 def _rows(cells: pd.DataFrame, sites: list[str]) -> list[_Row]:
@@ -182,7 +183,7 @@ def _part_blocks(figure: go.Figure, rows: list[_Row], columns: int) -> None:
                              line=dict(color=GREY, width=1.5, dash="dot"))  # fmt: skip
 
 
-def _notes(cells: pd.DataFrame, sites: list[str], federation: Federation | None) -> list[str]:
+def _notes(cells: pd.DataFrame, sites: list[str], federation: Federation | None, metric: str) -> list[str]:
     seeds = int(cells["seeds"].max()) if "seeds" in cells and cells["seeds"].notna().any() else 1
     notes = ["Framed: at home. " + (f"Mean over {seeds} seeds (splits). " if seeds > 1 else "One seed (split). ")]
     if cells["low"].notna().any():
@@ -193,4 +194,6 @@ def _notes(cells: pd.DataFrame, sites: list[str], federation: Federation | None)
     small = [site for site in sites if fewest[site] < FEW]
     named = few(federation) if federation is not None else {}
     told = [f"{s}: {named.get(s, f'{fewest[s]:.0f} test patients in its rarest class')}" for s in small]
-    return [*notes, "† " + "; ".join(told) + ": mostly luck, and not in the title's means." if told else ""]
+    # what needs both classes hangs on the few; a mean over all patients does not
+    luck = "mostly luck, and " if metric in NEEDS_EVERY_CLASS else ""
+    return [*notes, "† " + "; ".join(told) + f": {luck}not in the title's means." if told else ""]

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import pandas as pd
 import plotly.graph_objects as go
 
+from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.theme import GREY, NAME, Style, foot, head, style
 from fedlab.figures.words import arm_name, few, listed, number, signed, words
 from fedlab.study import Study
@@ -55,7 +56,7 @@ def who_gains(study: Study, metric: str = "auc", *, federated: str | None = None
     if everywhere:
         figure.add_hline(y=len(places) - 1.5, line=dict(color=GREY, dash="dot", width=1))
     head(figure, *_title(study, table, arms, metric), above_plot=36)
-    return foot(figure, _notes(study, small, everywhere), below=62)
+    return foot(figure, _notes(study, small, everywhere, metric), below=62)
 
 
 def _arms(study: Study, federated: str | None) -> Arms:
@@ -156,7 +157,7 @@ def _verdict(rows: pd.DataFrame, higher: bool) -> str:
     return "; ".join([*parts, f"no clear difference at {listed(unclear)}"] if unclear else parts)
 
 
-def _notes(study: Study, small: dict[str, str], everywhere: bool) -> list[str]:
+def _notes(study: Study, small: dict[str, str], everywhere: bool, metric: str) -> list[str]:
     seeds, hospitals = len(study.seeds), len(study.federation.sites)
     if seeds == 1:
         notes = ["One seed: no interval, so nothing here is clear."]
@@ -169,5 +170,6 @@ def _notes(study: Study, small: dict[str, str], everywhere: bool) -> list[str]:
     if everywhere:
         notes.append("Any hospital: own models over all pairs of training and test hospital, shared ones over all.")
     if small:
-        notes.append("† " + "; ".join(f"{site}: {what}" for site, what in small.items()) + ": mostly luck.")
+        luck = ": mostly luck" if metric in NEEDS_EVERY_CLASS else ""
+        notes.append("† " + "; ".join(f"{site}: {what}" for site, what in small.items()) + f"{luck}.")
     return [*notes, f"Test was opened {study.test_openings} time{'s' * (study.test_openings != 1)}."]

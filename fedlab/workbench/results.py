@@ -48,7 +48,7 @@ def on_test(run: Run) -> str:
     notes = ["In brackets: 95 % bootstrap interval over the test patients."]
     if small:
         told = "; ".join(f"{site}: {what}" for site, what in small.items())
-        notes.append(f"† Fewer than {FEW} in a class, mostly luck: {told}.")
+        notes.append(f"† Fewer than {FEW} in a class, so AUC is mostly luck: {told}.")
     head = ["model of", "tested at", "AUC", "accuracy", "log loss", "n"]
     name = ARMS.get(run.algorithm.name, run.algorithm.name)
     return table(head, rows, caption=f"Reported round of {name} on the test patients", notes=notes)

@@ -1,24 +1,60 @@
-"""The benchmarks run and write their figures; how fast they are is not a test's business."""
+"""The workloads do what they say; how long they take is no test."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks import spine
-from benchmarks.figures import main
-from benchmarks.workloads import agree, many_sites
+from benchmarks import figures, spine, workloads
+
+
+def test_a_site_has_exactly_the_rows_that_are_asked_for() -> None:
+    few = workloads.many_sites(3, 20)
+    assert [len(site.split.train) for site in few.sites] == [20] * 3
+    assert len(workloads.round_times(few, 2)) == 2
+
+
+def test_ratio_is_of_pairs() -> None:
+    assert spine.ratio([2.0, 30.0, 4.0], [1.0, 10.0, 1.0]) == 3.0
+
+
+def test_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def measure(quick: bool) -> Iterator[figures.Figure]:
+        yield figures.at_most("a run", 0.25, "s", 0.5)
+        yield figures.Figure("a ratio", float("nan"), "×")
+
+    file = tmp_path / "out.json"
+    figures.main("trial", "A trial", measure, ["--quick", "--json", str(file)])
+    told = json.loads(file.read_text(encoding="utf-8"))
+    assert told["figures"][0] == {
+        "name": "a run", "value": 0.25, "unit": "s", "target": "< 0.5 s", "holds": True, "note": ""
+    }  # fmt: skip
+    assert told["figures"][1]["value"] is None and told["quick"] is True
+    assert {"python", "fedlab", "torch"} <= set(told["versions"]) and told["seconds"] >= 0
+    assert "a run" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_refuses_a_missing_folder_before_it_measures(tmp_path: Path) -> None:
+    def measure(quick: bool) -> Iterator[figures.Figure]:
+        raise AssertionError("measured")
+        yield
+
+    with pytest.raises(SystemExit) as ended:
+        figures.main("trial", "A trial", measure, ["--json", str(tmp_path / "none" / "out.json")])
+    assert ended.value.code == 2
 
 
 def test_the_plain_loop_and_the_engine_do_the_same_work() -> None:
-    assert agree(many_sites(5, 30), rounds=2) < 1e-5
+    assert workloads.agree(workloads.many_sites(5, 30), rounds=2) < 1e-5
 
 
 @pytest.mark.slow
 def test_the_spine_writes_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main("spine", spine.ABOUT, spine.measure, ["--quick", "--json", str(tmp_path / "f.json")])
+    figures.main("spine", spine.ABOUT, spine.measure, ["--quick", "--json", str(tmp_path / "f.json")])
     content = json.loads((tmp_path / "f.json").read_text())
     assert {"name", "value", "unit", "target", "holds"} <= set(content["figures"][0])
     assert content["versions"]["torch"] and content["seconds"] > 0

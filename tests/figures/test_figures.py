@@ -291,3 +291,13 @@ def between(scale: Sequence[tuple[float, str]], share: float) -> str:
     t = (share - a) / (b - a)
     mixed = [round((1 - t) * int(low[i : i + 2], 16) + t * int(high[i : i + 2], 16)) for i in (1, 3, 5)]
     return "#" + "".join(f"{c:02x}" for c in mixed)
+
+
+def test_luck_is_said_only_of_what_hangs_on_the_few(hospitals: Federation) -> None:
+    atlas = fedlab.atlas(hospitals, seeds=1, rounds=2, resamples=20, unseen=None, progress=False)
+
+    def notes(metric: str) -> str:
+        return " ".join(str(note.text) for note in atlas_map(atlas, metric=metric).layout.annotations)
+
+    assert "mostly luck" in notes("auc")
+    assert "mostly luck" not in notes("accuracy") and "not in the title" in notes("accuracy").replace("<br>", " ")

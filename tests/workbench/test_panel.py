@@ -1,4 +1,4 @@
-"""The run panel in plain Python: run, stop, reset, bad input, and code that gives the same numbers."""
+"""The run panel in plain Python: run, stop, reset, and bad input."""
 
 from __future__ import annotations
 
@@ -6,104 +6,19 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
-import ipywidgets as widgets
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 import data_recipes
 import fedlab
-from fedlab.algorithms import ALGORITHMS, FedAvg, FedProx
+from fedlab.algorithms import ALGORITHMS, FedAvg
 from fedlab.algorithms.base import At, Tensors
-from fedlab.engine import Run
 from fedlab.federation import Federation
-from fedlab.workbench import RunPanel, cell, results, worker
-from fedlab.workbench.chart import MIME
-from fedlab.workbench.controls import field_widgets, parameters, summary
-from fedlab.workbench.words import failures, progress
-
-LONG = 1_000_000  # rounds that nobody waits for
-
-
-@pytest.fixture
-def make() -> Iterator[Callable[..., RunPanel]]:
-    """Make panels; whatever a test leaves running ends with it."""
-    made: list[RunPanel] = []
-
-    def panel(federation: Federation | None = None, **settings: Any) -> RunPanel:
-        made.append(RunPanel(federation))
-        for name, value in settings.items():
-            made[-1].controls.numbers[name].value = value
-        return made[-1]
-
-    yield panel
-    for one in made:
-        one.stop()
-        one.wait(30)
-        assert not one.busy
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for something that another thread does."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
-
-
-def finished(panel: RunPanel) -> Run:
-    panel.start()
-    panel.wait(60)
-    assert not panel.busy and panel.run is not None, (panel.alert.value, panel.status.value)
-    return panel.run
-
-
-def running(panel: RunPanel) -> Run:
-    """Start, and return the run once it has a round."""
-    panel.start()
-    until(lambda: panel.run is not None and len(panel.run.records) > 0)
-    assert panel.busy and panel.run is not None
-    return panel.run
-
-
-def chart_of(panel: RunPanel) -> dict[str, Any]:
-    (output,) = panel.chart.output.outputs
-    return output["data"].get(MIME, {})
-
-
-def points(panel: RunPanel) -> int:
-    """How many rounds the first hospital's curve has."""
-    return len(chart_of(panel)["data"][0]["x"]) if chart_of(panel) else 0
-
-
-def same(one: Run, other: Run) -> bool:
-    """Whether two runs have the same weights, to the bit, and the same history."""
-    columns = ["round", "site", "log_loss", "auc", "chosen"]
-    return (
-        one.weights.keys() == other.weights.keys()
-        and all(torch.equal(one.weights[k], other.weights[k]) for k in one.weights)
-        and one.history[columns].equals(other.history[columns])
-    )
-
-
-def executed(code: str, **names: Any) -> Run:
-    exec(code, names)
-    run: Run = names["run"]
-    return run
-
-
-def frame(n: int = 90) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    age = rng.normal(60, 10, n)
-    where = np.array(["Köln", "O'Hare", "Århus"])[np.arange(n) % 3]
-    ill = np.where(age + rng.normal(0, 5, n) > 60, "yes", "no")
-    return pd.DataFrame({"clinic": where, "age": age, "pulse": rng.normal(70, 8, n), "ill": ill})
-
+from fedlab.workbench import RunPanel, cell, worker
+from tests.workbench.panels import LONG, chart_of, finished, points, running, same, until
 
 # ---------------------------------------------------------------------- run, stop, reset
 
@@ -380,168 +295,3 @@ def test_a_rate_that_is_far_too_high_ends_in_a_sentence(make: Callable[..., RunP
     panel.wait(60)
     assert not panel.busy and "Traceback" not in panel.status.value
     assert "finite" in panel.status.value or "Finished" in panel.status.value, panel.status.value
-
-
-# ---------------------------------------------------------------------- what can be chosen
-
-
-def test_sites_have_their_patients_and_prevalence_beside_them(make: Callable[..., RunPanel]) -> None:
-    panel = make()
-    labels = [tick.description for tick in panel.controls.data.ticks.values()]
-    assert labels[0] == "Cleveland: 303 patients, 46 % ill" and len(labels) == 4
-    assert all("patients" in label and "% ill" in label for label in labels)
-    known = data_recipes.catalogue()
-    assert [value for _, value in panel.controls.data.recipe.options] == list(known.index)
-
-
-def test_other_data_bring_other_sites(make: Callable[..., RunPanel]) -> None:
-    panel = make(rounds=2)
-    panel.controls.data.recipe.value = "breast_cancer"
-    assert panel.alert.value == "" and "Cleveland" not in panel.controls.data.ticks
-    run = finished(panel)
-    assert run.federation.name == "breast_cancer" and same(executed(panel.code), run)
-    panel.reset()
-    assert "Cleveland" in panel.controls.data.ticks
-
-
-def test_fields_of_an_algorithm_become_widgets(make: Callable[..., RunPanel]) -> None:
-    panel = make()
-    assert panel.controls.fields == {}
-    panel.controls.algorithm.value = "fedprox"
-    (mu,) = panel.controls._fields_box.children
-    assert isinstance(mu, widgets.FloatText) and mu.value == FedProx().mu and "proximal term" in mu.tooltip
-    assert "proximal" in panel.controls.about.value
-    panel.controls.algorithm.value = "scaffold"
-    assert list(panel.controls.fields) == ["server_lr"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rich(FedAvg):
-    """With every kind of field.
-
-    Parameters
-    ----------
-    share : float
-        How much, :math:`\\ge 0`.
-    """
-
-    share: float = 0.5
-    inner: int = 3
-    nesterov: bool = True
-    order: Literal["cyclic", "random"] = "random"
-    tag: str = "x"
-
-
-def test_every_kind_of_field_has_its_widget() -> None:
-    made = field_widgets(Rich)
-    kinds = [type(widget).__name__ for widget in made.values()]
-    assert kinds == ["FloatText", "IntText", "Checkbox", "Dropdown", "Text"]
-    assert Rich(**{name: widget.value for name, widget in made.items()}) == Rich()
-    assert parameters(Rich) == {"share": "How much, ≥ 0."} and parameters(type("Bare", (), {})) == {}
-    assert all(summary(cls) and "\\" not in summary(cls) for cls in ALGORITHMS.values())
-
-
-def test_every_setting_says_what_it_is(make: Callable[..., RunPanel]) -> None:
-    for name, widget in make().controls.numbers.items():
-        assert len(widget.tooltip) > len(name) + 5, name
-
-
-# ---------------------------------------------------------------------- code
-
-
-@pytest.mark.parametrize("name", list(ALGORITHMS))
-def test_the_code_gives_the_same_weights(make: Callable[..., RunPanel], name: str) -> None:
-    panel = make(rounds=3, seed=2, lr=0.05, batch_size=16, local_epochs=2)
-    panel.controls.algorithm.value = name
-    panel.controls.model.value = "mlp"
-    panel.controls.data.ticks["Switzerland"].value = False
-    for widget in panel.controls.fields.values():
-        widget.value = 0.7
-    run = finished(panel)
-    panel.code_button.click()
-    assert "the run that is shown" in panel.code_view.value and "fedlab.train" in panel.code_view.value
-    again = executed(panel.code)
-    assert same(run, again) and run.federation.fingerprint == again.federation.fingerprint
-    for site, models in run.models.items():
-        for one, other in zip(models, again.models[site], strict=True):
-            assert all(torch.equal(one[k], other[k]) for k in one)
-    panel.code_button.click()
-    assert panel.code_view.value == ""
-
-
-def test_the_code_of_a_stopped_run_gives_its_rounds(make: Callable[..., RunPanel]) -> None:
-    panel = make(rounds=LONG)
-    run = running(panel)
-    assert f"rounds={LONG}" in panel.code
-    panel.stop()
-    panel.wait(30)
-    assert f"rounds={len(run.records)},  # it was stopped after {len(run.records)} of {LONG}" in panel.code
-    assert same(executed(panel.code), run)
-
-
-def test_before_a_run_the_code_is_what_is_chosen_and_after_it_what_ran(make: Callable[..., RunPanel]) -> None:
-    panel = make(rounds=2)
-    panel.code_button.click()
-    assert "what is chosen above" in panel.code_view.value
-    run = finished(panel)
-    panel.controls.numbers["seed"].value = 9
-    assert "seed=0" in panel.code and same(executed(panel.code), run)
-
-
-# ---------------------------------------------------------------------- a given federation
-
-
-def test_a_federation_of_a_frame(make: Callable[..., RunPanel]) -> None:
-    clinics = Federation.from_frame(frame(), site="clinic", label="ill", name="<b>mine</b>")
-    panel = make(clinics, rounds=3, seed=1)
-    assert panel.controls.data.recipe is None and list(panel.controls.data.ticks) == ["Köln", "O'Hare", "Århus"]
-    assert "% yes" in panel.controls.data.ticks["Köln"].description
-    panel.controls.data.ticks["Köln"].value = False
-    run = finished(panel)
-    assert run.federation.names == ("O'Hare", "Århus") and "federation.select(" in panel.code
-    assert same(executed(panel.code, federation=clinics), run)
-    assert "O&#x27;Hare" in panel.table.value
-    panel.code_button.click()
-    assert "<b>" not in panel.code_view.value
-
-
-def test_a_federation_of_tensors_with_several_classes_and_one_site(make: Callable[..., RunPanel]) -> None:
-    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
-    y = torch.arange(60) % 3
-    panel = make(Federation.from_tensors({"only": (x, y)}), rounds=2)
-    assert panel.controls.data.ticks["only"].description.startswith("only: 60 patients, 33 % ")
-    run = finished(panel)
-    assert same(executed(panel.code, federation=run.federation), run)
-    panel.open_test()
-    assert "<td>only" in panel.test_table.value
-
-
-# ---------------------------------------------------------------------- the locked test
-
-
-def test_the_test_is_opened_by_its_button_alone_and_counted(make: Callable[..., RunPanel]) -> None:
-    panel = make(rounds=2)
-    assert panel.test_button.disabled and "locked" in panel.locked.value
-    panel.open_test()
-    assert "press Run first" in panel.alert.value and panel.test_table.value == ""
-    run = finished(panel)
-    panel.code_button.click()
-    panel.metric.value = "auc"
-    assert run.test_openings == 0 and "not been opened" in panel.locked.value
-    panel.test_button.click()
-    assert run.test_openings == 1 and "been opened 1 time" in panel.locked.value
-    assert "Switzerland †" in panel.test_table.value and "[" in panel.test_table.value
-    panel.test_button.click()
-    assert run.test_openings == 1  # the same report again is the stored one
-    report = run.report(resamples=results.RESAMPLES).query("test == 'Cleveland' and metric == 'auc'")
-    assert f"{report['value'].iloc[0]:.3f}" in panel.test_table.value
-    finished(panel)
-    assert panel.test_table.value == "" and panel.run.test_openings == 0
-
-
-# ---------------------------------------------------------------------- words
-
-
-def test_words() -> None:
-    assert progress(30, 30, 2.0) == "Round 30 of 30, less than 1 s left."
-    assert failures({}) == "" and "ValueError" in failures({"A": [(1, "ValueError")]})

@@ -1,0 +1,29 @@
+"""Panels that end with their test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from fedlab.federation import Federation
+from fedlab.workbench import RunPanel
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., RunPanel]]:
+    """Make panels; whatever a test leaves running ends with it."""
+    made: list[RunPanel] = []
+
+    def panel(federation: Federation | None = None, **settings: Any) -> RunPanel:
+        made.append(RunPanel(federation))
+        for name, value in settings.items():
+            made[-1].controls.numbers[name].value = value
+        return made[-1]
+
+    yield panel
+    for one in made:
+        one.stop()
+        one.wait(30)
+        assert not one.busy
