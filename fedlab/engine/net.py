@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from fedlab.algorithms.base import PREPARATION, Tensors, fixed, statistic
 from fedlab.federation import Task, prepare
-from fedlab.models.layers import NOW
+from fedlab.models.layers import forward_pass
 
 # What vmap cannot carry, or carries wrongly: batch statistics see padding, masks come from the global generator.
 NOT_STACKABLE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
@@ -67,10 +67,8 @@ class Net:
         q |= {f"model.{k}": b.clone() for k, b in self._whole.items()}
         if self._method.training != train:
             self._method.train(train)
-        NOW.mask, NOW.step = mask, step
-        if key is not None:
-            NOW.key = key
-        out: Tensor = functional_call(self._method, q, (x, method))
+        with forward_pass(mask=mask, key=key, step=step):
+            out: Tensor = functional_call(self._method, q, (x, method))
         if train:
             params.update({k: q[f"model.{k}"].detach() for k in params if statistic(k)})
         return out

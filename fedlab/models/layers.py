@@ -1,28 +1,43 @@
 """Dropout and batch normalisation that give the same numbers for one site alone and for all sites at once.
 
 torch's own cannot: ``nn.Dropout`` draws from a global generator, and ``nn.BatchNorm1d`` sees the rows that pad a short
-batch. These two read what they need (which rows are real, a seed, the step) from :data:`NOW`, which the engine sets
-before each forward pass.
+batch. These two read what they need (which rows are real, a seed, the step) from :data:`NOW`, which holds it during
+a forward pass and not a moment longer.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+
+NO_KEY = torch.zeros((), dtype=torch.int64)
 
 
 class _Now(threading.local):
     """The forward pass that is running in this thread: weight of each row, seed of the site, step."""
 
     mask: Tensor | None = None
-    key: Tensor = torch.zeros((), dtype=torch.int64)
+    key: Tensor = NO_KEY
     step: int = 0
 
 
 NOW = _Now()
+
+
+@contextmanager
+def forward_pass(*, mask: Tensor | None = None, key: Tensor | None = None, step: int = 0) -> Iterator[None]:
+    """Tell the layers of a forward pass what they cannot see: ``mask`` [rows] of real rows, the site's ``key``."""
+    NOW.mask, NOW.key, NOW.step = mask, NO_KEY if key is None else key, step
+    try:
+        yield
+    finally:  # a tensor of a stack must not outlive the stack
+        NOW.mask, NOW.key, NOW.step = None, NO_KEY, 0
 
 
 class BatchNorm(nn.Module):

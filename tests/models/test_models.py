@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.func import vmap
 
 from fedlab.models import MODELS, BatchNorm, Dropout, build, model_name
-from fedlab.models.layers import NOW, uniform
+from fedlab.models.layers import forward_pass, uniform
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -40,11 +41,8 @@ def test_batch_norm_equals_torchs_and_sees_no_padding() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(6, 4, generator=generator, dtype=torch.float64)
     ours, theirs = BatchNorm(4).double(), nn.BatchNorm1d(4).double()
-    NOW.mask = torch.tensor([1.0, 1, 1, 1, 0, 0])
-    try:
+    with forward_pass(mask=torch.tensor([1.0, 1, 1, 1, 0, 0])):
         out = ours(torch.cat([x[:4], torch.full((2, 4), 99.0, dtype=torch.float64)]))[:4]
-    finally:
-        NOW.mask = None
     assert torch.allclose(out, theirs(x[:4]), atol=1e-12)
     assert torch.allclose(ours.running_var, theirs.running_var, atol=1e-12)
     assert torch.allclose(ours.eval()(x), theirs.eval()(x), atol=1e-12)
@@ -63,6 +61,22 @@ def test_dropout_drops_its_share_and_rests_in_evaluation() -> None:
     assert torch.equal(layer.eval()(x), x)
     with pytest.raises(ValueError, match="p is 1"):
         Dropout(1.0)
+
+
+def test_nothing_of_a_forward_pass_outlives_it() -> None:
+    """A key of stacked sites that stays behind breaks the next pass that is not stacked."""
+    layer, x = Dropout(0.5), torch.ones(8, 4)
+    alone = layer(x)
+
+    def one_site(key: torch.Tensor) -> torch.Tensor:
+        with forward_pass(key=key, step=3):
+            return layer(x)
+
+    stacked = vmap(one_site)(torch.tensor([1, 2]))
+    assert not torch.equal(stacked[0], stacked[1])
+    with pytest.raises(RuntimeError), forward_pass(key=torch.tensor(7)):
+        raise RuntimeError
+    assert torch.equal(layer(x), alone)
 
 
 def test_the_counter_is_uniform_and_its_keys_differ() -> None:
