@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Tensors: TypeAlias = dict[str, Any]
 """Name to tensor; may nest (several models, scalars)."""
@@ -54,6 +54,40 @@ def zeros(params: Tensors) -> Tensors:
     return {name: torch.zeros_like(tensor) for name, tensor in trained(params).items()}
 
 
+def in_layers(name: str, layers: str) -> bool:
+    """Tell whether a tensor belongs to one of the named layers.
+
+    Examples
+    --------
+    >>> in_layers("head.weight", "head, body.1"), in_layers("header.weight", "head"), in_layers("bias", "bias")
+    (True, False, True)
+    """
+    wanted = [layer.strip().rstrip(".") for layer in layers.split(",")]
+    return any(name == layer or name.startswith(f"{layer}.") for layer in wanted if layer)
+
+
+def steps_on(params: Tensors, gradient: Tensors, rate: float | Tensor) -> Tensors:
+    """Take one step of gradient descent; tensors without a gradient stay."""
+    return {**params, **{k: params[k] - rate * g for k, g in gradient.items()}}
+
+
+def distance2(params: Tensors, anchor: Tensors) -> Tensor:
+    r"""Squared distance :math:`\lVert w - w_t \rVert^2` of the trained tensors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> distance2({"w": torch.tensor([3.0, 4.0])}, {"w": torch.zeros(2)}).item()
+    25.0
+    """
+    return torch.stack([((w - anchor[k]) ** 2).sum() for k, w in trained(params).items()]).sum()
+
+
+def squared_norms(updates: Tensors) -> Tensor:
+    """Return the squared norm of each site's update, in float64: tensors [sites, ...] to [sites]."""
+    return torch.stack([(u.double() ** 2).flatten(1).sum(1) for u in updates.values()]).sum(0)
+
+
 def mean(uploads: Tensors, weights: Tensor) -> Tensors:
     r"""Weighted mean over the sites, :math:`\sum_i w_i u_i / \sum_i w_i`; uploads [sites, ...], weights [sites].
 
@@ -72,7 +106,8 @@ class At(Protocol):
 
     ``anchor`` is what it received, its own tensors merged in; ``extra`` what travelled besides; ``memory`` what it kept
     from its last round; ``lr`` the step size, ``steps`` its number of steps this round, ``n`` its training rows,
-    ``key`` a seed for counters, ``batch`` this step's ``(x, y, weight)`` and ``rows`` all its training rows.
+    ``key`` a seed for counters, ``momentum`` that of the site's SGD (``None``: another optimiser), ``batch`` this
+    step's ``(x, y, weight)`` and ``rows`` all its training rows.
     """
 
     anchor: Tensors
@@ -85,6 +120,7 @@ class At(Protocol):
     round: int
     rounds: int
     step: int
+    momentum: float | None
 
     @property
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,8 +155,25 @@ class Algorithm:
     """Each site learns by itself, and so does its preprocessing (isolated, ensemble)."""
     one_model: ClassVar[bool] = True
     """Every site predicts with the same model; ``False``: each has its own (isolated, personalised)."""
+    full_batch: ClassVar[bool] = False
+    """A site takes one step a round, on all its rows (FedSGD)."""
     statistics: ClassVar[str] = "mean"
     """Running statistics are averaged by the engine, or (``"combine"``) go through :meth:`combine` too."""
+
+    # ------------------------------------------------------------------ before a run
+
+    def bind(self, model: nn.Module, sites: int) -> Algorithm:
+        """Return the algorithm for this model and number of sites, or refuse them with a sentence.
+
+        The place to find layers by their kind (FedBN) or name (FedPer), and to say a bound (Krum).
+        """
+        if sites < self.quorum(sites):
+            raise ValueError(f"{self} needs at least {self.quorum(sites)} sites, and there are {sites}")
+        return self
+
+    def quorum(self, sites: int) -> int:
+        """Return how many of so many sites must answer for :meth:`combine` to mean anything."""
+        return 1
 
     # ------------------------------------------------------------------ at a site
 

@@ -32,6 +32,7 @@ class AtSite:
     net: Net
     find_rows: Callable[[], Batch]
     now: Batch | None = None
+    momentum: float | None = None
 
     @property
     def batch(self) -> Batch:

@@ -140,7 +140,8 @@ def begin(federation: Federation, model: ModelLike, which: str | Algorithm, sett
     if chosen.min_sites > len(federation.sites):
         raise ValueError(f"min_sites is {chosen.min_sites}, but the federation has {len(federation.sites)} sites")
     net = _net(federation, model, chosen)
-    return Run(federation, model_name(model), algorithm(which), chosen, net)
+    bound = algorithm(which).bind(net.model, len(federation.sites))
+    return Run(federation, model_name(model), bound, chosen, net)
 
 
 def _net(federation: Federation, model: ModelLike, settings: Settings) -> Net:

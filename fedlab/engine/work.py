@@ -83,6 +83,7 @@ class Work:
         return AtSite(
             anchor, box.get("extra", {}), memory["alg"], box["lr"], box["steps"], box["n"], box["key"],
             self.job.round, self.job.rounds, step, self.net, lambda: self.rows(box), now,
+            self.optimizer.momentum if isinstance(self.optimizer, SGD) else None,
         )  # fmt: skip
 
     def train(self, box: Tensors, feed: Feed, stop: Stop) -> tuple[Tensors, Tensors, Tensors]:
@@ -181,7 +182,7 @@ class Work:
 
     def _finish(self, trained: Tensors, still: Tensors, box: Tensors) -> tuple[Tensors, Tensors, Tensors]:
         upload, extra, memory = self.alg.finish(join(trained, still), self.at(box, 0))
-        own = {k: upload.get(k, old) for k, old in box["memory"]["own"].items()}
+        own = {k: old if fixed(k) else upload.get(k, old) for k, old in box["memory"]["own"].items()}
         return travels(self.alg, upload), dict(extra), {"alg": memory, "own": own}
 
     def personal(self, box: Tensors) -> list[Tensors]:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-
 NO_KEY = torch.zeros((), dtype=torch.int64)
 
 

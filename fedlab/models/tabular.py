@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from fedlab.models.layers import BatchNorm, Dropout
+
 
 def logistic(inputs: int, outputs: int) -> nn.Module:
     """Logistic regression, started at zero (the problem is convex: the start is no choice).
@@ -21,11 +23,18 @@ def logistic(inputs: int, outputs: int) -> nn.Module:
 
 
 class MLP(nn.Module):
-    """Perceptron with one hidden layer of ``hidden`` ReLU units: a ``body`` that finds features, a ``head``."""
+    """Perceptron with one hidden layer of ``hidden`` ReLU units: a ``body`` that finds features, a ``head``.
 
-    def __init__(self, inputs: int, outputs: int, *, hidden: int = 32) -> None:
+    ``norm`` puts a :class:`~fedlab.models.BatchNorm` before the ReLU (and takes the bias before it away, which it would
+    undo), ``dropout`` a :class:`~fedlab.models.Dropout` after it.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, hidden: int = 32, norm: bool = False, dropout: float = 0) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU())
+        layers: list[nn.Module] = [nn.Linear(inputs, hidden, bias=not norm)]
+        layers += [BatchNorm(hidden)] if norm else []
+        layers += [nn.ReLU()] + ([Dropout(dropout)] if dropout else [])
+        self.body = nn.Sequential(*layers)
         self.head = nn.Linear(hidden, outputs)
 
     def features(self, x: Tensor) -> Tensor:
@@ -42,3 +51,8 @@ class MLP(nn.Module):
 def mlp(inputs: int, outputs: int) -> nn.Module:
     """Perceptron inputs-32-outputs."""
     return MLP(inputs, outputs)
+
+
+def mlp_norm(inputs: int, outputs: int) -> nn.Module:
+    """Perceptron inputs-32-outputs with batch normalisation."""
+    return MLP(inputs, outputs, norm=True)

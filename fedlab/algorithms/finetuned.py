@@ -1,0 +1,51 @@
+r"""FedAvg, then each hospital adapts the shared model to its own patients.
+
+Yu, Bagdasaryan & Shmatikov, *Salvaging federated learning by local adaptation*, arXiv:2002.04758, section 3.1; Cheng,
+Chadha & Duchi, *Fine-tuning is fine in federated learning*, arXiv:2108.07313.
+
+The server's model :math:`w` is FedAvg's. What a site predicts with is :math:`w` after ``steps`` steps of gradient
+descent on all its training rows, :math:`v \leftarrow v - \eta \nabla F_k(v)`.
+
+Deviates: full-batch steps, so that the adapted model is a function of :math:`w` and can be looked at in every round.
+A hospital that joins late does the same with its own rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedlab.algorithms.base import At, Tensors, in_range, steps_on
+from fedlab.algorithms.fedavg import FedAvg
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuned(FedAvg):
+    """FedAvg with local fine-tuning.
+
+    Parameters
+    ----------
+    weights : {"examples", "equal"}
+        As in FedAvg.
+    steps : int
+        Full-batch steps of adaptation, at least 0 (FedAvg), with the site's learning rate.
+
+    Examples
+    --------
+    >>> FineTuned(steps=3).one_model
+    False
+    """
+
+    one_model: ClassVar[bool] = False
+    steps: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        in_range("steps", self.steps, 0)
+
+    def personal(self, at: At) -> list[Tensors]:
+        """Adapt what the server sent."""
+        v = at.anchor
+        for _ in range(self.steps):
+            v = steps_on(v, at.gradient(dict(v), risk=True), at.lr)
+        return [v]
