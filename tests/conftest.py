@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import fedlab
+from fedlab.algorithms import ALGORITHMS
 from fedlab.federation import Federation
 
 
@@ -21,6 +22,17 @@ def ragged(sizes: tuple[int, ...] = (37, 100, 263), *, missing: bool = True, see
             x[:: 3 + i, i % 5] = float("nan")
         sites[f"site {i}"] = (x, y)
     return Federation.from_tensors(sites, prepared=False)
+
+
+LAYERED = ("moon", "fedbn", "fedper", "fedrep", "lgfedavg")
+"""Algorithms that need a model of several layers."""
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Every algorithm with the models that it can train: ``mlp_norm`` has all that any of them asks for."""
+    models = ("logistic", "mlp", "mlp_norm")
+    unfit = {*((name, "logistic") for name in LAYERED), ("fedbn", "mlp")}
+    return [(name, model) for name in ALGORITHMS for model in models if (name, model) not in unfit]
 
 
 @pytest.fixture(scope="session")

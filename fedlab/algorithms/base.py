@@ -97,7 +97,10 @@ def mean(uploads: Tensors, weights: Tensor) -> Tensors:
     >>> mean({"w": torch.tensor([[1.0], [4.0]])}, torch.tensor([1.0, 2.0]))["w"].item()
     3.0
     """
-    share = weights / weights.sum()
+    total = weights.sum()
+    if total == 0:
+        raise ValueError("the weights of all sites are zero: there is no mean")
+    share = weights / total
     return {k: torch.tensordot(share.to(u.dtype), u, dims=1) for k, u in uploads.items()}
 
 
@@ -244,8 +247,11 @@ class Algorithm:
         return type(self).__name__.lower()
 
     def __str__(self) -> str:
-        fields = dataclasses.fields(self)
-        return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in fields)})"
+        """The call that makes it: its numbers, and of the words those that are not the default."""
+        told = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        words = [f.name for f in dataclasses.fields(self) if f.default == told[f.name] and isinstance(f.default, str)]
+        said = ", ".join(f"{name}={value!r}" for name, value in told.items() if name not in words)
+        return f"{type(self).__name__}({said})"
 
 
 def whole(alg: Algorithm) -> bool:

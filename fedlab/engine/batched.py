@@ -91,7 +91,7 @@ class StackedSites:
         ]
         feed = _AllSites(self.x, self.y, plans, self.first[who])
         box = self._box(parts, at, feed.steps)
-        upload, sent, memory = self._work(parts[0].job).train(box, feed, self.stop)
+        upload, sent, memory = self._work(parts).train(box, feed, self.stop)
         good = _finite((upload, sent, memory))
         if not bool(good.all()):  # a site whose training failed keeps what it had
             before = {**box["memory"], "opt": box["memory"]["opt"] or tree_map(torch.zeros_like, memory["opt"])}
@@ -99,9 +99,10 @@ class StackedSites:
         self._remember(at, memory)
         return upload, sent, self.sizes[who], good.tolist()
 
-    def _work(self, job: Job) -> Work:
-        first = self.sites[0]
-        return Work(first.alg, first.net, first.optimizer, job, _lift, self._rows)
+    def _work(self, parts: Sequence[Part]) -> Work:
+        first, job = self.sites[0], parts[0].job
+        one_rate = all(part.job.lr == job.lr for part in parts)
+        return Work(first.alg, first.net, first.optimizer, job, _lift, self._rows, one_rate)
 
     def _rows(self, box: Tensors) -> Batch:
         return self.x[box["rows"]], self.y[box["rows"]], box["there"]
@@ -138,7 +139,7 @@ class StackedSites:
             "anchor": to_all([part.model for part in parts]),
             "extra": to_all([part.extra for part in parts]),
             "memory": tree_map(chosen, self._memory(parts)),
-            "lr": torch.full((len(who),), parts[0].job.lr, dtype=dtype),
+            "lr": torch.tensor([part.job.lr for part in parts for _ in part.who], dtype=dtype),
             "steps": steps.to(dtype),
             "n": self.sizes[who].to(dtype),
             "key": torch.tensor([site_key(part.job, self.sites[i].name) for part in parts for i in part.who]),
@@ -159,7 +160,7 @@ class StackedSites:
 
     def evaluate(self, parts: Sequence[Part]) -> list[dict[str, float]]:
         """Log loss and AUC of each part's sites, in order, on their ``valid`` rows; hold the models."""
-        net, work = self.sites[0].net, self._work(parts[0].job)
+        net, work = self.sites[0].net, self._work(parts)
         who = [i for part in parts for i in part.who]
         at = None if len(who) == len(self.sites) else torch.tensor(who)
         box = self._box(parts, at, torch.zeros(len(who)))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 class Job:
     """What a site is told about the round besides the tensors: plain numbers, so that it travels anywhere.
 
-    ``clock`` is the number of steps that every place of training takes, or 0: each its own local epochs.
+    ``clock`` is the number of steps that every place of training takes, or 0: each its own local epochs. ``clip`` is
+    the largest norm of a gradient, or 0; ``stragglers`` the share of the sites that manage only some of their steps.
     """
 
     round: int
@@ -25,6 +26,8 @@ class Job:
     seed: int
     shuffle: bool = True
     clock: int = 0
+    clip: float = 0.0
+    stragglers: float = 0.0
 
 
 def steps_alone(rows: int, *, batch_size: int, local_epochs: int) -> int:
@@ -32,7 +35,7 @@ def steps_alone(rows: int, *, batch_size: int, local_epochs: int) -> int:
     return local_epochs * -(-rows // batch_size)
 
 
-def examples(rows: int, job: Job) -> int:
+def examples(rows: int, job: Job, site: str = "") -> int:
     """Count the training examples that a place of so many rows takes through a gradient in this round.
 
     Examples
@@ -41,15 +44,23 @@ def examples(rows: int, job: Job) -> int:
     >>> examples(3, job)  # batches of 2, 1, 2 | 1, 2, 1 rows
     4
     """
-    if not job.clock:
-        return job.local_epochs * rows
     per_epoch = -(-rows // job.batch_size)
+    steps = job.clock or job.local_epochs * per_epoch
+    begun = (job.round - 1) * steps if job.clock else 0
 
     def until(step: int) -> int:
-        epochs, steps = divmod(step, per_epoch)
-        return epochs * rows + min(steps * job.batch_size, rows)
+        epochs, rest = divmod(step, per_epoch)
+        return epochs * rows + min(rest * job.batch_size, rows)
 
-    return until(job.round * job.clock) - until((job.round - 1) * job.clock)
+    return until(begun + manages(steps, job, site)) - until(begun)
+
+
+def manages(steps: int, job: Job, site: str) -> int:
+    """Tell how many of its steps a site manages: all, or, where it is a straggler in this round, 1 to all."""
+    if not job.stragglers:
+        return steps
+    rng = np.random.default_rng([job.seed, job.round, zlib.crc32(site.encode()), 2])
+    return int(rng.integers(1, steps + 1)) if rng.random() < job.stragglers else steps
 
 
 def site_key(job: Job, site: str) -> int:
@@ -69,12 +80,16 @@ def row_plan(rows: int, job: Job, site: str) -> NDArray[np.int64]:
     >>> row_plan(3, job, "A").tolist()
     [[0, 1], [2, -1]]
     """
-    per_epoch = -(-rows // job.batch_size)
-    name = zlib.crc32(site.encode())
+    plan = _whole_plan(rows, job, zlib.crc32(site.encode()))
+    return plan[: manages(len(plan), job, site)]
+
+
+def _whole_plan(rows: int, job: Job, name: int) -> NDArray[np.int64]:
     if not job.clock:
         rng = np.random.default_rng([job.seed, job.round, name])  # numpy makes a SeedSequence of it
         epochs = [_epoch(rows, job, rng) for _ in range(job.local_epochs)]
         return epochs[0] if len(epochs) == 1 else np.concatenate(epochs)
+    per_epoch = -(-rows // job.batch_size)
     first = (job.round - 1) * job.clock
     begun = first // per_epoch
     numbers = range(begun, (first + job.clock - 1) // per_epoch + 1)

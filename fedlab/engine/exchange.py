@@ -80,7 +80,8 @@ class Answers:
 class Ask:
     """One question to the sites.
 
-    ``who`` are names (default: all); ``like`` is what an uploaded model must look like: names, shapes and dtypes.
+    ``who`` are names (default: all); ``like`` is what an uploaded model must look like: names, shapes and dtypes. At
+    least ``least`` must answer; of a question that can be spared, fewer count as nobody.
     """
 
     purpose: str
@@ -88,6 +89,8 @@ class Ask:
     round: int = 0
     who: Sequence[str] | None = None
     like: Tensors | None = None
+    least: int = 1
+    spare: bool = False
 
 
 @dataclass
@@ -127,8 +130,10 @@ class Exchange:
         self._enter(question.round, question.purpose, answers, errors)
         for site, error in errors.items():
             self.errors.append((question.round, question.purpose, site, error))
-        needed = min(self.min_sites, len(asked))
-        if len(answers.sites) < needed or not answers.sites:
+        needed = max(min(self.min_sites, len(asked)), question.least)
+        if len(answers.sites) < needed and question.spare:
+            return Answers([], [])
+        if len(answers.sites) < needed:
             causes = [r.cause for r in got if r.cause] if not isinstance(got, Stacked) else []
             raise self._too_few(question, asked, errors, needed) from (causes[0] if causes else None)
         return answers

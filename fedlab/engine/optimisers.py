@@ -26,9 +26,11 @@ class SGD:
     """Stochastic gradient descent as :class:`torch.optim.SGD` has it (``dampening=0``)."""
 
     momentum: float = 0.0
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         in_range("momentum", self.momentum, 0, 1)
+        in_range("weight_decay", self.weight_decay, 0)
 
     def init(self, params: Tensors, lr: Tensors) -> Tensors:
         """Return zero velocity, or nothing without momentum."""
@@ -36,6 +38,7 @@ class SGD:
 
     def step(self, params: Tensors, grads: Tensors, state: Tensors, lr: Tensors) -> tuple[Tensors, Tensors]:
         """Step along the (accumulated) gradient."""
+        grads = _decayed(params, grads, self.weight_decay)
         if not self.momentum:
             return tree_map(lambda p, g, r: p - r * g, params, grads, lr), state
         m = tree_map(lambda m, g: self.momentum * m + g, state["m"], grads)
@@ -49,6 +52,13 @@ class Adam:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("beta1", "beta2"):
+            in_range(name, getattr(self, name), 0, 1)
+        in_range("eps", self.eps, 0, open_low=True)
+        in_range("weight_decay", self.weight_decay, 0)
 
     def init(self, params: Tensors, lr: Tensors) -> Tensors:
         """Return zero moments and a step count per tensor: one that does not move waits."""
@@ -57,6 +67,7 @@ class Adam:
 
     def step(self, params: Tensors, grads: Tensors, state: Tensors, lr: Tensors) -> tuple[Tensors, Tensors]:
         """Step along the bias-corrected moments."""
+        grads = _decayed(params, grads, self.weight_decay)
         b1, b2 = self.beta1, self.beta2
         t = tree_map(lambda t: t + 1, state["t"])
         m = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["m"], grads)
@@ -65,3 +76,28 @@ class Adam:
             lambda p, m, v, t, r: p - r * (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + self.eps), params, m, v, t, lr
         )
         return new, {"m": m, "v": v, "t": t}
+
+
+def _decayed(params: Tensors, grads: Tensors, decay: float) -> Tensors:
+    """Add the gradient of ``decay / 2 ||w||²``, as torch's ``weight_decay`` does (biases too)."""
+    out: Tensors = tree_map(lambda p, g: g + decay * p, params, grads) if decay else grads
+    return out
+
+
+def clipped(grads: Tensors, limit: float) -> Tensors:
+    """Scale a gradient down to a norm of at most ``limit``; each model of a nest by itself.
+
+    As :func:`torch.nn.utils.clip_grad_norm_` has it.
+
+    Examples
+    --------
+    >>> clipped({"w": torch.tensor([3.0, 4.0])}, 1.0)["w"].tolist()
+    [0.5999999046325684, 0.7999998927116394]
+    """
+    models = {k: clipped(v, limit) for k, v in grads.items() if isinstance(v, dict)}
+    flat = {k: v for k, v in grads.items() if not isinstance(v, dict)}
+    if not flat:
+        return models
+    norm = torch.stack([(g**2).sum() for g in flat.values()]).sum().sqrt()
+    share = (limit / (norm + 1e-6)).clamp(max=1)
+    return {k: models[k] if k in models else g * share for k, g in grads.items()}

@@ -8,10 +8,10 @@ the sites of all runs work as one stack. Each run gets what it would get alone (
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from fedlab.algorithms import Algorithm
-from fedlab.engine.batched import StackedSites
+from fedlab.engine.batched import Part, StackedSites
 from fedlab.engine.exchange import Answers, Ask, Exchange, Reply, Stacked, TooFewSites
 from fedlab.engine.local import LocalTransport, screened
 from fedlab.engine.rounds import Event, Loop, collect
@@ -24,6 +24,7 @@ from fedlab.federation import Federation
 from fedlab.models import ModelLike
 
 TOGETHER = ("train", "evaluate")
+Asks: TypeAlias = dict[int, Ask]
 
 
 def train_seeds(
@@ -81,19 +82,17 @@ def _together(runs: Sequence[Run], transports: Sequence[LocalTransport], stop: S
     try:
         steps = [driver.advance(None) for driver in drivers]
         stack = _Stack(transports, stop)
-        while all(steps):
-            asks = [step for step in steps if isinstance(step, Ask)]
+        while any(steps):  # a run that has stopped early is over; the others go on
+            asks = {number: step for number, step in enumerate(steps) if isinstance(step, Ask)}
             if not asks:
                 yield list(runs)
-                steps = [driver.advance(None) for driver in drivers]
+                steps = [driver.advance(None) if step else None for driver, step in zip(drivers, steps, strict=True)]
                 continue
-            asked = [driver.loop.exchange.send(ask) for driver, ask in zip(drivers, asks, strict=True)]
+            asked = {number: drivers[number].loop.exchange.send(ask) for number, ask in asks.items()}
             with one_thread():
                 got = stack.ask(asks, asked)
-            steps = [
-                driver.receive(ask, who, replies)
-                for driver, ask, who, replies in zip(drivers, asks, asked, got, strict=True)
-            ]
+            for number, ask in asks.items():
+                steps[number] = drivers[number].receive(ask, asked[number], got[number])
     finally:
         if stack is not None:
             for driver in drivers:
@@ -142,30 +141,37 @@ class _Stack:
         pooled = any(transport.places != transport.sites for transport in transports)
         places = [work for t in transports for work in t.trainers.values()]
         self.trainers = StackedSites(places, stop=stop) if pooled else self.readers
+        self.last: dict[int, dict[str, Any]] = {}
 
-    def ask(self, asks: Sequence[Ask], asked: Sequence[list[str]]) -> list[Sequence[Reply] | Stacked]:
-        """Answer the same question of every run in one pass."""
-        return self._train(asks, asked) if asks[0].purpose == "train" else self._evaluate(asks, asked)
+    def ask(self, asks: Asks, asked: dict[int, list[str]]) -> dict[int, Sequence[Reply] | Stacked]:
+        """Answer the same question of every run that puts it, in one pass."""
+        for number, ask in asks.items():
+            self.last[number] = ask.payload
+        train = next(iter(asks.values())).purpose == "train"
+        return self._train(asked) if train else self._evaluate(asked)
 
-    def _evaluate(self, asks: Sequence[Ask], asked: Sequence[list[str]]) -> list[Sequence[Reply] | Stacked]:
-        both = list(zip(self.transports, asks, strict=True))
-        scores = self.readers.evaluate([t.part(t.sites, ask.payload) for t, ask in both])
+    def _parts(self, who: dict[int, list[int]]) -> list[Part]:
+        """One part a run, of nobody where it is over."""
         return [
-            [Reply(name, dict(scores[t.offset + t.sites.index(name)])) for name in who]
-            for t, who in zip(self.transports, asked, strict=True)
+            Part(who.get(number, []), payload["model"], payload["extra"], payload["job"])
+            for number, payload in sorted(self.last.items())
         ]
 
-    def _train(self, asks: Sequence[Ask], asked: Sequence[list[str]]) -> list[Sequence[Reply] | Stacked]:
-        parts = []
-        for number, (transport, ask, who) in enumerate(zip(self.transports, asks, asked, strict=True)):
-            first = number * len(transport.places)
-            numbers = [first + transport.places.index(name) for name in who]
-            parts.append(transport.part([], ask.payload)._replace(who=numbers))
-        upload, extra, rows, good = self.trainers.train(parts)
-        out: list[Sequence[Reply] | Stacked] = []
+    def _evaluate(self, asked: dict[int, list[str]]) -> dict[int, Sequence[Reply] | Stacked]:
+        sites = self.transports[0].sites
+        everybody = {number: [number * len(sites) + i for i in range(len(sites))] for number in asked}
+        scores = iter(self.readers.evaluate(self._parts(everybody)))
+        each = {number: {name: next(scores) for name in sites} for number in asked}
+        return {number: [Reply(name, dict(each[number][name])) for name in who] for number, who in asked.items()}
+
+    def _train(self, asked: dict[int, list[str]]) -> dict[int, Sequence[Reply] | Stacked]:
+        places = self.transports[0].places
+        numbers = {n: [n * len(places) + places.index(name) for name in who] for n, who in asked.items()}
+        upload, extra, rows, good = self.trainers.train(self._parts(numbers))
+        out: dict[int, Sequence[Reply] | Stacked] = {}
         begin_at = 0
-        for who in asked:
+        for number, who in asked.items():
             mine = slice(begin_at, begin_at + len(who))
-            out.append(screened(who, _cut(upload, mine), _cut(extra, mine), rows[mine], good[mine]))
+            out[number] = screened(who, _cut(upload, mine), _cut(extra, mine), rows[mine], good[mine])
             begin_at = mine.stop
         return out

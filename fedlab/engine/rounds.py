@@ -19,6 +19,7 @@ from fedlab.engine.batches import Job, examples, steps_alone
 from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
 from fedlab.engine.net import no_preparation
 from fedlab.engine.run import Record, Run
+from fedlab.engine.schedules import factor
 from fedlab.engine.work import travels
 from fedlab.federation import Summary, fit, merge
 
@@ -54,6 +55,19 @@ class Event:
         loss = ", ".join(f"{site} {got['log_loss']:.3f}" for site, got in self.valid.items())
         failed = f", failed {', '.join(self.errors)}" if self.errors else ""
         return f"<Event round {self.round} of {self.rounds}: log loss {loss or 'not computed'}{failed}>"
+
+
+class CombineError(ValueError):
+    """An algorithm combined the sites' models into something that is no model; ``run`` holds all rounds so far."""
+
+    def __init__(self, said: str, run: Run) -> None:
+        super().__init__(said)
+        self.run = run
+
+
+def sampled(places: int, fraction: float) -> int:
+    """How many are asked when a fraction of so many places is."""
+    return max(1, round(fraction * places))
 
 
 Steps: TypeAlias = Generator[Ask | Event, Answers | None, None]
@@ -100,6 +114,8 @@ class Loop:
         self.state: Tensors = {}
         self.clock = 0
         self.best: dict[str, float] = {}
+        self.longest = 0
+        self.silent = 0
         self.started = time.perf_counter()
 
     def steps(self) -> Steps:
@@ -107,6 +123,8 @@ class Loop:
         yield from self._prepare()
         for number in range(1, self.settings.rounds + 1):
             yield from self._round(number)
+            if self._rests(number):
+                return
 
     # ------------------------------------------------------------------ before the first round
 
@@ -124,9 +142,10 @@ class Loop:
             preparation = no_preparation(self.run.federation.sites[0].rows.x.shape[1])
         else:
             preparation = {f"{PREPARATION}{k}": v for k, v in buffers.items()}
-        longest = max(self._steps(n) for n in rows.values())
-        self.clock = longest if self.alg.clocked else 0
-        self.run.steps_per_round = longest
+        self.longest = max(rows.values())
+        steps = self.settings.local_steps or self._steps(self.longest)
+        self.clock = steps if self.alg.clocked else self.settings.local_steps or 0
+        self.run.steps_per_round = 1 if self.alg.full_batch else steps
         self.params = {**self.net.start(), **preparation}
         generator = torch.Generator().manual_seed(self.settings.seed)
         self.state = self.alg.begin(self.params, len(self.places), generator)
@@ -140,12 +159,17 @@ class Loop:
     def _round(self, number: int) -> Steps:
         """Ask, combine, evaluate."""
         job = self._job(number)
-        rng = np.random.default_rng(np.random.SeedSequence([self.settings.seed, 5, number]))
-        asked = [self.places[i] for i in sorted(self.alg.asks(number, len(self.places), rng))]
+        asked = self._asked(number)
         self._pool(number)
-        answers = yield Ask("train", self._payload(job), number, asked, travels(self.alg, self.params))
+        sample = len(asked) < len(self.places) and self.silent < len(self.places)
+        answers = yield Ask(
+            "train", self._payload(job), number, asked, travels(self.alg, self.params),
+            least=self.alg.quorum(len(self.places)), spare=sample,
+        )  # fmt: skip
         assert answers is not None
-        self._combine(answers, job)
+        self.silent = 0 if answers.sites else self.silent + 1
+        if answers.sites:
+            self._combine(answers, job)
         valid: dict[str, dict[str, float]] = {}
         if self.settings.evaluate:
             told = yield Ask("evaluate", self._payload(job), number)
@@ -159,12 +183,33 @@ class Loop:
         self.run.records.append(Record(number, valid, seconds, self.exchange.ledger.total, errors))
         yield Event(number, self.settings.rounds, self.run, valid, self.params, bool(better), errors)
 
+    def _asked(self, number: int) -> list[str]:
+        """Whom the algorithm asks, and of those the share that the settings allow."""
+        rng = np.random.default_rng(np.random.SeedSequence([self.settings.seed, 5, number]))
+        wanted = sorted(self.alg.asks(number, len(self.places), rng))
+        if self.settings.fraction < 1 and not self.alg.alone:
+            few = sampled(len(wanted), self.settings.fraction)
+            wanted = sorted(rng.choice(wanted, few, replace=False).tolist())
+        return [self.places[i] for i in wanted]
+
     def _job(self, number: int) -> Job:
-        s = self.settings
+        s, all_rows = self.settings, self.alg.full_batch
         return Job(
-            round=number, rounds=s.rounds, lr=s.lr, batch_size=s.batch_size, local_epochs=s.local_epochs, seed=s.seed,
-            shuffle=s.shuffle, clock=self.clock,
+            round=number, rounds=s.rounds, lr=s.lr * factor(s.schedule, number, s.rounds),
+            batch_size=self.longest if all_rows else s.batch_size, local_epochs=1 if all_rows else s.local_epochs,
+            seed=s.seed, shuffle=s.shuffle, clock=0 if all_rows else self.clock, clip=s.clip or 0.0,
+            stragglers=0.0 if self.alg.clocked else s.stragglers,
         )  # fmt: skip
+
+    def _rests(self, number: int) -> bool:
+        """Tell whether the run has waited long enough for a better round."""
+        best = max(self.run.chosen.values(), default=0)
+        if self.settings.patience is None or number - best < self.settings.patience or number == self.settings.rounds:
+            return False
+        self.run.notes.append(
+            f"stopped early after round {number}: none of the last {number - best} was better on valid"
+        )
+        return True
 
     def _payload(self, job: Job) -> dict[str, Any]:
         return {"model": travels(self.alg, self.params), "extra": self.alg.broadcast(self.state), "job": job}
@@ -181,7 +226,8 @@ class Loop:
         """Let the algorithm combine; running statistics are averaged unless it says otherwise."""
         got = answers.stacked()
         uploads, weights = got["model"], got["rows"].to(self.net.dtype)
-        self.run.examples_seen += sum(examples(int(rows), job) for rows in got["rows"])
+        pairs = zip(answers.sites, got["rows"], strict=True)
+        self.run.examples_seen += sum(examples(int(rows), job, site) for site, rows in pairs)
         who = torch.tensor([self.places.index(site) for site in answers.sites])
         averaged: Tensors = {}
         if self.alg.statistics == "mean":
@@ -195,9 +241,14 @@ class Loop:
         for name, tensor in new.items():
             old = self.params.get(name)
             if old is None or old.shape != tensor.shape or old.dtype != tensor.dtype:
-                raise ValueError(
-                    f"{self.alg}.combine gave a tensor {name!r} of {_looks(tensor)}, where the model has {_looks(old)}"
-                )
+                fault = f"a tensor {name!r} of {_looks(tensor)}, where the model has {_looks(old)}"
+            elif not bool(tensor.isfinite().all()):
+                fault = f"a tensor {name!r} that is not finite, from uploads that are"
+            else:
+                continue
+            raise CombineError(
+                f"{self.alg}.combine gave {fault}. The rounds before are kept (the error's .run).", self.run
+            )
 
     # ------------------------------------------------------------------ choosing the round
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from fedlab.algorithms.base import in_range
 from fedlab.engine.optimisers import SGD, Optimizer
+from fedlab.engine.schedules import SCHEDULES, Schedule
 
 ENGINES = ("auto", "sequential", "batched", "ray")
 DTYPES = ("float32", "float64")
+OPTIONAL = ("local_steps", "patience")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +24,24 @@ class Settings:
         Rounds of training, at least 1.
     local_epochs : int
         Passes over its own rows that a site makes in a round.
+    local_steps : int, optional
+        Gradient steps that every site takes in a round, in place of ``local_epochs``, however many rows it has.
     batch_size : int
         Rows in a mini-batch; a site's last one may be smaller.
     lr : float
         Step size of the site's optimiser, more than 0.
+    schedule : {"constant", "cosine", "linear"} or callable
+        How ``lr`` goes over the rounds; a callable takes ``(round, rounds)`` and gives the factor.
+    clip : float, optional
+        Largest norm of a site's gradient in a step; a longer one is scaled down.
     seed : int
         Of the start and the batch order (the split has its own: ``federation.resplit(seed)``).
+    fraction : float
+        Share of the sites that are asked in a round, drawn anew each time, in (0, 1]; at least one is asked.
+    stragglers : float
+        Share of the sites, drawn in each round, that manage only some of their steps, in [0, 1): simulated slowness.
     min_sites : int
-        A round stands if at least so many sites answered.
+        A round stands if at least so many sites answered (of a sample: as many of it as there are).
     engine : {"auto", "sequential", "batched", "ray"}
         How to work through the sites: one at a time, all at once, or on Flower's simulation. ``auto`` chooses between
         the first two.
@@ -39,29 +52,51 @@ class Settings:
         Draw the batch order from (seed, round, site); ``False`` keeps the rows' order.
     evaluate : bool
         Compute log loss and AUC on ``valid`` after each round and report the best round; ``False`` reports the last.
+    patience : int, optional
+        Stop early, when so many rounds in a row were no better on ``valid``.
     """
 
     rounds: int = 30
     local_epochs: int = 1
+    local_steps: int | None = None
     batch_size: int = 32
     lr: float = 0.1
+    schedule: str | Schedule = "constant"
+    clip: float | None = None
     seed: int = 0
+    fraction: float = 1.0
+    stragglers: float = 0.0
     min_sites: int = 1
     engine: str = "auto"
     optimizer: Optimizer = field(default_factory=SGD)
     dtype: str = "float32"
     shuffle: bool = True
     evaluate: bool = True
+    patience: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "local_epochs", "batch_size", "min_sites"):
+        for name in ("rounds", "local_epochs", "local_steps", "batch_size", "min_sites", "patience"):
             value = getattr(self, name)
+            if value is None and name in OPTIONAL:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}: it must be a whole number of at least 1")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed is {self.seed!r}: it must be a whole number of at least 0")
         if not (isinstance(self.lr, (int, float)) and math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr is {self.lr!r}: the learning rate must be a finite number above 0, e.g. 0.1")
+        in_range("fraction", self.fraction, 0, 1, open_low=True)
+        if not 0 <= self.stragglers < 1:
+            raise ValueError(f"stragglers is {self.stragglers!r}: it must be at least 0 and below 1")
+        if self.clip is not None:
+            in_range("clip", self.clip, 0, open_low=True)
+        if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}, or give a function of "
+                "(round, rounds)"
+            )
+        if self.patience is not None and not self.evaluate:
+            raise ValueError("patience looks at valid, which evaluate=False does not: leave one of them out")
         if self.engine not in ENGINES:
             raise ValueError(f"engine is {self.engine!r}: choose one of {', '.join(ENGINES)}")
         if self.dtype not in DTYPES:

@@ -14,7 +14,7 @@ from fedlab.engine.exchange import Exchange, TooFewSites, Transport
 from fedlab.engine.local import LocalTransport
 from fedlab.engine.net import Net
 from fedlab.engine.progress import progress_line
-from fedlab.engine.rounds import Event, rounds
+from fedlab.engine.rounds import Event, rounds, sampled
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.work import Stop, Stopped
@@ -141,6 +141,12 @@ def begin(federation: Federation, model: ModelLike, which: str | Algorithm, sett
         raise ValueError(f"min_sites is {chosen.min_sites}, but the federation has {len(federation.sites)} sites")
     net = _net(federation, model, chosen)
     bound = algorithm(which).bind(net.model, len(federation.sites))
+    asked = sampled(len(federation.sites), chosen.fraction)
+    if chosen.fraction < 1 and asked < bound.quorum(len(federation.sites)):
+        raise ValueError(
+            f"fraction={chosen.fraction:g} asks {asked} of {len(federation.sites)} sites in a round, but {bound} needs "
+            f"at least {bound.quorum(len(federation.sites))}"
+        )
     return Run(federation, model_name(model), bound, chosen, net)
 
 

@@ -17,7 +17,7 @@ from fedlab.algorithms.base import Algorithm, Tensors, fixed
 from fedlab.engine.at import AtSite, Batch, join, parts
 from fedlab.engine.batches import Job
 from fedlab.engine.net import Net
-from fedlab.engine.optimisers import SGD, Optimizer
+from fedlab.engine.optimisers import SGD, Optimizer, clipped
 from fedlab.engine.trees import tree_leaves, tree_like, tree_map
 
 Lift: TypeAlias = Callable[..., Callable[..., Any]]
@@ -66,7 +66,7 @@ class Work:
     """A round's work of one site, or of all of them stacked.
 
     ``box`` holds the tensors that differ from site to site: anchor, extra, memory, lr, steps, n, key and whatever
-    ``rows`` needs to find the training rows.
+    ``rows`` needs to find the training rows. ``one_rate``: all sites step at the job's rate.
     """
 
     alg: Algorithm
@@ -75,6 +75,7 @@ class Work:
     job: Job
     lift: Lift
     rows: Callable[[Tensors], Batch]
+    one_rate: bool = True
 
     def at(self, box: Tensors, step: int, now: Batch | None = None) -> AtSite:
         """Return the site's view of a step."""
@@ -121,6 +122,8 @@ class Work:
         )
         with torch.no_grad():
             trained = tree_map(torch.detach, trained)
+            if self.job.clip:
+                grads = self.lift(lambda g: clipped(g, self.job.clip))(grads)
             if type(self.alg).direction is not Algorithm.direction:
                 grads = self.lift(self._direction, (0, 0, 0, 0, 0, None))(grads, trained, still, box, now, step)
             new, next_state = self._move(trained, grads, state, lr, in_place=going is None)
@@ -140,8 +143,7 @@ class Work:
         self, trained: Tensors, grads: Tensors, state: Tensors, lr: Tensors, *, in_place: bool
     ) -> tuple[Tensors, Tensors]:
         """Step; plain SGD of everybody at one rate is one fused call, the sum of most runs."""
-        plain = isinstance(self.optimizer, SGD) and not self.optimizer.momentum
-        if plain and in_place and type(self.alg).moves is Algorithm.moves:
+        if self.one_rate and self.optimizer == SGD() and in_place and type(self.alg).moves is Algorithm.moves:
             torch._foreach_add_(tree_leaves(trained), tree_leaves(grads), alpha=-self.job.lr)
             return trained, state
         return self.optimizer.step(trained, grads, state, lr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from fedlab.algorithms import ALGORITHMS, Algorithm
 from fedlab.federation import Federation
@@ -99,7 +99,7 @@ def _federation(choice: Choice) -> str:
 def _algorithm(which: Algorithm) -> tuple[str, str]:
     """Return the import that it needs, and the expression."""
     cls = type(which)
-    if not fields(which) and ALGORITHMS.get(which.name) is cls:
+    if str(which) == f"{cls.__name__}()" and ALGORITHMS.get(which.name) is cls:
         return "", f'"{which.name}"'
     if cls.__module__ == "__main__":  # defined in the notebook
         return "", str(which)

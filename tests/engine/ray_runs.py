@@ -25,8 +25,8 @@ def compare(name: str) -> dict[str, object]:
     fed = ragged()
     alg = Leaky() if name == "leaky" else ALGORITHMS[name]()
     options = dict(rounds=3, batch_size=16, progress=False)
-    far = fedlab.train(fed, "mlp", alg, engine="ray", **options)
-    near = fedlab.train(fed, "mlp", alg, engine="sequential", **options)
+    far = fedlab.train(fed, "mlp_norm", alg, engine="ray", **options)
+    near = fedlab.train(fed, "mlp_norm", alg, engine="sequential", **options)
     pairs = zip(tree_leaves((far.weights, far.models)), tree_leaves((near.weights, near.models)), strict=True)
     return {
         "difference": max((a - b).abs().max().item() for a, b in pairs),

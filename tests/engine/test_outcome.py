@@ -17,7 +17,7 @@ from fedlab.algorithms import ALGORITHMS, Algorithm
 from fedlab.engine import Run
 from fedlab.engine.batches import Job, examples, row_plan
 from fedlab.federation import Federation
-from tests.conftest import ragged
+from tests.conftest import pairs, ragged
 
 
 def quick(fed: Federation, alg: str | Algorithm = "fedavg", model: Any = "logistic", **options: Any) -> Run:
@@ -101,13 +101,12 @@ def test_the_report_opens_test_once_and_counts(uneven: Federation) -> None:
 def test_a_multiclass_run() -> None:
     generator = torch.Generator().manual_seed(0)
     sites = {}
-    for name in "AB":
+    for name in "ABC":
         x = torch.randn(90, 4, generator=generator)
         sites[name] = x, x[:, :3].argmax(1)
-    for model in ("logistic", "mlp"):
-        for alg in ALGORITHMS:
-            run = quick(Federation.from_tensors(sites), alg, model, rounds=8, lr=0.5)
-            assert run.history["auc"].iloc[-1] > 0.8
+    for alg, model in pairs():
+        run = quick(Federation.from_tensors(sites), alg, model, rounds=12, lr=0.5)
+        assert run.history["auc"].iloc[-1] > (0.6 if alg in ("fedsgd", "cyclic") else 0.75), (alg, model)
     assert run.report().query("metric == 'accuracy'")["value"].min() > 0.5
 
 
@@ -122,13 +121,13 @@ def test_a_one_class_site_takes_part_and_its_auc_is_nan_with_a_reason() -> None:
 
 
 def test_a_feature_that_a_site_never_measured() -> None:
-    fed = ragged((60, 60), missing=False)
+    fed = ragged((60, 60, 60), missing=False)
     x = fed.sites[0].rows.x.clone()
     x[:, 2] = float("nan")
-    sites = {"lacks one": (x, fed.sites[0].rows.y), "has all": (fed.sites[1].rows.x, fed.sites[1].rows.y)}
+    sites = {"lacks one": (x, fed.sites[0].rows.y)} | {s.name: (s.rows.x, s.rows.y) for s in fed.sites[1:]}
     made = Federation.from_tensors(sites, prepared=False)
     for alg in ALGORITHMS:
-        run = quick(made, alg, "mlp")
+        run = quick(made, alg, "mlp_norm")
         assert run.report()["value"].notna().all()
 
 
@@ -144,11 +143,13 @@ def test_examples_are_the_rows_of_the_batches(rows: int, batch: int, clock: int,
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_examples_seen_count_every_gradient(name: str, uneven: Federation) -> None:
     rows = [len(site.train) for site in uneven.sites]
-    seen = quick(uneven, name, rounds=4, batch_size=16).examples_seen
+    seen = quick(uneven, name, "mlp_norm", rounds=4, batch_size=16).examples_seen
     clock = -(-max(rows) // 16)
     places = [sum(rows)] if name == "centralized" else rows
     if name in ("isolated", "ensemble", "centralized"):
         steps = [np.resize([16] * (n // 16) + [n % 16] * (n % 16 > 0), 4 * clock).sum() for n in places]
         assert seen == sum(steps)
+    elif name == "cyclic":
+        assert seen == sum(rows) + rows[0]
     else:
         assert seen == 4 * sum(rows)

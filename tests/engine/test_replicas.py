@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 import fedlab
-from fedlab.algorithms import ALGORITHMS, Algorithm
+from fedlab.algorithms import Algorithm
 from fedlab.engine import SGD, Adam, Run, TooFewSites
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.trees import tree_leaves
 from fedlab.federation import Federation
-from tests.engine.test_modes import APFL, IFCA, Ditto, FedPer, Sampled, normed, torchs_own
+from tests.conftest import pairs
+from tests.engine.test_modes import normed, torchs_own
 
 SEEDS = (0, 3, 8)
 
@@ -43,18 +44,17 @@ def same(together: list[Run], alone: list[Run], bound: float = 1e-9) -> None:
         assert a.ledger.equals(b.ledger)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
-@pytest.mark.parametrize("model", ["logistic", "mlp"])
+@pytest.mark.parametrize("name,model", pairs())
 def test_each_seed_is_its_own_run(name: str, model: str, uneven: Federation) -> None:
     together, alone, events = both(uneven, model, name)
     assert events == 4
     same(together, alone)
 
 
-@pytest.mark.parametrize("make", [FedPer, Ditto, APFL, IFCA, Sampled])
+@pytest.mark.parametrize("name", ["fedper", "fedrep", "ditto", "apfl", "ifca", "scaffold", "isolated"])
 @pytest.mark.parametrize("optimizer", [SGD(momentum=0.9), Adam()])
-def test_the_hard_ones_too(make: type[Algorithm], optimizer: Any, uneven: Federation) -> None:
-    together, alone, events = both(uneven, "mlp", make(), optimizer=optimizer, lr=0.01)
+def test_other_optimisers_too(name: str, optimizer: Any, uneven: Federation) -> None:
+    together, alone, events = both(uneven, "mlp", name, optimizer=optimizer, lr=0.01)
     assert events == 4
     same(together, alone)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import data_recipes
-from fedlab.algorithms import ALGORITHMS, FedAvg, FedProx
+from fedlab.algorithms import ALGORITHMS, Algorithm, FedProx
 from fedlab.federation import Federation
 from fedlab.workbench import RunPanel, results
 from fedlab.workbench.controls import field_widgets, parameters, summary
@@ -42,6 +42,7 @@ def test_other_data_bring_other_sites(make: Callable[..., RunPanel]) -> None:
 
 def test_fields_of_an_algorithm_become_widgets(make: Callable[..., RunPanel]) -> None:
     panel = make()
+    panel.controls.algorithm.value = "isolated"
     assert panel.controls.fields == {}
     panel.controls.algorithm.value = "fedprox"
     (mu,) = panel.controls._fields_box.children
@@ -52,7 +53,7 @@ def test_fields_of_an_algorithm_become_widgets(make: Callable[..., RunPanel]) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rich(FedAvg):
+class Rich(Algorithm):
     """With every kind of field.
 
     Parameters
@@ -89,10 +90,11 @@ def test_every_setting_says_what_it_is(make: Callable[..., RunPanel]) -> None:
 def test_the_code_gives_the_same_weights(make: Callable[..., RunPanel], name: str) -> None:
     panel = make(rounds=3, seed=2, lr=0.05, batch_size=16, local_epochs=2)
     panel.controls.algorithm.value = name
-    panel.controls.model.value = "mlp"
+    panel.controls.model.value = "mlp_norm"
     panel.controls.data.ticks["Switzerland"].value = False
     for widget in panel.controls.fields.values():
-        widget.value = 0.7
+        if isinstance(widget, widgets.FloatText):
+            widget.value = 0.7
     run = finished(panel)
     panel.code_button.click()
     assert "the run that is shown" in panel.code_view.value and "fedlab.train" in panel.code_view.value
