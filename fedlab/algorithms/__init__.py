@@ -25,6 +25,7 @@ from fedlab.algorithms.fedrep import FedRep
 from fedlab.algorithms.fedsgd import FedSGD
 from fedlab.algorithms.fedyogi import FedYogi
 from fedlab.algorithms.finetuned import FineTuned
+from fedlab.algorithms.from_flower import FromFlower
 from fedlab.algorithms.ifca import IFCA
 from fedlab.algorithms.isolated import Isolated
 from fedlab.algorithms.krum import Krum
@@ -52,6 +53,6 @@ for _cls in (
 __all__ = [
     "AFL", "ALGORITHMS", "APFL", "Algorithm", "Bulyan", "Centralized", "Cyclic", "Ditto", "Ensemble", "FedAdagrad",
     "FedAdam", "FedAvg", "FedAvgM", "FedBN", "FedDyn", "FedExP", "FedMedian", "FedNova", "FedPer", "FedProx", "FedRep",
-    "FedSGD", "FedYogi", "FineTuned", "IFCA", "Isolated", "Krum", "LGFedAvg", "Moon", "MultiKrum", "NormClipping",
-    "PFedMe", "PerFedAvg", "QFedAvg", "RFA", "Scaffold", "TrimmedMean", "algorithm", "register",
+    "FedSGD", "FedYogi", "FineTuned", "FromFlower", "IFCA", "Isolated", "Krum", "LGFedAvg", "Moon", "MultiKrum",
+    "NormClipping", "PFedMe", "PerFedAvg", "QFedAvg", "RFA", "Scaffold", "TrimmedMean", "algorithm", "register",
 ]  # fmt: skip

@@ -339,7 +339,7 @@ def test_waiting_for_sites_that_do_not_exist_is_refused(setting: str, uneven: Fe
 
 
 def test_a_strategy_that_waits_in_vain_is_told(uneven: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedlab.algorithms.from_flower.PATIENCE", 0.0)
+    monkeypatch.setattr("fedlab.algorithms.flower_session.PATIENCE", 0.0)
     monkeypatch.setattr("flwr.serverapp.strategy.strategy_utils.sleep", lambda seconds: None)
     with pytest.raises(RuntimeError, match="FedAvg failed in configure_train.*waits for more nodes, and there are 3"):
         weights(uneven, FromFlower(flower.FedAvg(fraction_train=2.0)))
