@@ -23,6 +23,8 @@ from fedlab.engine.site import SiteWork, quick_scores
 from fedlab.engine.trees import tree_leaves, tree_map
 from fedlab.engine.work import Stop, Work, against, first_memory
 
+CHUNK = 512  # sites that step together
+
 
 def _stack(trees: Sequence[Any]) -> Any:
     return tree_map(lambda *leaves: torch.stack(leaves), *trees)
@@ -36,6 +38,23 @@ def _finite(trees: Any) -> Tensor:
 
 def _lift(f: Callable[..., Any], dims: Any = 0) -> Callable[..., Any]:
     return vmap(f, in_dims=dims)
+
+
+def _cat(trees: Sequence[Any]) -> Any:
+    return tree_map(lambda *leaves: torch.cat(leaves), *trees)
+
+
+def chunks(entries: int) -> list[slice]:
+    """Cut the stacked axis into even pieces, so that the memory of a step depends on the piece.
+
+    Examples
+    --------
+    >>> chunks(CHUNK), len(chunks(CHUNK + 1))
+    ([slice(0, 512, None)], 2)
+    """
+    pieces = -(-entries // CHUNK)
+    ends = [entries * i // pieces for i in range(pieces + 1)]
+    return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
 
 
 class Part(NamedTuple):
@@ -89,9 +108,12 @@ class StackedSites:
         plans = [
             row_plan(len(self.sites[i].train_rows), part.job, self.sites[i].name) for part in parts for i in part.who
         ]
-        feed = _AllSites(self.x, self.y, plans, self.first[who])
-        box = self._box(parts, at, feed.steps)
-        upload, sent, memory = self._work(parts).train(box, feed, self.stop)
+        box = self._box(parts, at, torch.tensor(list(map(len, plans))))
+        work, done = self._work(parts), []
+        for some in chunks(len(who)):
+            feed = _AllSites(self.x, self.y, plans[some], self.first[who[some]])
+            done.append(work.train(tree_map(lambda v, some=some: v[some], box), feed, self.stop))
+        upload, sent, memory = done[0] if len(done) == 1 else (_cat(each) for each in zip(*done, strict=True))
         good = _finite((upload, sent, memory))
         if not bool(good.all()):  # a site whose training failed keeps what it had
             before = {**box["memory"], "opt": box["memory"]["opt"] or tree_map(torch.zeros_like, memory["opt"])}

@@ -86,20 +86,25 @@ def row_plan(rows: int, job: Job, site: str) -> NDArray[np.int64]:
 
 def _whole_plan(rows: int, job: Job, name: int) -> NDArray[np.int64]:
     if not job.clock:
-        rng = np.random.default_rng([job.seed, job.round, name])  # numpy makes a SeedSequence of it
+        rng = _generator(job, job.round, name)
         epochs = [_epoch(rows, job, rng) for _ in range(job.local_epochs)]
         return epochs[0] if len(epochs) == 1 else np.concatenate(epochs)
     per_epoch = -(-rows // job.batch_size)
     first = (job.round - 1) * job.clock
     begun = first // per_epoch
     numbers = range(begun, (first + job.clock - 1) // per_epoch + 1)
-    stream = np.concatenate([_epoch(rows, job, np.random.default_rng([job.seed, e, name, 1])) for e in numbers])
+    stream = np.concatenate([_epoch(rows, job, _generator(job, e, name, 1)) for e in numbers])
     skip = first - begun * per_epoch
     return stream[skip : skip + job.clock]
 
 
-def _epoch(rows: int, job: Job, rng: np.random.Generator) -> NDArray[np.int64]:
+def _generator(job: Job, *told: int) -> np.random.Generator | None:
+    """Make a generator of (seed, ...), which numpy puts into a SeedSequence; none where nothing is drawn."""
+    return np.random.default_rng([job.seed, *told]) if job.shuffle else None
+
+
+def _epoch(rows: int, job: Job, rng: np.random.Generator | None) -> NDArray[np.int64]:
     per_epoch = -(-rows // job.batch_size)
     plan = np.full(per_epoch * job.batch_size, -1, dtype=np.int64)
-    plan[:rows] = rng.permutation(rows) if job.shuffle else np.arange(rows)
+    plan[:rows] = np.arange(rows) if rng is None else rng.permutation(rows)
     return plan.reshape(per_epoch, job.batch_size)

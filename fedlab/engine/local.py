@@ -1,8 +1,11 @@
-"""The transport inside this process: one site at a time, or all at once."""
+"""The transport inside this process: all sites at once, one site a thread, or one at a time."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
@@ -18,6 +21,7 @@ from fedlab.engine.site import NotFinite, SiteWork, one_thread
 from fedlab.engine.trees import tree_map
 from fedlab.engine.work import Stop, Stopped
 
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 WASTE = 4.0  # stacking pays while its padded steps are at most this many times the real ones
 
 
@@ -26,15 +30,18 @@ class LocalTransport:
 
     The rule of ``engine="auto"``: all sites at once, unless there is one place of training only, the model has a layer
     that cannot be stacked (torch's own BatchNorm or Dropout, recurrent layers, attention) or that is slower stacked
-    (convolutions), or the sites are so ragged that padding to the longest quadruples the work. ``note`` says what was
-    chosen and why.
+    (convolutions), or the sites are so ragged that padding to the longest quadruples the work. What is not stacked
+    because of its layers goes one site a thread, unless the model draws from torch's global generator, which threads
+    would share. ``note`` says what was chosen and why.
     """
 
     def __init__(self, run: Run, *, stop: Stop) -> None:
         federation, alg, net, settings = run.federation, run.algorithm, run.net, run.settings
+        self._halt = threading.Event()
+        self.stop: Stop = lambda: stop() or self._halt.is_set()
         sites = sorted(federation.sites, key=lambda site: site.name)
         options: dict[str, Any] = dict(
-            alg=alg, net=net, optimizer=settings.optimizer, prepared=federation.prepared, stop=stop
+            alg=alg, net=net, optimizer=settings.optimizer, prepared=federation.prepared, stop=self.stop
         )
         self.work = {site.name: SiteWork.of(site, **options) for site in sites}
         self.sites = tuple(self.work)
@@ -44,12 +51,19 @@ class LocalTransport:
         ]
         self.trainers = {place.name: place for place in places}
         self.places = tuple(self.trainers)
-        self.stop, self.net, self.tell = stop, net, run.tell
-        self.note = ""
+        self.net, self.tell = net, run.tell
         self.stacked: StackedSites | None = None
         self.offset = 0  # where this run's sites begin in the stack
-        self.stackable = self._choose(settings)
+        self.mode, self.note = self._choose(settings)
         self.careful = settings.engine == "auto"
+        self._pool: ThreadPoolExecutor | None = None
+        if self.mode == "threads":
+            self._open_pool()
+
+    @property
+    def stackable(self) -> bool:
+        """Whether this run goes all at once."""
+        return self.mode == "batched"
 
     @property
     def can_share(self) -> bool:
@@ -57,42 +71,52 @@ class LocalTransport:
         alone = len(self.places) == 1 and not self.net.obstacle() and not self.net.slow_stacked()
         return self.stackable or alone
 
-    def _choose(self, settings: Settings) -> bool:
-        if settings.engine == "sequential":
-            return False
-        obstacle = self.net.obstacle()
-        if settings.engine == "batched":
-            if obstacle:
-                raise ValueError(f"engine='batched' cannot run {obstacle}: use engine='sequential', or 'auto'")
-            if len(self.places) == len(self.sites):
-                return True
-        self.note = self._reason(settings, obstacle)
-        return not self.note
+    def _choose(self, settings: Settings) -> tuple[str, str]:
+        """Return the mode, and the reason where it is not all at once."""
+        obstacle, asked = self.net.obstacle(), settings.engine
+        if asked == "threads" and self.net.random:
+            raise ValueError(
+                "engine='threads' cannot run a model that draws from torch's global generator, which the threads would "
+                "share (fedlab.models.Dropout does not): use engine='sequential', or 'auto'"
+            )
+        if asked == "batched" and obstacle:
+            raise ValueError(f"engine='batched' cannot run {obstacle}: use engine='sequential', or 'auto'")
+        if asked in ("sequential", "threads"):
+            return asked, ""
+        if asked == "batched" and len(self.places) == len(self.sites):
+            return asked, ""
+        if len(self.places) == 1:
+            return "sequential", "one site at a time: there is one place of training"
+        if obstacle or self.net.slow_stacked():
+            why = f"the model has {obstacle}" if obstacle else "convolutions are slower stacked"
+            if self.net.random or CORES == 1:
+                return "sequential", f"one site at a time: {why}"
+            return "threads", f"one site a thread: {why}"
+        if self._too_ragged(settings):
+            return "sequential", "one site at a time: the sites differ much in size"
+        return "batched", ""
 
-    def _reason(self, settings: Settings, obstacle: str) -> str:
+    def _too_ragged(self, settings: Settings) -> bool:
         steps = [
             steps_alone(len(w.train_rows), batch_size=settings.batch_size, local_epochs=settings.local_epochs)
             for w in self.trainers.values()
         ]
-        if len(self.places) == 1:
-            return "one site at a time: there is one place of training"
-        if obstacle:
-            return f"one site at a time: the model has {obstacle}"
-        if self.net.slow_stacked():
-            return "one site at a time: convolutions are slower stacked"
-        if len(steps) * max(steps) > WASTE * sum(steps):
-            return "one site at a time: the sites differ much in size"
-        return ""
+        return not settings.local_steps and len(steps) * max(steps) > WASTE * sum(steps)
 
     def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
-        """Answer in this thread, with one torch thread."""
+        """Answer with one torch thread a site."""
         with one_thread():
             if purpose in ("train", "evaluate", "keep", "export") and self._stack():
                 return self._ask_all(purpose, who, payload)
+            if purpose in ("train", "evaluate") and self._pool:
+                return self._ask_threads(purpose, who, payload)
             return [self._ask_one(purpose, name, payload) for name in who]
 
     def close(self) -> None:
-        """Nothing is held outside this process."""
+        """Let the threads go."""
+        self._halt.set()
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     # ------------------------------------------------------------------ one at a time
 
@@ -112,6 +136,24 @@ class LocalTransport:
         for place, work in self.trainers.items():
             if place not in self.work:
                 work.prepare(payload["buffers"])
+
+    # ------------------------------------------------------------------ one site a thread
+
+    def _open_pool(self) -> None:
+        """Every site gets a module of its own: two threads in one give wrong results."""
+        for work in {**self.work, **self.trainers}.values():
+            work.net = self.net.copy()
+        self._pool = ThreadPoolExecutor(min(CORES, len(self.sites)), initializer=torch.set_num_threads, initargs=(1,))
+
+    def _ask_threads(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
+        assert self._pool is not None
+        futures = [self._pool.submit(self._ask_one, purpose, name, payload) for name in who]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:  # an interrupt reaches this thread alone: tell the others
+            self._halt.set()
+            wait(futures)
+            raise
 
     # ------------------------------------------------------------------ all at once
 
@@ -149,7 +191,7 @@ class LocalTransport:
                 raise
             # vmap has no rule for a data-dependent if, .item() or some layers: one site at a time has
             self.note = f"one site at a time: this model or algorithm cannot be stacked ({type(error).__name__})"
-            self.stackable, self.stacked = False, None
+            self.mode, self.stacked = "sequential", None
             return [self._ask_one("train", name, payload) for name in who]
         return screened(list(who), *got)
 

@@ -40,12 +40,16 @@ class Net:
     def __init__(self, model: nn.Module, task: Task, *, dtype: torch.dtype) -> None:
         self.model = model.to(dtype)
         self.task, self.dtype = task, dtype
+        self.random = False
+        """Whether training draws from torch's global generator (torch's own Dropout): then each site seeds it."""
         self._method = _Method(self.model)
         self._whole = {k: b for k, b in self.model.named_buffers() if not b.is_floating_point()}
 
     def copy(self) -> Net:
         """Return one for another thread: ``functional_call`` on a shared module is not safe."""
-        return Net(copy.deepcopy(self.model), self.task, dtype=self.dtype)
+        twin = Net(copy.deepcopy(self.model), self.task, dtype=self.dtype)
+        twin.random = self.random
+        return twin
 
     def start(self) -> Tensors:
         """Return the tensors all sites start from."""
@@ -80,7 +84,8 @@ class Net:
     def ready(self, params: Tensors, x: Tensor) -> Tensor:
         """Prepare raw rows with the model's own preparation, in the run's dtype."""
         buffers = {k.removeprefix(PREPARATION): v for k, v in params.items() if fixed(k)}
-        return (prepare(x, buffers) if buffers else x).to(self.dtype)
+        x = (prepare(x, buffers) if buffers else x).to(self.dtype)
+        return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x  # images: a quarter faster
 
     def logits(self, params: Tensors, x: Tensor) -> Tensor:
         """Predict for raw rows, evaluation mode."""

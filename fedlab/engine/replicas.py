@@ -135,7 +135,7 @@ class _Stack:
         self.transports = transports
         self.readers = StackedSites([work for t in transports for work in t.work.values()], stop=stop)
         for number, transport in enumerate(transports):
-            transport.stacked, transport.stackable = self.readers, True
+            transport.stacked, transport.mode = self.readers, "batched"
             transport.offset = number * len(transport.sites)
             transport.note = ""
         pooled = any(transport.places != transport.sites for transport in transports)

@@ -9,7 +9,7 @@ from fedlab.algorithms.base import in_range
 from fedlab.engine.optimisers import SGD, Optimizer
 from fedlab.engine.schedules import SCHEDULES, Schedule
 
-ENGINES = ("auto", "sequential", "batched", "ray")
+ENGINES = ("auto", "batched", "threads", "sequential", "ray")
 DTYPES = ("float32", "float64")
 OPTIONAL = ("local_steps", "patience")
 
@@ -42,9 +42,9 @@ class Settings:
         Share of the sites, drawn in each round, that manage only some of their steps, in [0, 1): simulated slowness.
     min_sites : int
         A round stands if at least so many sites answered (of a sample: as many of it as there are).
-    engine : {"auto", "sequential", "batched", "ray"}
-        How to work through the sites: one at a time, all at once, or on Flower's simulation. ``auto`` chooses between
-        the first two.
+    engine : {"auto", "batched", "threads", "sequential", "ray"}
+        How to work through the sites: all at once, one site a thread, one at a time, or on Flower's simulation.
+        ``auto`` chooses among the first three; the results are the same (float32: to rounding).
     optimizer : Optimizer
         What the sites step with: ``SGD(momentum=…)`` or ``Adam()``.
     dtype : {"float32", "float64"}

@@ -6,7 +6,7 @@ The same code answers in this process, on Flower's simulation and at a hospital:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,7 +109,7 @@ class SiteWork:
         memory = self.memory(model)
         plan = row_plan(len(self.train_rows), job, self.name)
         box = self.box(model, extra, memory, job, len(plan))
-        with _seeded(site_key(job, self.name)):
+        with _seeded(site_key(job, self.name)) if self.net.random else nullcontext():
             upload, sent, new = self.work(job).train(box, _OneSite(self.ready(), plan), self.stop)
         if not all(bool(leaf.isfinite().all()) for leaf in tree_leaves((upload, sent, new))):
             raise NotFinite(f"training at {self.name} in round {job.round} gave NaN or infinity: lower lr")

@@ -161,6 +161,9 @@ def _net(federation: Federation, model: ModelLike, settings: Settings) -> Net:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             out = net(net.start(), two, train=False)
+            before = torch.get_rng_state()
+            net(net.start(), two, train=True)
+            net.random = not torch.equal(before, torch.get_rng_state())
     except RuntimeError as error:
         raise ValueError(
             f"the model {model_name(model)} cannot take rows of shape {list(two.shape[1:])} ({error}). With federated "
