@@ -20,8 +20,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
+
+from fedlab.models import ModelLike, build
 
 Tensors: TypeAlias = dict[str, Any]
 """Name to tensor; may nest (several models, scalars)."""
@@ -245,6 +248,33 @@ class Algorithm:
     def name(self) -> str:
         """The registry's name: the class's, in lower case."""
         return type(self).__name__.lower()
+
+    def describe(self, model: ModelLike = "mlp_norm", *, sites: int = 4, inputs: int = 26) -> pd.DataFrame:
+        """Return what travels in a round and what stays, for a model of so many ``inputs`` and one output.
+
+        Parameters
+        ----------
+        model : str, callable or Module
+        sites : int
+        inputs : int
+            Columns that the model sees; 26 are the four hospitals' 13 features, each with its missing-indicator.
+
+        Returns
+        -------
+        DataFrame
+            ``where`` (to, from, at a site, at the server), ``what``, ``arrays``, ``bytes`` (float32) and ``content``.
+            Beside the model every site sends how many training rows it has.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> told = fedlab.algorithms.Scaffold().describe("logistic")
+        >>> told.query("where == 'from a site'")[["what", "bytes"]].values.tolist()
+        [['model', 108], ['besides', 116]]
+        """
+        from fedlab.algorithms.describe import describe
+
+        return describe(self, build(model, inputs, 1), sites=sites)
 
     def __str__(self) -> str:
         """The call that makes it: its numbers, and of the words those that are not the default."""

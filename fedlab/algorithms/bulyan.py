@@ -27,7 +27,7 @@ class Bulyan(Krum):
     Parameters
     ----------
     f : int
-        Faulty sites to be survived; −1: as many as the number of sites allows, (sites − 3) / 4.
+        Faulty sites to be survived; −1: as many as those that answered allow, (n − 3) / 4.
 
     Examples
     --------
@@ -43,7 +43,7 @@ class Bulyan(Krum):
         self, params: Tensors, uploads: Tensors, extra: Tensors, weights: Tensor, state: Tensors, who: Tensor
     ) -> tuple[Tensors, Tensors]:
         """Choose, then average near the median."""
-        f = max(self.f, 0)
+        f = self.faulty(len(who))
         chosen = torch.tensor(choose(distances(uploads), f, len(who) - 2 * f))
         kept = len(chosen) - 2 * f
 

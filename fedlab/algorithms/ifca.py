@@ -50,6 +50,10 @@ class IFCA(Algorithm):
         in_range("k", self.k, 1)
         in_range("spread", self.spread, 0)
 
+    def shared(self, name: str) -> bool:
+        """Models travel as clusters alone."""
+        return False
+
     def begin(self, params: Tensors, sites: int, rng: torch.Generator) -> Tensors:
         """The models of all clusters, stacked."""
 

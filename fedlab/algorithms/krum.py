@@ -14,7 +14,7 @@ from differences, in float64: Flower's Krum expands the square in float32, which
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -30,7 +30,7 @@ class Krum(Algorithm):
     Parameters
     ----------
     f : int
-        Faulty sites to be survived; −1: as many as the number of sites allows, (sites − 3) / 2.
+        Faulty sites to be survived; −1: as many as those that answered allow, (n − 3) / 2.
 
     Examples
     --------
@@ -49,24 +49,28 @@ class Krum(Algorithm):
         in_range("f", self.f, -1)
 
     def bind(self, model: nn.Module, sites: int) -> Algorithm:
-        """Settle ``f``, or say how large it may be."""
-        most = max((sites - 3) // self.per_fault, 0)
-        if self.f > most:
+        """Say how large ``f`` may be."""
+        if self.f > 0 and sites < self.quorum(sites):
+            most = max((sites - 3) // self.per_fault, 0)
             raise ValueError(
-                f"{self} needs at least {self.per_fault} f + 3 = {self.per_fault * self.f + 3} sites, and there are "
-                f"{sites}: f can be at most {most}"
+                f"{self} needs at least {self.per_fault} f + 3 = {self.quorum(sites)} sites, and there are {sites}: f "
+                f"can be at most {most}"
             )
-        return self if self.f >= 0 else replace(self, f=most)
+        return self
 
     def quorum(self, sites: int) -> int:
         """Enough to outvote the faulty ones; where nobody is thought faulty, anybody."""
         return self.per_fault * self.f + 3 if self.f > 0 else 1
 
+    def faulty(self, answered: int) -> int:
+        """How many of so many are thought faulty."""
+        return self.f if self.f >= 0 else max((answered - 3) // self.per_fault, 0)
+
     def combine(
         self, params: Tensors, uploads: Tensors, extra: Tensors, weights: Tensor, state: Tensors, who: Tensor
     ) -> tuple[Tensors, Tensors]:
         """Take the update with the smallest score; ties to the first by name."""
-        best = int(scores(distances(uploads), max(self.f, 0)).argmin())
+        best = int(scores(distances(uploads), self.faulty(len(who))).argmin())
         return {k: u[best] for k, u in uploads.items()}, state
 
 

@@ -24,7 +24,7 @@ class MultiKrum(Krum):
     Parameters
     ----------
     f : int
-        Faulty sites to be survived; −1: as many as the number of sites allows, (sites − 3) / 2.
+        Faulty sites to be survived; −1: as many as those that answered allow, (n − 3) / 2.
     m : int
         How many updates are averaged; −1: those that answered less f less 2, at least one.
 
@@ -48,7 +48,7 @@ class MultiKrum(Krum):
         self, params: Tensors, uploads: Tensors, extra: Tensors, weights: Tensor, state: Tensors, who: Tensor
     ) -> tuple[Tensors, Tensors]:
         """Average the best."""
-        f = max(self.f, 0)
+        f = self.faulty(len(who))
         m = self.m if self.m > 0 else max(len(who) - f - 2, 1)
         best = scores(distances(uploads), f).argsort(stable=True)[:m]
         return {k: u[best].mean(0) for k, u in uploads.items()}, state

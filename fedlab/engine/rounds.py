@@ -270,7 +270,7 @@ class Loop:
             self.best[""] = min(loss, self.best.get("", np.inf))
         if better:
             self.run.chosen |= dict.fromkeys(better, number)
-            self.run.weights = self.params
+            self.run.weights, self.run.extra = self.params, self.alg.broadcast(self.state)
         return better
 
     def collect(self) -> Generator[Ask, Answers, None]:

@@ -15,6 +15,7 @@ from torch import nn
 from fedlab.algorithms.base import Algorithm, Tensors, whole
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.net import Net, as_module
+from fedlab.engine.newcomer import join
 from fedlab.engine.settings import Settings
 from fedlab.engine.site import report
 from fedlab.federation import METRICS, Federation, Site
@@ -41,6 +42,8 @@ class Run:
     ----------
     weights : dict of str to Tensor
         The server's tensors of the reported round, preparation included (``prepare.*``).
+    extra : dict
+        What travelled besides, after the reported round (IFCA: the models of all clusters).
     chosen : dict of str to int
         The reported round: the one with the best log loss on ``valid`` (isolated: each site its own).
     notes : list of str
@@ -59,6 +62,7 @@ class Run:
     ledger_book: Ledger = field(default_factory=Ledger)
     records: list[Record] = field(default_factory=list)
     weights: Tensors = field(default_factory=dict)
+    extra: Tensors = field(default_factory=dict)
     models: dict[str, list[Tensors]] = field(default_factory=dict)
     chosen: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -175,6 +179,41 @@ class Run:
                 for row in self._score(site, sources, models, resamples)
             ]
             self._reports[asked] = pd.DataFrame(rows)
+        return self._reports[asked].copy()
+
+    def newcomer(self, site: Site, *, rounds: int = 0, resamples: int = 0) -> pd.DataFrame:
+        """Score what a hospital that joins after the run would predict with, on its ``test`` patients.
+
+        It gets what the sites get, trains ``rounds`` rounds on its own training rows as the algorithm has it, and sends
+        nothing back. With 0 rounds a personal head is untrained, and a model of one's own is that of the start.
+
+        Parameters
+        ----------
+        site : Site
+            Of the same columns, e.g. the second of ``federation.holdout("Long Beach")``.
+        rounds : int
+            At least 0.
+        resamples : int
+            As for :meth:`report`.
+
+        Returns
+        -------
+        DataFrame
+            One row per metric, as :meth:`report` has them.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> others, late = fedlab.load("heart_disease").holdout("Long Beach")
+        >>> run = fedlab.train(others, "mlp", "ditto", rounds=2, progress=False)
+        >>> run.newcomer(late, rounds=1)["test"].unique().tolist()
+        ['Long Beach']
+        """
+        asked = ("newcomer", site.name, rounds, resamples)
+        if asked not in self._reports:
+            models = join(self, site, rounds=rounds)
+            self.test_openings += 1
+            self._reports[asked] = pd.DataFrame(self._score(site, [self.algorithm.name], [models], resamples))
         return self._reports[asked].copy()
 
     def _score(

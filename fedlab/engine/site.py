@@ -142,11 +142,16 @@ class SiteWork:
 
     def evaluate(self, model: Tensors, extra: Tensors, job: Job) -> dict[str, float]:
         """Log loss and AUC of what the site would predict with, on its ``valid`` rows; hold those models."""
+        models = self.predictors(model, extra, job)
         with torch.no_grad():
-            models = self.work(job).personal(self.box(model, extra, self.memory(model), job, 0))
             p = self.net.probabilities(models, self.valid_rows.x)
         self.state["latest"] = _numbered(models)
         return quick_scores(self.net.task, self.valid_rows.y, p)
+
+    def predictors(self, model: Tensors, extra: Tensors, job: Job) -> list[Tensors]:
+        """Return the models that the site predicts with."""
+        with torch.no_grad():
+            return self.work(job).personal(self.box(model, extra, self.memory(model), job, 0))
 
     def keep(self) -> None:
         """Hold the models just evaluated: their round is the best so far."""
