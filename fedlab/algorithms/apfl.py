@@ -61,11 +61,15 @@ class APFL(FedAvg):
     def objective(self, vars: Tensors, at: At) -> Tensor:
         """Loss of the shared model, and of the mixture, in which the shared one is held still."""
         still = {k: w.detach() for k, w in vars["w"].items()}
-        return at.loss(vars["w"]) + at.loss(mix(still, vars["v"], vars["a"].clamp(0, 1)), into=vars["v"])
+        return at.loss(vars["w"]) + at.loss(mix(still, vars["v"], vars["a"]), into=vars["v"])
+
+    def project(self, vars: Tensors, at: At) -> Tensors:
+        """Hold the share in [0, 1]."""
+        return {**vars, "a": vars["a"].clamp(0, 1)}
 
     def finish(self, vars: Tensors, at: At) -> tuple[Tensors, Tensors, Tensors]:
         """Send the shared model, keep the rest."""
-        return vars["w"], {}, {**vars, "a": vars["a"].clamp(0, 1)}
+        return vars["w"], {}, vars
 
     def personal(self, at: At) -> list[Tensors]:
         """The mixture."""

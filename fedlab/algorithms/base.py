@@ -15,6 +15,7 @@ Four rules make it enough:
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -88,7 +89,7 @@ def distance2(params: Tensors, anchor: Tensors) -> Tensor:
 
 def squared_norms(updates: Tensors) -> Tensor:
     """Return the squared norm of each site's update, in float64: tensors [sites, ...] to [sites]."""
-    return torch.stack([(u.double() ** 2).flatten(1).sum(1) for u in updates.values()]).sum(0)
+    return torch.stack([(u.double() ** 2).reshape(len(u), -1).sum(1) for u in updates.values()]).sum(0)
 
 
 def mean(uploads: Tensors, weights: Tensor) -> Tensors:
@@ -163,8 +164,10 @@ class Algorithm:
     """Every site predicts with the same model; ``False``: each has its own (isolated, personalised)."""
     full_batch: ClassVar[bool] = False
     """A site takes one step a round, on all its rows (FedSGD)."""
+    needs_sgd: ClassVar[bool] = False
+    """The site's optimiser must be SGD, with or without momentum (FedNova)."""
     statistics: ClassVar[str] = "mean"
-    """Running statistics are averaged by the engine, or (``"combine"``) go through :meth:`combine` too."""
+    """Running statistics are averaged by rows (by the engine), or (``"combine"``) go through :meth:`combine`."""
 
     # ------------------------------------------------------------------ before a run
 
@@ -206,6 +209,10 @@ class Algorithm:
     def moves(self, name: str, at: At) -> bool | Tensor:
         """May this tensor move in this step? Its optimiser's state waits too."""
         return True
+
+    def project(self, vars: Tensors, at: At) -> Tensors:
+        """Bring what was trained back into its bounds, after each step (APFL: a share into [0, 1])."""
+        return vars
 
     def finish(self, vars: Tensors, at: At) -> tuple[Tensors, Tensors, Tensors]:
         """``(upload, extra, memory)``: the model it sends, what it sends besides, what it keeps."""
@@ -291,9 +298,50 @@ def whole(alg: Algorithm) -> bool:
 
 
 def in_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
-    """Refuse a hyper-parameter outside its range (or ``nan``) with a sentence that names both."""
-    if not (low < value if open_low else low <= value) or not value <= high:
+    """Refuse a hyper-parameter that is no finite number in its range, with a sentence that names both."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not (low < value if open_low else low <= value) or not value <= high:
         bound = f"{'more than' if open_low else 'at least'} {low:g}" + (
             f" and at most {high:g}" if high < np.inf else ""
         )
         raise ValueError(f"{name} is {value!r}: it must be {bound}")
+
+
+def counts(name: str, value: int, low: int) -> None:
+    """Refuse a hyper-parameter that is no whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} is {value!r}: it must be a whole number of at least {low}")
+
+
+def learned(model: nn.Module) -> Tensors:
+    """Return the named tensors of a model: what a gradient moves, and running statistics.
+
+    The rest is no part of what is learned, does not travel and stays as it was built: frozen parameters, other buffers.
+    Of tied parameters the first name stands for all.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(2, 1)
+    >>> layer.bias.requires_grad_(False)
+    Parameter containing:
+    ...
+    >>> list(learned(layer))
+    ['weight']
+    """
+    moving = {k for k, v in model.named_parameters() if v.requires_grad and v.is_floating_point()}
+    return {k: v.detach().clone() for k, v in model.state_dict().items() if k in moving or statistic(k)}
+
+
+def check_layers(said: str, layers: str, model: nn.Module) -> list[str]:
+    """Return the learned tensors in these layers; refuse names that are in no model.
+
+    ``said`` is how the call was written, e.g. ``"FedPer(head='top')"``.
+    """
+    names = list(learned(model))
+    for layer in layers.split(","):
+        if not any(in_layers(name, layer) for name in names):
+            raise ValueError(
+                f"{said}: {type(model).__name__} has no layer {layer.strip()!r}. Name one that it has, or use a model "
+                f'with such a layer ("mlp" has body and head); its tensors are {", ".join(names)}'
+            )
+    return [name for name in names if in_layers(name, layers)]

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from fedlab.algorithms.base import Algorithm, At, Tensors, trained
+from fedlab.algorithms.base import Algorithm, At, Tensors, learned, trained
 from fedlab.algorithms.payload import content, leaves, size
 
 COLUMNS = ("where", "what", "arrays", "bytes", "content")
@@ -49,7 +49,7 @@ class _Nowhere:
 def describe(alg: Algorithm, model: nn.Module, *, sites: int) -> pd.DataFrame:
     """Return one row for each thing that is sent or kept; see :meth:`Algorithm.describe`."""
     alg = alg.bind(model, sites)
-    params = {k: v.detach() for k, v in model.state_dict().items() if v.is_floating_point()}
+    params = learned(model)
     state = alg.begin(params, sites, torch.Generator().manual_seed(0))
     shared = {k: v for k, v in params.items() if alg.shared(k)}
     extra, memory = alg.broadcast(state), alg.remember(params)

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from fedlab.algorithms.base import Algorithm, in_layers
+from fedlab.algorithms.base import Algorithm, check_layers, in_layers
 from fedlab.algorithms.fedavg import FedAvg
 from fedlab.models import BatchNorm
 
@@ -48,6 +48,7 @@ class FedBN(FedAvg):
     def bind(self, model: nn.Module, sites: int) -> Algorithm:
         """Find the normalisation layers."""
         if self.layers:
+            check_layers(f"{self}", self.layers, model)
             return super().bind(model, sites)
         found = [name for name, layer in model.named_modules() if isinstance(layer, NORMS) and list(layer.parameters())]
         if not found:

@@ -15,6 +15,7 @@ the site's optimiser. Deviates in nothing; :math:`p_i` are FedAvg's weights. Flo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -39,11 +40,11 @@ class FedNova(FedAvg):
     (2.0, 2.5)
     """
 
+    needs_sgd: ClassVar[bool] = True
+
     def finish(self, vars: Tensors, at: At) -> tuple[Tensors, Tensors, Tensors]:
         """Send the change per step, and how many steps it stands for."""
-        if at.momentum is None:
-            raise ValueError("FedNova counts how often each gradient acts, which is known for SGD alone: use SGD()")
-        a = reach(at.steps, at.momentum)
+        a = reach(at.steps, at.momentum or 0.0)
         return {k: v if statistic(k) else (at.anchor[k] - v) / a for k, v in vars.items()}, {"a": a}, at.memory
 
     def combine(

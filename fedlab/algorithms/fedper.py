@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from fedlab.algorithms.base import Algorithm, in_layers
+from fedlab.algorithms.base import Algorithm, check_layers, in_layers, learned
 from fedlab.algorithms.fedavg import FedAvg
 
 
@@ -40,15 +40,9 @@ class FedPer(FedAvg):
 
     def bind(self, model: nn.Module, sites: int) -> Algorithm:
         """Refuse a head that is nothing or everything."""
-        names = list(model.state_dict())
-        in_head = [name for name in names if in_layers(name, self.head)]
-        if not in_head or len(in_head) == len(names):
-            raise ValueError(
-                f"{type(self).__name__}(head={self.head!r}) parts the model into head and body, but "
-                f"{'no' if not in_head else 'every'} tensor of {type(model).__name__} is in that head; its tensors are "
-                f"{', '.join(names)}. Name a layer, head='…'"
-                + ("" if len(names) > 2 else ', or use a model of several layers, such as "mlp"')
-            )
+        said, names = f"{type(self).__name__}(head={self.head!r})", list(learned(model))
+        if len(check_layers(said, self.head, model)) == len(names):
+            raise ValueError(f"{said}: every tensor of {type(model).__name__} is in that head: {', '.join(names)}")
         return super().bind(model, sites)
 
     def shared(self, name: str) -> bool:

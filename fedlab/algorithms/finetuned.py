@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedlab.algorithms.base import At, Tensors, in_range, steps_on
+from fedlab.algorithms.base import At, Tensors, counts, steps_on
 from fedlab.algorithms.fedavg import FedAvg
 
 
@@ -41,7 +41,7 @@ class FineTuned(FedAvg):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        in_range("steps", self.steps, 0)
+        counts("steps", self.steps, 0)
 
     def personal(self, at: At) -> list[Tensors]:
         """Adapt what the server sent."""

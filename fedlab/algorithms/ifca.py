@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn.functional import one_hot
 
-from fedlab.algorithms.base import Algorithm, At, Tensors, fixed, in_range, statistic
+from fedlab.algorithms.base import Algorithm, At, Tensors, counts, fixed, in_range, statistic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class IFCA(Algorithm):
     spread: float = 0.1
 
     def __post_init__(self) -> None:
-        in_range("k", self.k, 1)
+        counts("k", self.k, 1)
         in_range("spread", self.spread, 0)
 
     def shared(self, name: str) -> bool:

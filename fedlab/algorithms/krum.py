@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fedlab.algorithms.base import Algorithm, Tensors, in_range
+from fedlab.algorithms.base import Algorithm, Tensors, counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Krum(Algorithm):
     f: int = -1
 
     def __post_init__(self) -> None:
-        in_range("f", self.f, -1)
+        counts("f", self.f, -1)
 
     def bind(self, model: nn.Module, sites: int) -> Algorithm:
         """Say how large ``f`` may be."""
@@ -76,7 +76,7 @@ class Krum(Algorithm):
 
 def distances(uploads: Tensors) -> Tensor:
     """Squared distances of the sites' updates, [sites, sites] in float64; one site against all at a time."""
-    flat = torch.cat([u.double().flatten(1) for u in uploads.values()], 1)
+    flat = torch.cat([u.double().reshape(len(u), -1) for u in uploads.values()], 1)
     return torch.stack([((flat - one) ** 2).sum(1) for one in flat])
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedlab.algorithms.base import Tensors, in_range
+from fedlab.algorithms.base import Tensors, counts
 from fedlab.algorithms.krum import Krum, distances, scores
 
 
@@ -40,7 +40,7 @@ class MultiKrum(Krum):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        in_range("m", self.m, -1)
+        counts("m", self.m, -1)
         if self.m == 0:
             raise ValueError("m is 0: at least one update must be chosen, or -1 for as many as keep the guarantee")
 

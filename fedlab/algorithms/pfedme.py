@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedlab.algorithms.base import At, Tensors, distance2, in_range, statistic
+from fedlab.algorithms.base import At, Tensors, counts, distance2, in_range, statistic
 from fedlab.algorithms.fedavg import FedAvg
 
 
@@ -55,7 +55,7 @@ class PFedMe(FedAvg):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        in_range("inner", self.inner, 1)
+        counts("inner", self.inner, 1)
         for name in ("lam", "rate", "beta"):
             in_range(name, getattr(self, name), 0, open_low=True)
 

@@ -21,7 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Tensors, in_range
+from fedlab.algorithms.base import Tensors, counts, in_range
 from fedlab.algorithms.fedavg import FedAvg
 
 REST = 1e-12  # relative movement at which the point rests
@@ -55,13 +55,13 @@ class RFA(FedAvg):
     def __post_init__(self) -> None:
         super().__post_init__()
         in_range("nu", self.nu, 0, open_low=True)
-        in_range("iterations", self.iterations, 1)
+        counts("iterations", self.iterations, 1)
 
     def combine(
         self, params: Tensors, uploads: Tensors, extra: Tensors, weights: Tensor, state: Tensors, who: Tensor
     ) -> tuple[Tensors, Tensors]:
         """Find the point, in float64."""
-        flat = torch.cat([u.double().flatten(1) for u in uploads.values()], 1)
+        flat = torch.cat([u.double().reshape(len(u), -1) for u in uploads.values()], 1)
         alpha = weights.double() if self.weights == "examples" else torch.ones(len(who), dtype=torch.float64)
         pull, z = alpha / alpha.sum(), (alpha / alpha.sum()) @ flat
         for _ in range(self.iterations):

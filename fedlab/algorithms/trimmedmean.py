@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm, Tensors, in_range
+from fedlab.algorithms.base import Algorithm, Tensors, counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class TrimmedMean(Algorithm):
     trim: int = 1
 
     def __post_init__(self) -> None:
-        in_range("trim", self.trim, 0)
+        counts("trim", self.trim, 0)
 
     def quorum(self, sites: int) -> int:
         """Somebody must be left."""

@@ -2,9 +2,11 @@
 
 from fedlab.engine.exchange import TooFewSites
 from fedlab.engine.optimisers import SGD, Adam
+from fedlab.engine.replicas import Spread
 from fedlab.engine.rounds import Event
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
-from fedlab.engine.train import stream, train
+from fedlab.engine.stream import stream
+from fedlab.engine.train import train
 
-__all__ = ["SGD", "Adam", "Event", "Run", "Settings", "TooFewSites", "stream", "train"]
+__all__ = ["SGD", "Adam", "Event", "Run", "Settings", "Spread", "TooFewSites", "stream", "train"]

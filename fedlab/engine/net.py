@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fedlab.algorithms.base import PREPARATION, Tensors, fixed, statistic
+from fedlab.algorithms.base import PREPARATION, Tensors, fixed, learned, statistic
 from fedlab.federation import Task, prepare
 from fedlab.models.layers import forward_pass
 
@@ -33,8 +33,8 @@ class _Method(nn.Module):
 class Net:
     """A model, its task, and how its named tensors become predictions.
 
-    A model's named tensors are its floating parameters and buffers, and, where the engine prepares the rows, the
-    preparation's buffers under ``prepare.``. Training sees prepared rows; :meth:`logits` takes raw ones.
+    A model's named tensors are what it learns (:func:`~fedlab.algorithms.base.learned`), and, where the engine prepares
+    the rows, the preparation's buffers under ``prepare.``. Training sees prepared rows; :meth:`logits` takes raw ones.
     """
 
     def __init__(self, model: nn.Module, task: Task, *, dtype: torch.dtype) -> None:
@@ -43,7 +43,10 @@ class Net:
         self.random = False
         """Whether training draws from torch's global generator (torch's own Dropout): then each site seeds it."""
         self._method = _Method(self.model)
-        self._whole = {k: b for k, b in self.model.named_buffers() if not b.is_floating_point()}
+        still: Tensors = {k: p for k, p in self.model.named_parameters() if not p.requires_grad}
+        still |= {k: b for k, b in self.model.named_buffers() if not statistic(k)}
+        self.constants = {k: v.detach() for k, v in still.items()}
+        """What is not learned: frozen parameters and buffers, the same at every site from the start."""
 
     def copy(self) -> Net:
         """Return one for another thread: ``functional_call`` on a shared module is not safe."""
@@ -53,7 +56,7 @@ class Net:
 
     def start(self) -> Tensors:
         """Return the tensors all sites start from."""
-        return {k: v.detach().clone() for k, v in self.model.state_dict().items() if v.is_floating_point()}
+        return learned(self.model)
 
     def __call__(
         self,
@@ -68,7 +71,7 @@ class Net:
     ) -> Tensor:
         """Run on prepared rows; in training, moved running statistics are written back into ``params``."""
         q = {f"model.{k}": v.clone() if train and statistic(k) else v for k, v in params.items() if not fixed(k)}
-        q |= {f"model.{k}": b.clone() for k, b in self._whole.items()}
+        q |= {f"model.{k}": v.clone() for k, v in self.constants.items()}
         if self._method.training != train:
             self._method.train(train)
         with forward_pass(mask=mask, key=key, step=step):
@@ -123,7 +126,7 @@ class TrainedModel(nn.Module):
     def __init__(self, net: Net, params: Tensors) -> None:
         super().__init__()
         self.net = copy.deepcopy(net.model)
-        self.net.load_state_dict({**net.model.state_dict(), **{k: v for k, v in params.items() if not fixed(k)}})
+        self.net.load_state_dict({k: v for k, v in params.items() if not fixed(k)}, strict=False)
         for name, buffer in params.items():
             if fixed(name):
                 self.register_buffer(name.removeprefix(PREPARATION), buffer.clone())

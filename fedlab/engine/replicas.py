@@ -8,7 +8,11 @@ the sites of all runs work as one stack. Each run gets what it would get alone (
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import pandas as pd
+import torch
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine.batched import Part, StackedSites
@@ -24,7 +28,55 @@ from fedlab.federation import Federation
 from fedlab.models import ModelLike
 
 TOGETHER = ("train", "evaluate")
+MIDDLE = 0.1, 0.9
+"""The quantiles of the band over seeds."""
 Asks: TypeAlias = dict[int, Ask]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The same round of several seeds.
+
+    Parameters
+    ----------
+    runs : list of Run
+        One a seed, up to date; one that has stopped early stays as it was.
+    """
+
+    runs: list[Run]
+
+    @property
+    def run(self) -> Run:
+        """The first seed's."""
+        return self.runs[0]
+
+    @property
+    def round(self) -> int:
+        """The round that the furthest has finished."""
+        return max(len(run.records) for run in self.runs)
+
+    @property
+    def rounds(self) -> int:
+        """How many there will be at most."""
+        return self.run.settings.rounds
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Sites that failed in this round, and how, in any of the runs."""
+        last = [run.records[-1] for run in self.runs if run.records and run.records[-1].round == self.round]
+        return {site: what for record in last for site, what in record.errors.items()}
+
+    def band(self, metric: str) -> pd.DataFrame:
+        """Mean over the seeds and the bounds of their middle 80 %, one row a site, on ``valid`` in this round.
+
+        ``metric`` is ``"log_loss"`` or ``"auc"``.
+        """
+        each = pd.DataFrame([{site: got[metric] for site, got in run.records[-1].valid.items()} for run in self.runs])
+        low, high = MIDDLE
+        return pd.DataFrame({"mean": each.mean(), "low": each.quantile(low), "high": each.quantile(high)})
+
+    def __repr__(self) -> str:
+        return f"<Spread of {len(self.runs)} seeds, round {self.round} of {self.rounds}>"
 
 
 def train_seeds(
@@ -33,28 +85,36 @@ def train_seeds(
     algorithm: str | Algorithm,
     *,
     seeds: Sequence[int],
+    rates: Sequence[float] | None = None,
     stop: Stop = lambda: False,
     **settings: Any,
 ) -> Iterator[list[Run]]:
-    """Train one run a seed; yields the runs after each round that all of them finished.
+    """Train one run a seed; yields the runs after each round.
 
     Parameters
     ----------
     federations : sequence of Federation
         One a seed: the same sites, each with that seed's split.
+    seeds : sequence of int
+        Of the runs; the same one may come with several rates.
+    rates : sequence of float, optional
+        The learning rate of each run, where they differ.
     model, algorithm, **settings
-        As for :func:`~fedlab.engine.train.train`; with ``engine="sequential"`` or ``"ray"``, or where the runs cannot
-        be stacked, they train one after the other, and the only event is the last.
+        As for :func:`~fedlab.engine.train.train`. Runs that cannot be stacked take turns, round by round; on Ray they
+        go one after the other.
     """
+    own: list[dict[str, float]] = [{"seed": seed} for seed in seeds]
+    if rates is not None:
+        own = [{**mine, "lr": rate} for mine, rate in zip(own, rates, strict=True)]
 
     def fresh() -> list[Run]:
-        pairs = zip(federations, seeds, strict=True)
-        return [begin(split, model, algorithm, {**settings, "seed": seed}) for split, seed in pairs]
+        pairs = zip(federations, own, strict=True)
+        return [begin(split, model, algorithm, {**settings, **mine}) for split, mine in pairs]
 
     runs = fresh()
     if len(runs) > 1 and runs[0].settings.engine in ("auto", "batched"):
         transports = [LocalTransport(run, stop=stop) for run in runs]
-        if all(transport.can_share for transport in transports):
+        if all(transport.can_share for transport in transports) and _same_constants(runs):
             try:
                 yield from _together(runs, transports, stop)
                 return
@@ -65,11 +125,32 @@ def train_seeds(
             except Exception:
                 if runs[0].records:
                     raise
-                runs = fresh()  # what cannot be stacked goes one after the other, and says so there
-    for run in runs:
-        for _ in run_live(run, stop=stop):
-            pass
-    yield runs
+                runs = fresh()  # what cannot be stacked takes turns, and says so there
+    yield from _in_turns(runs, stop)
+
+
+def _same_constants(runs: Sequence[Run]) -> bool:
+    """Tell whether what is not learned is the same in all runs (a frozen layer's start may hang on the seed)."""
+    first = runs[0].net.constants
+    return all(torch.equal(value, run.net.constants[name]) for run in runs for name, value in first.items())
+
+
+def _in_turns(runs: list[Run], stop: Stop) -> Iterator[list[Run]]:
+    if runs[0].settings.engine == "ray":  # one simulation at a time
+        for run in runs:
+            for _ in run_live(run, stop=stop):
+                pass
+        yield runs
+        return
+    live = [run_live(run, stop=stop) for run in runs]
+    try:
+        while live:
+            live = [events for events in live if next(events, None) is not None]
+            if live:
+                yield list(runs)
+    finally:
+        for events in live:
+            events.close()
 
 
 def _together(runs: Sequence[Run], transports: Sequence[LocalTransport], stop: Stop) -> Iterator[list[Run]]:

@@ -51,6 +51,11 @@ class Event:
     chosen: bool
     errors: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def runs(self) -> list[Run]:
+        """The one run: where several seeds train side by side there are more."""
+        return [self.run]
+
     def __repr__(self) -> str:
         loss = ", ".join(f"{site} {got['log_loss']:.3f}" for site, got in self.valid.items())
         failed = f", failed {', '.join(self.errors)}" if self.errors else ""

@@ -1,9 +1,8 @@
-"""``train`` and ``stream``: a run in one call, and the same run live."""
+"""``train``: a run in one call; and what begins a run and carries it through."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +12,7 @@ from fedlab.algorithms import Algorithm, algorithm
 from fedlab.engine.exchange import Exchange, TooFewSites, Transport
 from fedlab.engine.local import LocalTransport
 from fedlab.engine.net import Net
+from fedlab.engine.optimisers import SGD
 from fedlab.engine.progress import progress_line
 from fedlab.engine.rounds import Event, rounds, sampled
 from fedlab.engine.run import Run
@@ -22,43 +22,7 @@ from fedlab.federation import Federation
 from fedlab.models import ModelLike, build, model_name
 
 
-def stream(
-    federation: Federation,
-    model: ModelLike = "logistic",
-    algorithm: str | Algorithm = "fedavg",
-    *,
-    stop: threading.Event | None = None,
-    **settings: Any,
-) -> Iterator[Event]:
-    """Train live: yields an :class:`~fedlab.engine.rounds.Event` after each round.
-
-    ``close()`` the generator between rounds, or set ``stop`` from another thread (it takes effect within one batch);
-    ``event.run`` is a valid run of the rounds so far.
-
-    Parameters
-    ----------
-    federation : Federation
-    model : str, callable or Module
-        ``"logistic"``, ``"mlp"``, or a factory called as ``factory(inputs, outputs)``.
-    algorithm : str or Algorithm
-        ``"fedavg"``, …, or an object with its hyper-parameters.
-    stop : threading.Event, optional
-    **settings
-        See :class:`~fedlab.engine.settings.Settings`.
-
-    Examples
-    --------
-    >>> import fedlab
-    >>> for event in fedlab.stream(fedlab.load("heart_disease"), rounds=2):
-    ...     print(event.round, sorted(event.valid))
-    1 ['Cleveland', 'Hungary', 'Long Beach', 'Switzerland']
-    2 ['Cleveland', 'Hungary', 'Long Beach', 'Switzerland']
-    """
-    run = begin(federation, model, algorithm, settings)
-    return run_live(run, stop=(stop or threading.Event()).is_set)
-
-
-def run_live(run: Run, *, stop: Stop = lambda: False) -> Iterator[Event]:
+def run_live(run: Run, *, stop: Stop = lambda: False) -> Generator[Event]:
     """Carry a begun run through, yielding its rounds."""
     transport = _transport(run, stop)
     exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
@@ -141,6 +105,11 @@ def begin(federation: Federation, model: ModelLike, which: str | Algorithm, sett
         raise ValueError(f"min_sites is {chosen.min_sites}, but the federation has {len(federation.sites)} sites")
     net = _net(federation, model, chosen)
     bound = algorithm(which).bind(net.model, len(federation.sites))
+    if bound.needs_sgd and not isinstance(chosen.optimizer, SGD):
+        raise ValueError(
+            f"{bound.name} counts how often each gradient acts, which is known for SGD alone: use optimizer=SGD(), "
+            f"with or without momentum, not {chosen.optimizer}"
+        )
     asked = sampled(len(federation.sites), chosen.fraction)
     if chosen.fraction < 1 and asked < bound.quorum(len(federation.sites)):
         raise ValueError(
@@ -165,10 +134,13 @@ def _net(federation: Federation, model: ModelLike, settings: Settings) -> Net:
             net(net.start(), two, train=True)
             net.random = not torch.equal(before, torch.get_rng_state())
     except RuntimeError as error:
+        hint = (
+            ". With federated preprocessing it sees two columns a feature, the value and whether it is missing: build "
+            "its first layer from the factory's `inputs`"
+        )
         raise ValueError(
-            f"the model {model_name(model)} cannot take rows of shape {list(two.shape[1:])} ({error}). With federated "
-            "preprocessing it sees two columns a feature, the value and whether it is missing: build its first layer "
-            "from the factory's `inputs`"
+            f"the model {model_name(model)} cannot take rows of shape {list(two.shape[1:])} in {settings.dtype} "
+            f"({error})" + (hint if not federation.prepared and "shape" in str(error) else "")
         ) from error
     federation.task.check_output(out.shape, 2)
     return net

@@ -105,7 +105,8 @@ class Work:
     def _lean(self, box: Tensors) -> Tensors:
         """Leave out what no step can read: stacking costs microseconds per tensor and step."""
         cls, plain = type(self.alg), Algorithm
-        if (cls.objective, cls.direction, cls.moves) != (plain.objective, plain.direction, plain.moves):
+        mine = (cls.objective, cls.direction, cls.moves, cls.project)
+        if mine != (plain.objective, plain.direction, plain.moves, plain.project):
             return box
         return {k: box[k] for k in ("lr", "steps", "n", "key")}
 
@@ -116,18 +117,19 @@ class Work:
         trained = tree_map(lambda v: v.detach().requires_grad_(), trained)
         value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, still, box, now, step)
         leaves = tree_leaves(trained)
-        grads = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
-        grads = tree_like(
-            trained, [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, grads, strict=True)]
-        )
+        found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+        found_or_zero = [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, found, strict=True)]
+        grads: Tensors = tree_like(trained, found_or_zero)
         with torch.no_grad():
             trained = tree_map(torch.detach, trained)
+            keep = self._keep(trained, still, box, step, going)
             if self.job.clip:
-                grads = self.lift(lambda g: clipped(g, self.job.clip))(grads)
+                grads = self._clipped(grads, keep)
             if type(self.alg).direction is not Algorithm.direction:
                 grads = self.lift(self._direction, (0, 0, 0, 0, 0, None))(grads, trained, still, box, now, step)
             new, next_state = self._move(trained, grads, state, lr, in_place=going is None)
-            keep = self._keep(trained, still, box, step, going)
+            if type(self.alg).project is not Algorithm.project:
+                new = self._projected(new, still, box, step)
             if keep is not None:
                 new = _where(keep, new, trained)
                 next_state = {k: _where(keep, next_state[k], state[k]) for k in state}
@@ -147,6 +149,17 @@ class Work:
             torch._foreach_add_(tree_leaves(trained), tree_leaves(grads), alpha=-self.job.lr)
             return trained, state
         return self.optimizer.step(trained, grads, state, lr)
+
+    def _projected(self, trained: Tensors, still: Tensors, box: Tensors, step: int) -> Tensors:
+        out: Tensors = self.lift(self._project, (0, 0, 0, None))(trained, still, box, step)
+        return out
+
+    def _clipped(self, grads: Tensors, keep: Tensors | None) -> Tensors:
+        """Clip the gradient of what moves."""
+        if keep is not None:
+            grads = tree_map(lambda k, g: torch.where(against(g, k), g, 0.0), keep, grads)
+        out: Tensors = self.lift(lambda g: clipped(g, self.job.clip))(grads)
+        return out
 
     def _keep(self, trained: Tensors, still: Tensors, box: Tensors, step: int, going: Tensor | None) -> Tensors | None:
         """Tell which tensors of which sites move in this step; ``None``: all."""
@@ -170,6 +183,9 @@ class Work:
 
     def _direction(self, g: Tensors, trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int) -> Tensors:
         return self.alg.direction(g, join(trained, still), self.at(box, step, now))
+
+    def _project(self, trained: Tensors, still: Tensors, box: Tensors, step: int) -> Tensors:
+        return parts(self.alg.project(join(trained, still), self.at(box, step)))[0]
 
     def _moves(self, trained: Tensors, box: Tensors, step: int) -> Tensors:
         at = self.at(box, step)

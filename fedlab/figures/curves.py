@@ -43,17 +43,18 @@ def learning_curves(
     sites = list(run.federation.names) if isinstance(run, Run) else list(history["site"].unique())
     last = int(history["round"].max()) if len(history) else 0
     drawn = _thin(history, points)
-    figure = go.Figure(layout=_layout(metric, rounds or max(last, 1)))
+    figure = go.Figure(layout=frame_of(metric, rounds or max(last, 1)))
     for i, site in enumerate(sites):
         _add_site(figure, i, drawn[drawn["site"] == site], site, metric)
     _add_mean(figure, drawn, metric)
     _mark_reported(figure, drawn, sites, metric)
-    head(figure, "How does each hospital do, round by round?", _setting(run))
+    head(figure, "How does each hospital do, round by round?", setting_of(run))
     own = isinstance(run, Run) and not run.algorithm.one_model and run.algorithm.alone
     return foot(figure, [_small_print(history, points, own=own)])
 
 
-def _setting(run: Run | pd.DataFrame) -> str:
+def setting_of(run: Run | pd.DataFrame) -> str:
+    """Say which algorithm, model and data it is, and what is scored."""
     scored = "Scores on valid, on which the round is chosen; test stays locked."
     if not isinstance(run, Run):
         return scored
@@ -68,7 +69,8 @@ def _thin(history: pd.DataFrame, points: int) -> pd.DataFrame:
     return history[history["round"].isin(kept) | history["chosen"]]
 
 
-def _layout(metric: str, rounds: int) -> go.Layout:
+def frame_of(metric: str, rounds: int) -> go.Layout:
+    """Return the axes of a curve over rounds."""
     return go.Layout(
         template=NAME,
         xaxis=dict(title_text="round", range=[0.5, rounds + 0.5]),
@@ -82,7 +84,7 @@ def _layout(metric: str, rounds: int) -> go.Layout:
 def _add_site(figure: go.Figure, number: int, rows: pd.DataFrame, site: str, metric: str) -> None:
     look = style(number)
     figure.add_scatter(
-        x=rows["round"].tolist(), y=_plain(rows[metric]), name=site, mode="lines+markers", legendgroup=site,
+        x=rows["round"].tolist(), y=plain(rows[metric]), name=site, mode="lines+markers", legendgroup=site,
         line=dict(color=look.colour, dash=look.dash, width=2),
         marker=dict(symbol=look.symbol, size=8, maxdisplayed=9),
         customdata=rows["patients"].tolist(), hovertemplate="%{y:.3f} (n = %{customdata})",
@@ -96,7 +98,7 @@ def _add_mean(figure: go.Figure, drawn: pd.DataFrame, metric: str) -> None:
     weighted = (known[metric] * known["patients"]).groupby(known["round"]).sum()
     patients = known["patients"].groupby(known["round"]).sum()
     figure.add_scatter(
-        x=patients.index.tolist(), y=_plain(weighted / patients), name=MEAN, mode="lines",
+        x=patients.index.tolist(), y=plain(weighted / patients), name=MEAN, mode="lines",
         line=dict(color=GREY, width=4), customdata=patients.tolist(), hovertemplate="%{y:.3f} (n = %{customdata})",
     )  # fmt: skip
 
@@ -106,7 +108,7 @@ def _mark_reported(figure: go.Figure, drawn: pd.DataFrame, sites: list[str], met
     if chosen.empty:
         return
     figure.add_scatter(
-        x=chosen["round"].tolist(), y=_plain(chosen[metric]), text=chosen["site"].tolist(), mode="markers",
+        x=chosen["round"].tolist(), y=plain(chosen[metric]), text=chosen["site"].tolist(), mode="markers",
         name="reported round", hoverinfo="skip",
         marker=dict(symbol="circle-open", size=15, line=dict(width=2.5), color=GREY),
     )  # fmt: skip
@@ -127,6 +129,6 @@ def _small_print(history: pd.DataFrame, points: int, *, own: bool) -> str:
     return f"○ Reported: for each hospital the round with its own best log loss on valid.{thinned}"
 
 
-def _plain(values: pd.Series[float]) -> list[float | None]:
+def plain(values: pd.Series[float]) -> list[float | None]:
     """Short numbers, and gaps where there is no score: this is sent to the browser twice a second."""
     return [None if np.isnan(v) else round(float(v), 5) for v in values]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fedlab.algorithms import ALGORITHMS
 from fedlab.federation import METRICS, Federation
 
 FEW = 10
@@ -29,8 +30,10 @@ WORDS = {
     "ece": Words("calibration error", "expected calibration error (lower is better)", False),
 }
 
-ARMS = {"isolated": "own model", "centralized": "pooled", "ensemble": "ensemble", "fedavg": "FedAvg",
-        "fedprox": "FedProx", "scaffold": "SCAFFOLD"}  # fmt: skip
+ARMS = {"isolated": "own model", "centralized": "pooled", "ensemble": "ensemble", "cyclic": "cyclic",
+        "finetuned": "FedAvg, fine-tuned", "scaffold": "SCAFFOLD", "moon": "MOON", "lgfedavg": "LG-FedAvg",
+        "perfedavg": "Per-FedAvg", "pfedme": "pFedMe", "qfedavg": "q-FedAvg", "fedmedian": "median",
+        "trimmedmean": "trimmed mean", "multikrum": "Multi-Krum", "normclipping": "norm clipping"}  # fmt: skip
 
 
 def words(metric: str) -> Words:
@@ -41,8 +44,10 @@ def words(metric: str) -> Words:
 
 
 def arm_name(arm: str) -> str:
-    """Return how an arm is called in a figure."""
-    return ARMS.get(arm, arm)
+    """Return how an arm is called in a figure: as its paper has it."""
+    if arm in ARMS or arm not in ALGORITHMS:
+        return ARMS.get(arm, arm)
+    return ALGORITHMS[arm].__name__
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from fedlab.algorithms import Algorithm, algorithm
 from fedlab.engine.progress import progress_line
-from fedlab.engine.replicas import train_seeds
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
+from fedlab.engine.stream import seed_numbers
 from fedlab.federation import Federation
 from fedlab.models import ModelLike, model_name
 from fedlab.study.study import Study
+from fedlab.study.tuning import Trial, train_trials, trials, validation_loss
 
 ARMS = ("isolated", "centralized", "fedavg")
 
@@ -23,6 +27,7 @@ def compare(
     algorithms: Sequence[str | Algorithm] = ARMS,
     *,
     seeds: int | Sequence[int] = 10,
+    tune: Mapping[str, Sequence[Any]] | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Study:
@@ -38,6 +43,9 @@ def compare(
     algorithms : sequence of str or Algorithm
     seeds : int or sequence of int
         How many (0, 1, …), or which.
+    tune : dict of str to list, optional
+        Settings to try, e.g. ``{"lr": [0.03, 0.1, 0.3]}``: every arm tries the same, each seed chooses by log loss on
+        its own ``valid``; ``study.trials`` has them all.
     progress : bool
         Show a line after two seconds. A kernel interrupt keeps the algorithms that are finished.
     **settings
@@ -51,24 +59,42 @@ def compare(
     ('isolated', 'fedavg')
     """
     arms = name_arms(algorithms)
-    numbers = _seeds(seeds)
+    numbers = seed_numbers(seeds)
     if "seed" in settings:
         raise TypeError("compare draws its seeds itself: use seeds=")
+    tried = trials(tune or {}, settings)
     splits = [federation.resplit(seed) for seed in numbers]
-    rounds = Settings(**settings).rounds
+    once = Settings(**settings).rounds
+    rounds = once * len({str({**trial, "lr": 0}) for trial in tried})  # rates train side by side
     runs: dict[str, list[Run]] = {}
+    told: list[pd.DataFrame] = []
     doing = [""]
     with progress_line(len(arms) * rounds, "compare", "round", show=progress, doing=lambda: doing[0]) as line:
         try:
             for number, (name, alg) in enumerate(arms.items()):
-                doing[0] = f"{name}, {len(numbers)} seeds"
-                for together in train_seeds(splits, model, alg, seeds=numbers, **settings):
-                    line.update(number * rounds + len(together[-1].records) - line.n)
-                runs[name] = together
+                doing[0] = f"{name}, {len(numbers)} seeds" + (f", {len(tried)} trials" if tune else "")
+                for done in train_trials(splits, model, alg, seeds=numbers, tried=tried, **settings):
+                    share = sum(len(each[-1].records) for each in done) / (once * len(tried))
+                    line.update(max(0, number * rounds + int(share * rounds) - line.n))
+                runs[name], table = _chosen(done, tried, numbers)
+                told.append(table.assign(arm=name))
         except KeyboardInterrupt:
             if not runs:
                 raise
-    return Study(federation, model_name(model), runs, numbers)
+    every = pd.concat(told, ignore_index=True) if tune else pd.DataFrame()
+    return Study(federation, model_name(model), runs, numbers, trials=every)
+
+
+def _chosen(done: list[list[Run]], tried: list[Trial], seeds: list[int]) -> tuple[list[Run], pd.DataFrame]:
+    """Return each seed's best trial on its own ``valid`` (ties to the first), and the table of all."""
+    losses = np.array([[validation_loss(run) for run in runs] for runs in done])
+    best = losses.argmin(0)
+    rows = [
+        {"seed": seed, **trial, "log_loss": losses[t, s], "chosen": bool(best[s] == t)}
+        for s, seed in enumerate(seeds)
+        for t, trial in enumerate(tried)
+    ]
+    return [done[t][s] for s, t in enumerate(best)], pd.DataFrame(rows)
 
 
 def name_arms(algorithms: Sequence[str | Algorithm]) -> dict[str, Algorithm]:
@@ -84,10 +110,3 @@ def name_arms(algorithms: Sequence[str | Algorithm]) -> dict[str, Algorithm]:
     if twice:
         raise ValueError(f"{twice[0]} is named twice: a comparison with itself says nothing")
     return dict(zip(names, chosen, strict=True))
-
-
-def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"seeds is {seeds!r}: give a number of at least 1, or different seeds")
-    return numbers

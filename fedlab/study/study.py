@@ -25,6 +25,8 @@ class Study:
     runs : dict of str to list of Run
         For each arm, one run a seed.
     seeds : list of int
+    trials : DataFrame
+        What was tuned: one row per ``arm``, ``seed`` and trial, its ``log_loss`` on ``valid``, and which was chosen.
     test_openings : int
         How often ``test`` was looked at; the same report again returns the stored one.
     """
@@ -33,6 +35,7 @@ class Study:
     model_name: str
     runs: dict[str, list[Run]]
     seeds: list[int]
+    trials: pd.DataFrame = field(default_factory=pd.DataFrame)
     test_openings: int = 0
     _reports: dict[int, pd.DataFrame] = field(default_factory=dict)
 

@@ -20,9 +20,7 @@ from fedlab.models import ModelLike
 
 SIZES = (17, 29, 40, 23, 34)
 ROUNDS = 3
-OPTIONS: dict[str, Any] = dict(
-    rounds=ROUNDS, batch_size=8, lr=0.05, dtype="float64", progress=False, patience=None
-)
+OPTIONS: dict[str, Any] = dict(rounds=ROUNDS, batch_size=8, lr=0.05, dtype="float64", progress=False, patience=None)
 
 
 def trial_federation() -> Federation:

@@ -8,11 +8,12 @@ picture and not by hundreds.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import ipywidgets as widgets
 
 from fedlab.engine import Run
-from fedlab.figures import learning_curves
+from fedlab.figures import learning_curves, seed_bands
 
 MIME = "application/vnd.plotly.v1+json"
 HEIGHT = "450px"
@@ -33,12 +34,15 @@ class Chart:
         self.output = widgets.Output(layout={"width": "100%", "min_height": HEIGHT})
         self.clear()
 
-    def draw(self, run: Run, metric: str, *, rounds: int | None) -> None:
-        """Show the run so far; ``rounds`` is how far the axis goes."""
-        figure = json.loads(learning_curves(run, metric, rounds=rounds).to_json())
+    def draw(self, runs: Sequence[Run], metric: str, *, rounds: int | None) -> None:
+        """Show the run so far, or the spread of several; ``rounds`` is how far the axis goes."""
+        several = len(runs) > 1
+        drawn = seed_bands(runs, metric, rounds=rounds) if several else learning_curves(runs[0], metric, rounds=rounds)
+        figure = json.loads(drawn.to_json())
         # not "responsive": JupyterLab resizes plots itself, and the two together shrink one to nothing after a reload
         bundle = {**figure, "config": {"displaylogo": False}}
-        words = f"Learning curves of {metric} on valid, {len(run.records)} rounds."
+        of = f" over {len(runs)} seeds" if several else ""
+        words = f"Learning curves of {metric} on valid{of}, {len(runs[0].records)} rounds."
         self._set({MIME: bundle, "text/plain": words})
 
     def clear(self) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from fedlab.algorithms import ALGORITHMS, Algorithm
+from fedlab.engine import Event, Spread, stream
 from fedlab.federation import Federation
 
 
@@ -25,6 +29,8 @@ class Choice:
     algorithm : Algorithm
     settings : dict
         Keyword arguments of ``fedlab.stream``.
+    seeds : int
+        How many seeds train side by side, from ``settings["seed"]`` on.
     """
 
     origin: str
@@ -33,6 +39,7 @@ class Choice:
     model: str
     algorithm: Algorithm
     settings: dict[str, int | float]
+    seeds: int = 1
 
     @property
     def federation(self) -> Federation:
@@ -40,10 +47,25 @@ class Choice:
         return self.whole.select(*self.sites).resplit(int(self.settings["seed"]))
 
     @property
+    def numbers(self) -> list[int]:
+        """The seeds."""
+        first = int(self.settings["seed"])
+        return list(range(first, first + self.seeds))
+
+    def stream(self, stop: threading.Event) -> Iterator[Event] | Iterator[Spread]:
+        """Train what was chosen, live."""
+        settings: dict[str, Any] = dict(self.settings)
+        if self.seeds == 1:
+            return stream(self.federation, self.model, self.algorithm, stop=stop, **settings)
+        settings.pop("seed")
+        return stream(self.federation, self.model, self.algorithm, seeds=self.numbers, stop=stop, **settings)
+
+    @property
     def words(self) -> str:
         """Name the run in a few words."""
         sites = f"{len(self.sites)} site{'s' * (len(self.sites) != 1)}"
-        return f"{self.algorithm}, {self.model}, {self.whole.name}, {sites}".replace("()", "")
+        seeds = f", {self.seeds} seeds" if self.seeds > 1 else ""
+        return f"{self.algorithm}, {self.model}, {self.whole.name}, {sites}{seeds}".replace("()", "")
 
 
 def show_code(choice: Choice, rounds: int | None = None) -> str:
@@ -82,8 +104,13 @@ def show_code(choice: Choice, rounds: int | None = None) -> str:
         settings["rounds"] = rounds
     lines = ["federation,", f'"{choice.model}",', f"{algorithm},"]
     lines += [f"{name}={value!r},{note if name == 'rounds' else ''}" for name, value in settings.items()]
+    if choice.seeds > 1:
+        lines[-1] = f"seeds={choice.numbers},"  # in the place of the one seed
     body = "".join(f"    {line}\n" for line in lines)
-    return f"import fedlab\n{imports}\nfederation = {_federation(choice)}\nrun = fedlab.train(\n{body})"
+    setup = f"import fedlab\n{imports}\nfederation = {_federation(choice)}\n"
+    if choice.seeds == 1:
+        return f"{setup}run = fedlab.train(\n{body})"
+    return f"{setup}*_, last = fedlab.stream(\n{body})\nrun, runs = last.run, last.runs"
 
 
 def _federation(choice: Choice) -> str:
@@ -91,6 +118,8 @@ def _federation(choice: Choice) -> str:
     if choice.sites != choice.whole.names:
         names = [json.dumps(name, ensure_ascii=False) for name in choice.sites]  # double quotes, and O'Hare survives
         text += f".select({', '.join(names)})"
+    if choice.seeds > 1:  # each seed splits anew
+        return text
     if choice.federation.fingerprint != choice.whole.select(*choice.sites).fingerprint:
         text += f".resplit({choice.settings['seed']})"
     return text

@@ -54,12 +54,16 @@ class Controls:
             name: widget_for(getattr(defaults, name), type(getattr(defaults, name)), label, about.get(name, ""))
             for name, label in SETTINGS.items()
         }
+        self.seeds = widgets.BoundedIntText(
+            value=1, min=1, max=100, description="seeds side by side",
+            tooltip="Train so many seeds at once, and show their spread as a band", **LOOK,
+        )  # fmt: skip
         self.algorithm.observe(lambda change: self._follow_algorithm(), names="value")
         self._follow_algorithm()
         groups = [
             self.data.box,
             widgets.VBox([_heading("Model and algorithm"), self.model, self.algorithm, self.about, self._fields_box]),
-            widgets.VBox([_heading("Training"), *self.numbers.values()]),
+            widgets.VBox([_heading("Training"), *self.numbers.values(), self.seeds]),
         ]
         for group in groups:
             group.add_class("fedlab-group")
@@ -86,6 +90,7 @@ class Controls:
             model=self.model.value,
             algorithm=ALGORITHMS[self.algorithm.value](**chosen),
             settings=settings,
+            seeds=self.seeds.value,
         )
 
     def reset(self) -> None:
@@ -93,6 +98,7 @@ class Controls:
         self.data.reset()
         self.model.value, self.algorithm.value = "logistic", "fedavg"
         self._follow_algorithm()
+        self.seeds.value = 1
         defaults = Settings()
         for name, widget in self.numbers.items():
             widget.value = getattr(defaults, name)

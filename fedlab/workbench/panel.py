@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from fedlab.engine import Run, stream
+from fedlab.engine import Run
 from fedlab.federation import Federation
 from fedlab.workbench import results, style, words
 from fedlab.workbench.cell import replace_in_cell
@@ -30,7 +30,9 @@ class RunPanel(widgets.VBox):
     Attributes
     ----------
     run : Run or None
-        The run that is shown, for the next cells; live while it trains.
+        The run that is shown, for the next cells; live while it trains. Of several seeds the first.
+    runs : list of Run
+        All that are shown, one a seed.
 
     Examples
     --------
@@ -43,7 +45,7 @@ class RunPanel(widgets.VBox):
     """
 
     def __init__(self, federation: Federation | None = None) -> None:
-        self.run: Run | None = None
+        self.runs: list[Run] = []
         self._lock = threading.RLock()  # to set a widget back calls its callbacks on this very thread
         self._worker: Worker | None = None
         self._ran: Choice | None = None
@@ -102,14 +104,14 @@ class RunPanel(widgets.VBox):
                     raise ValueError("The run before is still ending: press Run again in a moment.")
                 choice = self.controls.choice()
                 halt = threading.Event()
-                events = stream(choice.federation, choice.model, choice.algorithm, stop=halt, **choice.settings)
+                events = choice.stream(halt)
             except Exception as error:
                 self._say(words.sentence(error))
                 return
             self._say("")
             self._busy(True)
             rounds = int(choice.settings["rounds"])
-            self._worker = Worker(events, self, rounds=rounds, stop=halt, keep=lambda run: self._keep(run, choice))
+            self._worker = Worker(events, self, rounds=rounds, stop=halt, keep=lambda runs: self._keep(runs, choice))
             self._worker.start()
 
     def stop(self) -> None:
@@ -124,7 +126,7 @@ class RunPanel(widgets.VBox):
             if self._worker is not None and not self._worker.stop():
                 self._say("The run is still ending: press Reset again in a moment.")
                 return
-            self._worker, self.run, self._ran = None, None, None
+            self._worker, self.runs, self._ran = None, [], None
             self.controls.reset()
             self.metric.value = "log_loss"
             self._say("")
@@ -151,10 +153,15 @@ class RunPanel(widgets.VBox):
                 self._say("There is no finished run to test: press Run first.")
                 return
             try:
-                self.test_table.value = results.on_test(self.run)
+                self.test_table.value = results.on_test(self.runs)
             except Exception as error:
                 self._say(words.sentence(error))
             self.locked.value = style.paragraph(results.openings(self.run), "quiet")
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is shown, or the first seed's."""
+        return self.runs[0] if self.runs else None
 
     @property
     def busy(self) -> bool:
@@ -176,16 +183,17 @@ class RunPanel(widgets.VBox):
         self.bar.max, self.bar.value, self.bar.bar_style = rounds, 0, ""
         self.status.value = style.live(f"Round 1 of {rounds} is on its way.")
 
-    def show(self, run: Run, rounds: int, seconds: float, failed: dict[str, list[tuple[int, str]]]) -> None:
+    def show(self, runs: list[Run], rounds: int, seconds: float, failed: dict[str, list[tuple[int, str]]]) -> None:
         """Draw the run so far."""
-        done = len(run.records)
+        done = max(len(run.records) for run in runs)
         self.bar.value = done
         self.status.value = style.live(f"{words.progress(done, rounds, seconds)} {words.failures(failed)}".strip())
-        self.chart.draw(run, self._metric, rounds=rounds)
+        self.chart.draw(runs, self._metric, rounds=rounds)
 
-    def end(self, run: Run | None, rounds: int, seconds: float, *, stopped: bool, error: BaseException | None,
+    def end(self, runs: list[Run], rounds: int, seconds: float, *, stopped: bool, error: BaseException | None,
             failed: dict[str, list[tuple[int, str]]]) -> None:  # fmt: skip
         """Draw the last state and give the buttons back."""
+        run = runs[0] if runs else None
         if error is None:
             told = f"{words.ending(run, rounds, seconds, stopped=stopped)} {words.failures(failed)}"
         else:
@@ -194,15 +202,15 @@ class RunPanel(widgets.VBox):
         try:
             if run is not None:
                 self.bar.value = len(run.records)
-                self.chart.draw(run, self._metric, rounds=None)
-                self.table.value = results.on_valid(run)
+                self.chart.draw(runs, self._metric, rounds=None)
+                self.table.value = results.on_valid(runs)
         finally:  # whatever could not be drawn, the panel must not hang
             self.status.value = style.live(told.strip())
             self._busy(False)
 
-    def _keep(self, run: Run, choice: Choice) -> None:
+    def _keep(self, runs: list[Run], choice: Choice) -> None:
         """From the first round on this is the panel's run."""
-        self.run, self._ran = run, choice
+        self.runs, self._ran = runs, choice
         self.table.value = self.test_table.value = self.code_view.value = ""
 
     # ------------------------------------------------------------------ small things
@@ -220,7 +228,7 @@ class RunPanel(widgets.VBox):
         self._metric = metric  # the worker, if there is one, draws with it next time
         with self._lock:
             if self.run is not None and not self.busy:
-                self.chart.draw(self.run, metric, rounds=None)
+                self.chart.draw(self.runs, metric, rounds=None)
 
     def _toggle_code(self) -> None:
         if self.code_view.value:

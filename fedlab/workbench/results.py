@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from fedlab.engine import Run
-from fedlab.figures.words import ARMS, FEW, few, number
+from fedlab.figures.words import FEW, arm_name, few, number
+from fedlab.study import Study
 from fedlab.workbench.style import table
 
 RESAMPLES = 500
 SHOWN = ("auc", "accuracy", "log_loss")
+TOO_GOOD = "The round was chosen on these patients, so these scores are a little too good."
 
 
-def on_valid(run: Run) -> str:
+def on_valid(runs: Sequence[Run]) -> str:
     """Return the table of the reported round: each site's round, log loss and AUC on ``valid``."""
+    if len(runs) > 1:
+        return _over_seeds(runs)
+    run = runs[0]
     chosen = run.history[run.history["chosen"]].set_index("site")
     rows = []
     for site in run.federation.names:
@@ -28,14 +34,29 @@ def on_valid(run: Run) -> str:
         else:
             rows.append([site, "–", "–", "–", "–"])
     head = ["site", "reported round", "log loss", "AUC", "n"]
-    notes = ["The round was chosen on these patients, so these scores are a little too good."]
+    notes = [TOO_GOOD]
     if chosen["auc"].isna().any():
         notes.append("–: an AUC needs patients of every class.")
     return table(head, rows, caption="Reported round on valid", notes=notes)
 
 
-def on_test(run: Run) -> str:
-    """Open ``test`` (counted by the run) and return its table with 95 % bootstrap intervals."""
+def _over_seeds(runs: Sequence[Run]) -> str:
+    every = pd.concat([run.history[run.history["chosen"]].assign(run=i) for i, run in enumerate(runs)])
+    rows = []
+    for site in runs[0].federation.names:
+        own = every[every["site"] == site]
+        cells = [f"{number(own[m].mean(), 3)} ± {number(own[m].std(), 3)}" for m in ("log_loss", "auc")]
+        span = f"{own['round'].min()} to {own['round'].max()}" if len(own) else "–"
+        rows.append([site, span, *(cells if len(own) else ["–", "–"])])
+    notes = [f"Mean ± standard deviation over {len(runs)} seeds, each at its own reported round.", TOO_GOOD]
+    return table(["site", "reported rounds", "log loss", "AUC"], rows, caption="Reported rounds on valid", notes=notes)
+
+
+def on_test(runs: Sequence[Run]) -> str:
+    """Open ``test`` (counted by the runs) and return its table with 95 % intervals."""
+    if len(runs) > 1:
+        return _test_over_seeds(runs)
+    run = runs[0]
     scores = run.report(resamples=RESAMPLES)
     wide = scores.set_index(["train", "test", "metric"])
     pairs = list(dict.fromkeys(zip(scores["train"], scores["test"], strict=True)))
@@ -45,13 +66,30 @@ def on_test(run: Run) -> str:
         n = int(wide.loc[(train, test, "auc"), "patients"])
         cells = [_cell(wide.loc[(train, test, metric)]) for metric in SHOWN]
         rows.append([train, f"{test}{' †' if test in small else ''}", *cells, str(n)])
-    notes = ["In brackets: 95 % bootstrap interval over the test patients."]
-    if small:
-        told = "; ".join(f"{site}: {what}" for site, what in small.items())
-        notes.append(f"† Fewer than {FEW} in a class, so AUC is mostly luck: {told}.")
+    notes = ["In brackets: 95 % bootstrap interval over the test patients.", *_of_the_few(small)]
     head = ["model of", "tested at", "AUC", "accuracy", "log loss", "n"]
-    name = ARMS.get(run.algorithm.name, run.algorithm.name)
+    name = arm_name(run.algorithm.name)
     return table(head, rows, caption=f"Reported round of {name} on the test patients", notes=notes)
+
+
+def _test_over_seeds(runs: Sequence[Run]) -> str:
+    """Each hospital's own patients, read by the model it would use; as ``fedlab.compare`` has it."""
+    first, name = runs[0], runs[0].algorithm.name
+    study = Study(first.federation, first.model_name, {name: list(runs)}, [run.settings.seed for run in runs])
+    told = study.table().rename(columns={"mean": "value"}).set_index(["where", "metric"])
+    small = few(first.federation)
+    places = {site: f"{site}{' †' if site in small else ''}" for site in first.federation.names}
+    places |= {"home": "all, counted alike"}
+    rows = [[said, *(_cell(told.loc[(place, metric)]) for metric in SHOWN)] for place, said in places.items()]
+    notes = [f"Mean over {len(runs)} seeds [95 %, corrected for the patients that their splits share].",
+             *_of_the_few(small)]  # fmt: skip
+    head = ["tested at", "AUC", "accuracy", "log loss"]
+    return table(head, rows, caption=f"Reported rounds of {arm_name(name)} on the test patients", notes=notes)
+
+
+def _of_the_few(small: dict[str, str]) -> list[str]:
+    told = "; ".join(f"{site}: {what}" for site, what in small.items())
+    return [f"† Fewer than {FEW} in a class, so AUC is mostly luck: {told}."] if small else []
 
 
 def _cell(row: pd.Series[Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from fedlab.engine import Event, Run, stream
+from fedlab.engine import Event, Run, Spread, stream
 from fedlab.federation import Federation
 
 REDRAW = 0.4
@@ -24,10 +24,10 @@ class Screen(Protocol):
     def begin(self, rounds: int) -> None:
         """Before the first round."""
 
-    def show(self, run: Run, rounds: int, seconds: float, failed: dict[str, list[tuple[int, str]]]) -> None:
+    def show(self, runs: list[Run], rounds: int, seconds: float, failed: dict[str, list[tuple[int, str]]]) -> None:
         """After a round, at most every :data:`REDRAW` seconds."""
 
-    def end(self, run: Run | None, rounds: int, seconds: float, *, stopped: bool, error: BaseException | None,
+    def end(self, runs: list[Run], rounds: int, seconds: float, *, stopped: bool, error: BaseException | None,
             failed: dict[str, list[tuple[int, str]]]) -> None:  # fmt: skip
         """After the last round, always."""
 
@@ -37,27 +37,27 @@ class Worker(threading.Thread):
 
     Parameters
     ----------
-    events : iterator of Event
+    events : iterator of Event or Spread
     screen : Screen
     rounds : int
     stop : threading.Event
         The one that the stream was given: set, it ends the run within one batch.
     keep : callable
-        Told the run after its first round.
+        Told the runs (one, or one a seed) after their first round.
     """
 
     def __init__(
         self,
-        events: Iterator[Event],
+        events: Iterator[Event] | Iterator[Spread],
         screen: Screen,
         *,
         rounds: int,
         stop: threading.Event,
-        keep: Callable[[Run], None],
+        keep: Callable[[list[Run]], None],
     ) -> None:
         super().__init__(name="fedlab-run", daemon=True)
         self.events, self.screen, self.rounds, self.halt, self.keep = events, screen, rounds, stop, keep
-        self.run_so_far: Run | None = None
+        self.runs: list[Run] = []
         self.failed: dict[str, list[tuple[int, str]]] = {}
         _WORKERS.add(self)
 
@@ -70,7 +70,7 @@ class Worker(threading.Thread):
             self._train(started)
         except Exception as problem:  # the panel says it; a traceback in a thread would be lost
             error = problem
-        self.screen.end(self.run_so_far, self.rounds, time.perf_counter() - started, stopped=self.halt.is_set(),
+        self.screen.end(self.runs, self.rounds, time.perf_counter() - started, stopped=self.halt.is_set(),
                         error=error, failed=self.failed)  # fmt: skip
 
     def _train(self, started: float) -> None:
@@ -78,12 +78,12 @@ class Worker(threading.Thread):
         for event in self.events:
             for site, what in event.errors.items():
                 self.failed.setdefault(site, []).append((event.round, what))
-            if self.run_so_far is None:
-                self.run_so_far = event.run
-                self.keep(event.run)
+            if not self.runs:
+                self.runs = event.runs
+                self.keep(event.runs)
             now = time.perf_counter()
             if now - drawn >= REDRAW and not self.halt.is_set():
-                self.screen.show(event.run, self.rounds, now - started, self.failed)
+                self.screen.show(event.runs, self.rounds, now - started, self.failed)
                 drawn = time.perf_counter()
 
     def stop(self, timeout: float | None = 10.0) -> bool:

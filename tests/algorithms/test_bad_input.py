@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import fedlab
 from fedlab.algorithms import (
     ALGORITHMS,
+    APFL,
     IFCA,
     RFA,
     Algorithm,
@@ -111,10 +112,18 @@ def test_a_setting_that_is_counted_is_at_least_1(setting: str, value: Any, fed: 
 
 
 @pytest.mark.parametrize("cls", [FedPer, FedRep, LGFedAvg])
-@pytest.mark.parametrize("head,how_many", [("nothing", "no"), ("", "no"), ("head, body", "every")])
-def test_a_head_that_parts_nothing_lists_the_names(cls: Any, head: str, how_many: str, fed: Federation) -> None:
+@pytest.mark.parametrize(
+    "head,wrong",
+    [
+        ("nothing", "has no layer 'nothing'"),
+        ("head, top", "has no layer 'top'"),
+        ("", "has no layer ''"),
+        ("head, body", "every tensor"),
+    ],
+)
+def test_a_head_that_parts_nothing_lists_the_names(cls: Any, head: str, wrong: str, fed: Federation) -> None:
     names = "body.0.weight, body.0.bias, head.weight, head.bias"
-    with pytest.raises(ValueError, match=rf"{cls.__name__}\(head='{head}'\).* {how_many} tensor .*{names}"):
+    with pytest.raises(ValueError, match=rf"{cls.__name__}\(head='{head}'\).*{wrong}.*{names}"):
         run_of(fed, cls(head=head))
 
 
@@ -129,7 +138,7 @@ def test_an_algorithm_refuses_a_model_that_lacks_what_it_is_about(fed: Federatio
     with pytest.raises(ValueError, match=r'Linear has no method features\(x\): use "mlp"'):
         run_of(fed, Moon(), "logistic")
     for name in ("fedper", "fedrep", "lgfedavg"):
-        with pytest.raises(ValueError, match='no tensor of Linear is in that head.*"mlp"'):
+        with pytest.raises(ValueError, match='Linear has no layer .head.*"mlp" has body and head'):
             run_of(fed, name, "logistic")
 
 
@@ -163,10 +172,10 @@ def test_a_fraction_below_what_combining_needs(alg: Algorithm, few: int, least: 
 
 @pytest.mark.parametrize("engine", ["auto", "sequential", "batched"])
 def test_fednova_with_another_optimiser_than_sgd(engine: str, fed: Federation) -> None:
-    with pytest.raises((ValueError, TooFewSites)) as caught:
+    with pytest.raises(
+        ValueError, match=r"fednova counts how often each gradient acts.*use optimizer=SGD\(\).*not Adam"
+    ):
         run_of(fed, FedNova(), optimizer=Adam(), engine=engine)
-    said = f"{caught.value} {caught.value.__cause__ or ''}"
-    assert "FedNova counts how often each gradient acts, which is known for SGD alone: use SGD()" in said
     assert len(run_of(fed, FedNova(), optimizer=SGD(momentum=0.5), engine=engine).records) == 2
 
 

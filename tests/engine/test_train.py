@@ -130,7 +130,7 @@ def test_without_evaluation_the_last_round_is_reported(uneven: Federation) -> No
         ({"rounds": 2.5}, "rounds is 2.5.*whole number"),
         ({"local_epochs": 0}, "local_epochs is 0"),
         ({"min_sites": 4}, "min_sites is 4, but the federation has 3"),
-        ({"engine": "fast"}, "engine is 'fast'.*auto, sequential, batched, ray"),
+        ({"engine": "fast"}, "engine is 'fast'.*auto, batched, threads, sequential, ray"),
         ({"dtype": "float16"}, "dtype is 'float16'"),
         ({"seed": -1}, "seed is -1"),
         ({"model": "cnn"}, "no model 'cnn'.*logistic, mlp"),

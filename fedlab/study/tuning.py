@@ -1,0 +1,85 @@
+"""Tuning: every arm tries the same settings, and each seed chooses among them on its own ``valid``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fedlab.algorithms import Algorithm
+from fedlab.engine.replicas import train_seeds
+from fedlab.engine.run import Run
+from fedlab.engine.settings import Settings
+from fedlab.federation import Federation
+from fedlab.models import ModelLike
+
+TUNABLE = ("lr", "batch_size", "local_epochs", "local_steps", "schedule", "clip", "optimizer")
+Trial = dict[str, Any]
+
+
+def trials(tune: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> list[Trial]:
+    """Return every combination of the values to try.
+
+    Examples
+    --------
+    >>> trials({"lr": [0.1, 0.3], "clip": [None]}, {})
+    [{'lr': 0.1, 'clip': None}, {'lr': 0.3, 'clip': None}]
+    """
+    for name, values in tune.items():
+        if name not in TUNABLE:
+            raise ValueError(
+                f"tune cannot vary {name!r}: it varies settings that every arm has, {', '.join(TUNABLE)}, so that all "
+                "have equal trials. To compare hyper-parameters, name each as an arm: [FedProx(mu=0.1), FedProx(mu=1)]"
+            )
+        if name in settings:
+            raise ValueError(f"{name} is both set and tuned: leave one out")
+        if isinstance(values, str) or not list(values) or len(set(map(str, values))) < len(values):
+            raise ValueError(f"tune[{name!r}] is {values!r}: give a list of different values")
+    if tune and settings.get("evaluate") is False:
+        raise ValueError("tune chooses on valid, which evaluate=False does not look at: leave one of them out")
+    every = [dict(zip(tune, values, strict=True)) for values in itertools.product(*tune.values())]
+    for trial in every:
+        Settings(**{**settings, **trial})
+    return every
+
+
+def train_trials(
+    splits: Sequence[Federation],
+    model: ModelLike,
+    alg: Algorithm,
+    *,
+    seeds: Sequence[int],
+    tried: Sequence[Trial],
+    **settings: Any,
+) -> Iterator[list[list[Run]]]:
+    """Train every trial of every seed; yields ``[trial][seed]`` as far as they have come, after each round.
+
+    Trials that differ in the rate alone train in one stacked pass with all seeds.
+    """
+    found: dict[int, list[Run]] = {}
+    for group in _passes(tried):
+        rest = {k: v for k, v in tried[group[0]].items() if k != "lr"}
+        rates = [tried[t]["lr"] for t in group for _ in seeds] if "lr" in tried[group[0]] else None
+        together = train_seeds(
+            list(splits) * len(group), model, alg, seeds=list(seeds) * len(group), rates=rates, **{**settings, **rest}
+        )
+        for runs in together:
+            found |= {t: runs[i * len(seeds) : (i + 1) * len(seeds)] for i, t in enumerate(group)}
+            yield [found[t] for t in sorted(found)]
+
+
+def _passes(tried: Sequence[Trial]) -> list[list[int]]:
+    """Group trials that differ in the rate alone."""
+    groups: dict[str, list[int]] = {}
+    for number, trial in enumerate(tried):
+        groups.setdefault(str({k: v for k, v in trial.items() if k != "lr"}), []).append(number)
+    return list(groups.values())
+
+
+def validation_loss(run: Run) -> float:
+    """Log loss on ``valid`` at the reported round (isolated: each site's own), weighted by patients."""
+    history = run.history
+    chosen = history[history["chosen"]]
+    return float(np.average(chosen["log_loss"], weights=chosen["patients"])) if len(chosen) else float("inf")
