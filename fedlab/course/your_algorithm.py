@@ -198,7 +198,7 @@ EXERCISES = (
         _algorithm(
             Unhurried,
             [FEDAVG],
-            "the repaired algorithm must come to the same numbers: half the loss where it is below good, else the loss.",
+            "it must come to the same numbers as before: half the loss where it is below good, else the loss.",
         ),
         "torch.where takes both ways and picks, for each hospital of the stack its own.",
     ),

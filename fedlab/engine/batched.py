@@ -129,18 +129,12 @@ class StackedSites:
     def _rows(self, box: Tensors) -> Batch:
         return self.x[box["rows"]], self.y[box["rows"]], box["there"]
 
-    def _memory(self, parts: Sequence[Part]) -> Tensors:
+    def _memory(self) -> Tensors:
         if "memory" not in self.state:
-            alg = self.sites[0].alg
-            starts = [{**site.net.start(), **part.model} for part, site in self._everybody(parts)]
-            self.state["memory"] = vmap(lambda p: first_memory(alg, p))({**_stack(starts), **self.state["prepare"]})
+            alg, starts = self.sites[0].alg, _stack([site.net.start() for site in self.sites])
+            self.state["memory"] = vmap(lambda p: first_memory(alg, p))({**starts, **self.state["prepare"]})
         memory: Tensors = self.state["memory"]
         return memory
-
-    def _everybody(self, parts: Sequence[Part]) -> list[tuple[Part, SiteWork]]:
-        """Pair every site with the part of its run, also where only some are asked."""
-        share = len(self.sites) // len(parts)
-        return [(parts[i // share], site) for i, site in enumerate(self.sites)]
 
     def _box(self, parts: Sequence[Part], at: Tensor | None, steps: Tensor) -> Tensors:
         def chosen(v: Tensor) -> Tensor:
@@ -160,7 +154,7 @@ class StackedSites:
         return {
             "anchor": to_all([part.model for part in parts]),
             "extra": to_all([part.extra for part in parts]),
-            "memory": tree_map(chosen, self._memory(parts)),
+            "memory": tree_map(chosen, self._memory()),
             "lr": torch.tensor([part.job.lr for part in parts for _ in part.who], dtype=dtype),
             "steps": steps.to(dtype),
             "n": self.sizes[who].to(dtype),

@@ -26,6 +26,7 @@ def join(run: Run, site: Site, *, rounds: int) -> list[Tensors]:
     buffers = {k.removeprefix(PREPARATION): v for k, v in run.weights.items() if fixed(k)}
     work.prepare({} if alg.alone else buffers)
     model = travels(alg, run.weights)
+    work.settle({**run.net.start(), **model})  # what starts from a model starts from the shared one
     with one_thread():
         for number in range(1, rounds + 1):
             work.train(model, run.extra, _job(run, number, rounds))

@@ -95,6 +95,11 @@ class Settings:
                 f"schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}, or give a function of "
                 "(round, rounds)"
             )
+        if not (callable(getattr(self.optimizer, "init", None)) and callable(getattr(self.optimizer, "step", None))):
+            raise ValueError(
+                f"optimizer is {self.optimizer!r}: give fedlab.engine.SGD(momentum=…) or fedlab.engine.Adam(); torch's "
+                "own cannot step all sites at once"
+            )
         if self.patience is not None and not self.evaluate:
             raise ValueError("patience looks at valid, which evaluate=False does not: leave one of them out")
         if self.engine not in ENGINES:

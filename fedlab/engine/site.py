@@ -106,7 +106,7 @@ class SiteWork:
 
     def train(self, model: Tensors, extra: Tensors, job: Job) -> tuple[Tensors, Tensors, int]:
         """Train and return ``(upload, extra, training rows)``."""
-        memory = self.memory(model)
+        memory = self.memory()
         plan = row_plan(len(self.train_rows), job, self.name)
         box = self.box(model, extra, memory, job, len(plan))
         with _seeded(site_key(job, self.name)) if self.net.random else nullcontext():
@@ -116,13 +116,16 @@ class SiteWork:
         self.state["memory"] = new
         return upload, sent, len(self.train_rows)
 
-    def memory(self, model: Tensors) -> Tensors:
-        """What the site holds; before its first round, what the algorithm starts with."""
+    def memory(self) -> Tensors:
+        """What the site holds; before its first round, what the algorithm starts with, whenever that round is."""
         if "memory" not in self.state:
-            start = {**self.net.start(), **model, **self.state["prepare"]}  # what never travels starts alike everywhere
-            self.state["memory"] = first_memory(self.alg, start)
+            self.settle(self.net.start())
         memory: Tensors = self.state["memory"]
         return memory
+
+    def settle(self, start: Tensors) -> None:
+        """Hold what the algorithm starts with from this model."""
+        self.state["memory"] = first_memory(self.alg, {**start, **self.state["prepare"]})
 
     def work(self, job: Job) -> Work:
         """Return the round's work for one site."""
@@ -151,7 +154,7 @@ class SiteWork:
     def predictors(self, model: Tensors, extra: Tensors, job: Job) -> list[Tensors]:
         """Return the models that the site predicts with."""
         with torch.no_grad():
-            return self.work(job).personal(self.box(model, extra, self.memory(model), job, 0))
+            return self.work(job).personal(self.box(model, extra, self.memory(), job, 0))
 
     def keep(self) -> None:
         """Hold the models just evaluated: their round is the best so far."""

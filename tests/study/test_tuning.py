@@ -1,0 +1,59 @@
+"""Tuning: equal trials, chosen on each seed's own valid, one stacked pass for all rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import fedlab
+from fedlab.engine import SGD, Adam
+from fedlab.federation import Federation
+from fedlab.study.tuning import validation_loss
+from tests.engine.test_modes import difference
+
+RATES = [0.01, 0.1, 1.0]
+OPTIONS: dict[str, Any] = dict(rounds=4, batch_size=16, dtype="float64")
+
+
+def test_each_seed_chooses_on_its_own_valid_and_each_trial_is_its_own_run(uneven: Federation) -> None:
+    study = fedlab.compare(
+        uneven, "mlp", ["fedavg", "isolated", "centralized"], seeds=2, tune={"lr": RATES}, progress=False, **OPTIONS
+    )
+    assert study.test_openings == 0
+    assert len(study.trials) == 3 * 2 * 3 and study.trials.groupby(["arm", "seed"])["chosen"].sum().eq(1).all()
+    for arm, runs in study.runs.items():
+        for seed, run in enumerate(runs):
+            losses = []
+            for lr in RATES:
+                alone = fedlab.train(uneven.resplit(seed), "mlp", arm, seed=seed, lr=lr, progress=False, **OPTIONS)
+                losses.append(validation_loss(alone))
+                if lr == run.settings.lr:
+                    assert difference(run, alone) < 1e-9
+            mine = study.trials.query("arm == @arm and seed == @seed").set_index("lr")["log_loss"]
+            assert mine.tolist() == pytest.approx(losses, abs=1e-9)
+            assert run.settings.lr == RATES[losses.index(min(losses))]
+
+
+def test_other_settings_take_passes_of_their_own(uneven: Federation) -> None:
+    tune = {"lr": [0.05, 0.2], "optimizer": [SGD(), Adam()]}
+    study = fedlab.compare(uneven, "logistic", ["fedavg"], seeds=2, tune=tune, rounds=2, progress=False)
+    assert len(study.trials) == 8 and set(study.trials.columns) >= {"lr", "optimizer", "log_loss", "chosen"}
+    assert study.table()["mean"].notna().any()
+
+
+@pytest.mark.parametrize(
+    "tune,options,sentence",
+    [
+        ({"mu": [0.1]}, {}, "tune cannot vary 'mu'.*FedProx"),
+        ({"lr": [0.1], "rounds": [3]}, {}, "tune cannot vary 'rounds'"),
+        ({"lr": []}, {}, "a list of different values"),
+        ({"lr": [0.1, 0.1]}, {}, "a list of different values"),
+        ({"lr": [0.1, -1]}, {}, "lr is -1"),
+        ({"lr": [0.1]}, {"lr": 0.2}, "lr is both set and tuned"),
+        ({"lr": [0.1, 0.2]}, {"evaluate": False}, "evaluate=False"),
+    ],
+)
+def test_what_cannot_be_tuned(tune: Any, options: Any, sentence: str, uneven: Federation) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        fedlab.compare(uneven, "logistic", ["fedavg"], seeds=1, tune=tune, progress=False, **options)
