@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from fedlab.course import central_baseline, federated_training, isolated_models, start_here, your_algorithm
+from fedlab.course import (
+    central_baseline,
+    federated_training,
+    isolated_models,
+    personalization,
+    start_here,
+    your_algorithm,
+)
 from fedlab.course.core import Exercise, verdict, verdict_on
 
 EXERCISES: dict[str, Exercise] = {
     exercise.id: exercise
-    for notebook in (start_here, central_baseline, isolated_models, federated_training, your_algorithm)
+    for notebook in (start_here, central_baseline, isolated_models, federated_training, personalization, your_algorithm)
     for exercise in notebook.EXERCISES
 }
 

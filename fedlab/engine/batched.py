@@ -19,7 +19,8 @@ from torch.func import vmap
 from fedlab.algorithms.base import Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
-from fedlab.engine.site import SiteWork, quick_scores
+from fedlab.engine.scores import padded, quick_scores
+from fedlab.engine.site import SiteWork
 from fedlab.engine.trees import tree_leaves, tree_map
 from fedlab.engine.work import Stop, Work, against, first_memory
 
@@ -84,6 +85,7 @@ class StackedSites:
         self.sizes = torch.tensor(sizes, dtype=torch.float64)
         self.rows = self._padded(sizes)
         self.valid = self._valid()
+        self.labels = padded([site.valid_rows.y for site in self.sites])
         self.latest: tuple[list[Tensors], dict[int, int]] = [], {}  # the models last evaluated, and whose they are
         self.state: Tensors = {"prepare": _stack([site.state["prepare"] for site in sites])}
 
@@ -188,8 +190,7 @@ class StackedSites:
         with torch.no_grad():
             models, p = vmap(predict)(box, self.valid if at is None else self.valid[at])
         self.latest = models, {i: row for row, i in enumerate(who)}
-        rows = [self.sites[i].valid_rows.y for i in who]
-        return [quick_scores(net.task, y, p[row, : len(y)]) for row, y in enumerate(rows)]
+        return quick_scores(self.labels if at is None else self.labels[who], p)
 
     def keep(self, who: Sequence[int]) -> None:
         """Hold the models just evaluated at these sites."""

@@ -142,6 +142,8 @@ class Exchange:
         if answers.together is not None and answers.sites:
             one = tree_map(lambda v: v[0] if isinstance(v, Tensor) else v, answers.together)
             self.ledger.add(round, purpose, answers.sites, "up", one)
+        elif _plain(answers.contents):
+            self.ledger.add(round, purpose, answers.sites, "up", answers.contents[0])
         else:
             for site, what in zip(answers.sites, answers.contents, strict=True):
                 self.ledger.add(round, purpose, [site], "up", what)
@@ -155,6 +157,13 @@ class Exchange:
             f" but at least {needed} must; missing: {left}. The rounds before are kept (the error's .run). "
             "Lower min_sites, or look into the log of those sites."
         )
+
+
+def _plain(contents: list[dict[str, Any]]) -> bool:
+    """Tell whether all sites sent the same few plain numbers: then one entry does for all."""
+    return bool(contents) and all(
+        what.keys() == contents[0].keys() and all(type(value) is float for value in what.values()) for what in contents
+    )
 
 
 def _one_by_one(got: Sequence[Reply], asked: list[str], like: Tensors | None) -> tuple[Answers, dict[str, str]]:

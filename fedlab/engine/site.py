@@ -20,10 +20,10 @@ from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
 from fedlab.engine.net import Net
 from fedlab.engine.optimisers import Optimizer
+from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.trees import tree_leaves
 from fedlab.engine.work import Stop, Work, first_memory
-from fedlab.federation import Examples, Score, Site, Task, fit, summarise
-from fedlab.federation.metrics import auc, log_loss
+from fedlab.federation import Examples, Score, Site, fit, summarise
 
 
 class NotFinite(RuntimeError):
@@ -149,7 +149,7 @@ class SiteWork:
         with torch.no_grad():
             p = self.net.probabilities(models, self.valid_rows.x)
         self.state["latest"] = _numbered(models)
-        return quick_scores(self.net.task, self.valid_rows.y, p)
+        return quick_scores(padded([self.valid_rows.y]), p[None])[0]
 
     def predictors(self, model: Tensors, extra: Tensors, job: Job) -> list[Tensors]:
         """Return the models that the site predicts with."""
@@ -175,15 +175,6 @@ def report(
     with torch.no_grad():
         each = [net.probabilities(members, rows.x).numpy() for members in models]
     return [net.task.scores(y, p, resamples=resamples, seed=seed) for p in each]
-
-
-def quick_scores(task: Task, y: Tensor, p: Tensor) -> dict[str, float]:
-    """Log loss and AUC alone: what each round can afford."""
-    if not bool(p.isfinite().all()):
-        return {"log_loss": float("inf"), "auc": float("nan"), "n": float(len(y))}
-    truth, said, once = y.numpy(), p.numpy(), np.ones((1, len(y)))
-    ranks = [auc(truth == k, said[:, k], once)[0] for k in range(1 if task.outputs == 1 else 0, said.shape[1])]
-    return {"log_loss": float(log_loss(truth, said, once)[0]), "auc": float(np.mean(ranks)), "n": float(len(y))}
 
 
 @contextmanager
