@@ -13,7 +13,7 @@ from fedlab.course.cast import hospitals
 from fedlab.course.core import Exercise, letters, number
 from fedlab.engine import Run, train
 
-LAMS = (0.0, 0.1, 1.0, 10.0)
+LAMS = (0.1, 1.0, 10.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ EXERCISES = (
     ),
     Exercise(
         "07.1",
-        "which of the four values of lam has the lowest log loss on the validation patients of all hospitals?",
+        "which of the three values of lam has the lowest log loss on the validation patients of all hospitals?",
         "a number",
         number(
             _best_lam,

@@ -92,10 +92,7 @@ class SimulationTransport:
                 server_app=server,
                 client_app=client_app(_work_of(run)),
                 num_supernodes=len(run.federation.sites),
-                backend_config={
-                    "init_args": {"logging_level": "error", "log_to_driver": False},
-                    "client_resources": {"num_cpus": 1},
-                },
+                backend_config={"init_args": _cluster(), "client_resources": {"num_cpus": 1}},
             )
         except BaseException as error:
             self._grid.put(error)
@@ -112,6 +109,13 @@ def _work_of(run: Run) -> Callable[[Context], SiteWork]:
         return SiteWork.of(sites[int(context.node_config["partition-id"])], **options)
 
     return work_of
+
+
+def _cluster() -> dict[str, Any]:
+    """Return how Ray is to start: here, or in the cluster that ``RAY_ADDRESS`` names, where these modules must be."""
+    quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    address = os.environ.get("RAY_ADDRESS")
+    return {**quiet, "address": address} if address else quiet
 
 
 def _check(run: Run) -> None:
