@@ -35,6 +35,11 @@ def at_most(name: str, value: float, unit: str, limit: float, note: str = "") ->
     return Figure(name, value, unit, f"< {limit:g} {unit}".strip(), value < limit, note)
 
 
+def at_least(name: str, value: float, unit: str, limit: float, note: str = "") -> Figure:
+    """A figure that should reach a limit."""
+    return Figure(name, value, unit, f"≥ {limit:g} {unit}".strip(), value >= limit, note)
+
+
 def main(name: str, about: str, measure: Callable[[bool], Iterator[Figure]], argv: list[str] | None = None) -> None:
     """Parse the line, measure, print the table, write the file. A missed target is shown, it is no failure."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch import Tensor, nn
 
 import fedlab
 from fedlab.engine import Event
 from fedlab.federation import Federation, Split
-from fedlab.models import build
+from fedlab.models import ModelLike
 
 FEATURES, BATCH, LR = 13, 16, 0.1
 SPARE = 4  # validation and test rows, two each: a site must have some
@@ -21,69 +22,77 @@ SPARE = 4  # validation and test rows, two each: a site must have some
 
 def many_sites(sites: int, rows: int, *, seed: int = 0) -> Federation:
     """A federation of ``sites`` with exactly ``rows`` training rows each: 13 features, two classes, prepared."""
+    slope = torch.randn(FEATURES, generator=torch.Generator().manual_seed(seed))
+    return _federation(sites, rows, (FEATURES,), lambda x: x @ slope, seed=seed + 1)
+
+
+def pictures(sites: int = 4, rows: int = 300, *, pixels: int = 28, seed: int = 0) -> Federation:
+    """Sites of colour pictures, brighter in class 1."""
+    return _federation(sites, rows, (3, pixels, pixels), lambda x: x.mean((1, 2, 3)) * 50, seed=seed)
+
+
+def bags(sites: int = 6, rows: int = 50, *, instances: int = 64, width: int = 128, seed: int = 0) -> Federation:
+    """Sites of bags of feature vectors, as tiles of a slide."""
+    return _federation(sites, rows, (instances, width), lambda x: x[:, :8].mean((1, 2)) * 30, seed=seed)
+
+
+def _federation(
+    sites: int, rows: int, shape: tuple[int, ...], slope: Callable[[Tensor], Tensor], *, seed: int
+) -> Federation:
     rng = torch.Generator().manual_seed(seed)
-    slope = torch.randn(FEATURES, generator=rng)
     numbers = np.arange(rows + SPARE)
     split = Split(numbers[:rows], numbers[rows : rows + SPARE // 2], numbers[rows + SPARE // 2 :])
     data: dict[str, tuple[Tensor, Tensor]] = {}
     for k in range(sites):
-        x = torch.randn(rows + SPARE, FEATURES, generator=rng)
-        noise = torch.randn(rows + SPARE, generator=rng)
-        data[f"site {k:04d}"] = x, (x @ slope + noise > 0).long()
+        x = torch.randn(rows + SPARE, *shape, generator=rng)
+        data[f"site {k:04d}"] = x, (slope(x) + torch.randn(rows + SPARE, generator=rng) > 0).long()
     return Federation.from_tensors(data, splits=dict.fromkeys(data, split), prepared=True)
 
 
-def events(federation: Federation, rounds: int, *, engine: str = "auto", shuffle: bool = True) -> Iterator[Event]:
-    """FedAvg of the MLP 13-32-1, batch 16, without evaluation."""
-    return fedlab.stream(
-        federation,
-        "mlp",
-        "fedavg",
-        rounds=rounds,
-        batch_size=BATCH,
-        lr=LR,
-        engine=engine,
-        shuffle=shuffle,
-        evaluate=False,
-    )
+def cnn(inputs: int, outputs: int) -> nn.Module:
+    """Three blocks of convolution, GroupNorm, ReLU and pooling, then a linear layer."""
+    blocks: list[nn.Module] = []
+    for ins, outs in ((3, 16), (16, 32), (32, 64)):
+        blocks += [nn.Conv2d(ins, outs, 3, padding=1), nn.GroupNorm(4, outs), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, outputs))
 
 
-def round_times(federation: Federation, rounds: int, *, engine: str = "auto", shuffle: bool = True) -> list[float]:
-    """Seconds of each round after the first, which also prepares."""
-    times, running = [], events(federation, rounds + 1, engine=engine, shuffle=shuffle)
+class BagTransformer(nn.Module):
+    """One layer of self-attention over the instances of a bag, then their mean."""
+
+    def __init__(self, inputs: int, outputs: int, *, width: int = 128, inside: int = 64) -> None:
+        super().__init__()
+        self.embed = nn.Linear(width, inside)
+        self.mix = nn.TransformerEncoderLayer(inside, 4, 2 * inside, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(inside, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [bags, outputs] of bags [bags, instances, width]."""
+        out: Tensor = self.head(self.mix(self.embed(x)).mean(1))
+        return out
+
+
+def events(federation: Federation, rounds: int, model: ModelLike = "mlp", **settings: Any) -> Iterator[Event]:
+    """FedAvg, batch 16, rows in their order, without evaluation."""
+    options: dict[str, Any] = dict(batch_size=BATCH, lr=LR, shuffle=False, evaluate=False) | settings
+    return fedlab.stream(federation, model, "fedavg", rounds=rounds, **options)
+
+
+def round_time(federation: Federation, rounds: int, model: ModelLike = "mlp", **settings: Any) -> float:
+    """Median seconds of a round after the first, which also prepares."""
+    times, running = [], events(federation, rounds + 1, model, **settings)
     next(running)
     for _ in range(rounds):
-        began = time.perf_counter()
-        next(running)
-        times.append(time.perf_counter() - began)
-    running.close()
-    return times
+        times.append(timed(lambda: next(running)))
+    for _ in running:
+        pass
+    return median(times)
 
 
-class Plain:
-    """FedAvg as a tutorial writes it: for each site an ``nn.Module``, a ``DataLoader`` and ``optim.SGD``."""
-
-    def __init__(self, federation: Federation, *, seed: int = 0) -> None:
-        self.sites = [
-            TensorDataset(s.train.x, s.train.y.float()) for s in sorted(federation.sites, key=lambda s: s.name)
-        ]
-        self.model = build("mlp", FEATURES, 1, seed=seed)
-        self.loss = torch.nn.BCEWithLogitsLoss()
-
-    def round(self) -> None:
-        start = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        total = sum(len(site) for site in self.sites)
-        merged = {name: torch.zeros_like(tensor) for name, tensor in start.items()}
-        for site in self.sites:
-            self.model.load_state_dict(start)
-            optimiser = torch.optim.SGD(self.model.parameters(), lr=LR)
-            for x, y in DataLoader(site, batch_size=BATCH, shuffle=False):
-                optimiser.zero_grad()
-                self.loss(self.model(x).squeeze(1), y).backward()
-                optimiser.step()
-            for name, tensor in self.model.state_dict().items():
-                merged[name] += tensor * (len(site) / total)
-        self.model.load_state_dict(merged)
+def last_weights(federation: Federation, rounds: int, model: ModelLike = "mlp", **settings: Any) -> dict[str, Tensor]:
+    """The server's tensors after so many rounds."""
+    *_, last = events(federation, rounds, model, **settings)
+    return last.weights
 
 
 def furthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
@@ -91,17 +100,13 @@ def furthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max(float((one[name] - tensor).abs().max()) for name, tensor in other.items())
 
 
-def agree(federation: Federation, rounds: int = 3) -> float:
-    """Train both ways in the same batch order and return how far apart the weights are."""
-    plain = Plain(federation)
-    for _ in range(rounds):
-        plain.round()
-    *_, last = events(federation, rounds, shuffle=False)
-    return furthest(last.weights, plain.model.state_dict())
-
-
 def timed(work: Callable[[], object]) -> float:
     """Seconds that a piece of work takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+def ratio(slow: list[float], fast: list[float]) -> float:
+    """Median of the pairs' ratios."""
+    return median(s / f for s, f in zip(slow, fast, strict=True))

@@ -61,7 +61,8 @@ def _told(run: Run) -> Iterator[str]:
     table = run.history[run.history["chosen"]][["site", "round", "log_loss", "auc", "patients"]]
     yield table.to_string(index=False, float_format="{:.3f}".format)
     last = run.records[-1]
-    yield f"{last.seconds:.1f} s for the rounds, Ray once started; {last.bytes:,} bytes; scores on valid, test stays locked."
+    yield f"{last.seconds:.1f} s for the rounds, Ray once started; {last.bytes:,} bytes."
+    yield "Scores on valid; test stays locked."
 
 
 def difference(a: Run, b: Run) -> float:

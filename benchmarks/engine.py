@@ -1,0 +1,220 @@
+"""The engine against its peers: `python -m benchmarks.engine [--quick] [--json FILE]`.
+
+Every comparison first checks that both sides give the same weights. Ratios are medians of pairs that are measured in
+turn, so that a busy machine disturbs both alike; everything is imported before a clock starts. Flower's simulation
+needs the extra `ray` and an interpreter in a path without a space; `--quick` leaves it out.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+import torch
+
+import fedlab
+from benchmarks import peers
+from benchmarks.figures import Figure, at_least, at_most, main
+from benchmarks.workloads import (
+    BagTransformer,
+    bags,
+    cnn,
+    events,
+    furthest,
+    last_weights,
+    many_sites,
+    pictures,
+    ratio,
+    round_time,
+    timed,
+)  # fmt: skip
+from fedlab.engine.site import one_thread
+from fedlab.engine.work import Work
+from fedlab.federation import Federation
+
+ABOUT = "The engine against its peers"
+SAME = 1e-5  # float32, a few rounds: the loops sum in different orders
+ARMS = ["isolated", "centralized", "fedavg", "fedprox", "scaffold"]
+
+
+def measure(quick: bool) -> Iterator[Figure]:
+    """Measure everything, the quick things first."""
+    yield from plain_loops(quick)
+    yield from growth(quick)
+    yield between_sites()
+    yield from seeds(3 if quick else 9)
+    yield matrix_share()
+    yield memory()
+    if not quick:
+        yield from simulation()
+
+
+# ---------------------------------------------------------------------- the plain torch loop
+
+
+def plain_loops(quick: bool) -> Iterator[Figure]:
+    """Compare with the loop that a tutorial writes."""
+    repeats = 3 if quick else 7
+    for sites, target in ((100, 20), (1000, 15)):
+        if sites == 100 or not quick:
+            few = repeats if sites == 100 else 3
+            what = f"plain torch loop / all at once, MLP, {sites} sites"
+            yield against_plain(what, many_sites(sites, 100), "mlp", target, few, threads=1, engine="batched")
+    what = "plain torch loop / one site a thread, CNN 28 px, 4 sites"
+    yield against_plain(what, pictures(), cnn, 1.3, repeats, engine="threads")
+    what = "plain torch loop / one site a thread, transformer bags, 6 sites"
+    yield against_plain(what, bags(), BagTransformer, 1.5, repeats, engine="threads")
+
+
+def against_plain(
+    what: str, federation: Federation, model: Any, target: float, repeats: int, *, threads: int = 0, **settings: Any
+) -> Figure:
+    """Time a round both ways, in turn; ``threads`` of torch for the loop (0: all that there are)."""
+    apart = furthest(last_weights(federation, 2, model, **settings), peers.Plain(federation, model).weights(2))
+    if apart > SAME:
+        raise SystemExit(f"{what}: the two give other weights ({apart:.1e} apart), so there is nothing to compare")
+    loop, slow, fast = peers.Plain(federation, model), [], []
+    for number in range(repeats + 1):  # the first turn warms up
+        fast.append(round_time(federation, 3, model, **settings))
+        if threads == 1:
+            with one_thread():
+                slow.append(timed(loop.round))
+        else:
+            slow.append(timed(loop.round))
+        if not number:
+            slow, fast = [], []
+    told = f"{1000 * median(slow):.0f} / {1000 * median(fast):.1f} ms a round; weights {apart:.0e} apart"
+    return at_least(what, ratio(slow, fast), "×", target, told)
+
+
+# ---------------------------------------------------------------------- inside the engine
+
+
+def growth(quick: bool) -> Iterator[Figure]:
+    """Time a round of more and more sites."""
+    for sites in (4, 10, 30, 100) if quick else (4, 10, 30, 100, 300, 1000):
+        took = median(round_time(many_sites(sites, 100), 5, engine="batched") for _ in range(3))
+        yield Figure(
+            f"a round of {sites} sites × 100 rows, MLP 13-32-1", 1000 * took, "ms", note="batch 16, all at once"
+        )
+
+
+def between_sites() -> Figure:
+    """Share of a round that is not training: stack, combine, evaluate, ledger."""
+    training: list[float] = []
+    plain: Callable[..., Any] = Work.train
+
+    def watched(self: Work, *given: Any) -> Any:
+        out: list[Any] = []
+        training.append(timed(lambda: out.append(plain(self, *given))))
+        return out[0]
+
+    running = events(many_sites(100, 100), 31, engine="batched", evaluate=True, shuffle=True)
+    Work.train = watched  # type: ignore[method-assign]
+    try:
+        next(running)
+        training.clear()
+        whole = [timed(lambda: next(running)) for _ in range(30)]
+    finally:
+        Work.train = plain  # type: ignore[method-assign]
+        running.close()  # type: ignore[attr-defined]
+    share = median((a - b) / a for a, b in zip(whole, training, strict=True))
+    told = f"median of 30 rounds of {1000 * median(whole):.1f} ms, batch plans and evaluation included"
+    return at_most("share of a round between the sites, 100 sites", 100 * share, "%", 25, told)
+
+
+def seeds(repeats: int) -> Iterator[Figure]:
+    """Compare many seeds in one stacked pass with one."""
+    four = fedlab.load("heart_disease")
+
+    def together(count: int) -> float:
+        return timed(lambda: list(fedlab.stream(four, "logistic", "fedavg", seeds=count, rounds=30)))
+
+    turns = [(together(1), together(10), together(30)) for _ in range(repeats + 1)][1:]
+    one, ten, thirty = (list(column) for column in zip(*turns, strict=True))
+    told = f"{median(one):.2f} s for one run of 30 rounds, four hospitals, logistic, splits and evaluation included"
+    yield at_most("ten seeds / one seed", ratio(ten, one), "×", 2.5, told)
+    yield at_most("thirty seeds / one seed", ratio(thirty, one), "×", 4, f"{median(thirty):.2f} s for thirty")
+
+
+def matrix_share() -> Figure:
+    """Share of a CNN's training that is spent in products of matrices, all that a faster engine cannot save."""
+    running = events(pictures(), 3, cnn, engine="sequential")
+    next(running)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        next(running)
+    every = profile.key_averages()
+    products = ("conv", "mkldnn", "addmm", "::mm", "bmm")
+    spent = sum(e.self_cpu_time_total for e in every if any(word in e.key for word in products))
+    share = 100 * spent / sum(e.self_cpu_time_total for e in every)
+    return Figure(
+        "share of matrix products in a round, CNN 28 px", share, "%", note="one site at a time, torch.profiler"
+    )
+
+
+MEMORY = """
+import resource, sys
+from benchmarks.workloads import events, many_sites
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+many = many_sites(1000, 100)
+list(events(many_sites(4, 100), 2, engine="batched"))
+before = peak()
+list(events(many, 3, engine="batched"))
+print(peak() - before)
+"""
+
+
+def memory() -> Figure:
+    """Peak memory that training a thousand sites adds, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    return at_most("memory added, 1,000 sites × 100 rows, MLP", float(done.stdout), "MB", 500, "peak, a fresh process")
+
+
+# ---------------------------------------------------------------------- Flower's simulation
+
+
+def simulation() -> Iterator[Figure]:
+    """Compare with FedAvg on Flower's simulation, Ray started for each run as Flower does."""
+    few, many = many_sites(10, 100), many_sites(100, 100)
+    far = simulated(few, 20)
+    yield warm("10 sites", far, few, 30)
+    ours = median(timed(lambda: list(events(few, 20, engine="batched"))) for _ in range(5))
+    what = "20 rounds with start-up, Flower's simulation / fedlab, 10 sites"
+    yield at_least(what, far.whole / ours, "×", 50, f"{far.whole:.0f} / {ours:.2f} s")
+    yield warm("100 sites", simulated(many, 5), many, 100)
+    yield whole_study()
+
+
+def warm(sites: str, far: peers.Simulated, federation: Federation, target: float) -> Figure:
+    """Compare the rounds after the first."""
+    near = median(round_time(federation, 10, engine="batched") for _ in range(5))
+    told = f"{1000 * median(far.rounds):.0f} / {1000 * near:.1f} ms; median of {len(far.rounds)} rounds"
+    what = f"warm round, Flower's simulation / all at once, {sites}"
+    return at_least(what, median(far.rounds) / near, "×", target, told)
+
+
+def simulated(federation: Federation, rounds: int) -> peers.Simulated:
+    """Simulate, and insist on the same weights."""
+    found = peers.simulate(federation, rounds)
+    apart = furthest(last_weights(federation, rounds, engine="batched"), found.weights)
+    if apart > SAME * rounds:
+        raise SystemExit(f"Flower's simulation and fedlab give other weights ({apart:.1e} apart): nothing to compare")
+    return found
+
+
+def whole_study() -> Figure:
+    """Compare a study of five algorithms and ten seeds; Flower's side is extrapolated from three of its fifty runs."""
+    four = fedlab.load("heart_disease")
+    ours = timed(lambda: fedlab.compare(four, "logistic", ARMS, seeds=10, rounds=30, progress=False))
+    prepared = many_sites(4, 120)  # as many rows as the hospitals have on average; no evaluation, which helps Flower
+    theirs = median(peers.simulate(prepared, 30).whole for _ in range(3))
+    told = f"{50 * theirs:.0f} s, extrapolated from three runs of {theirs:.0f} s / {ours:.1f} s with evaluation"
+    what = "5 algorithms × 10 seeds × 30 rounds, Flower's simulation / fedlab"
+    return at_least(what, 50 * theirs / ours, "×", 80, told)
+
+
+if __name__ == "__main__":
+    main("engine", ABOUT, measure)
