@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedlab.algorithms.afl import AFL
 from fedlab.algorithms.apfl import APFL
-from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.base import Algorithm, At, Tensors, counts, distance2, in_range, mean, statistic, trained, zeros
 from fedlab.algorithms.bulyan import Bulyan
 from fedlab.algorithms.centralized import Centralized
 from fedlab.algorithms.cyclic import Cyclic
@@ -51,8 +51,10 @@ for _cls in (
     register(_cls)
 
 __all__ = [
-    "AFL", "ALGORITHMS", "APFL", "Algorithm", "Bulyan", "Centralized", "Cyclic", "Ditto", "Ensemble", "FedAdagrad",
-    "FedAdam", "FedAvg", "FedAvgM", "FedBN", "FedDyn", "FedExP", "FedMedian", "FedNova", "FedPer", "FedProx", "FedRep",
-    "FedSGD", "FedYogi", "FineTuned", "FromFlower", "IFCA", "Isolated", "Krum", "LGFedAvg", "Moon", "MultiKrum",
-    "NormClipping", "PFedMe", "PerFedAvg", "QFedAvg", "RFA", "Scaffold", "TrimmedMean", "algorithm", "register",
+    "AFL", "ALGORITHMS", "APFL", "Algorithm", "At", "Bulyan", "Centralized", "Cyclic", "Ditto", "Ensemble",
+    "FedAdagrad", "FedAdam", "FedAvg", "FedAvgM", "FedBN", "FedDyn", "FedExP", "FedMedian", "FedNova", "FedPer",
+    "FedProx", "FedRep", "FedSGD", "FedYogi", "FineTuned", "FromFlower", "IFCA", "Isolated", "Krum", "LGFedAvg",
+    "Moon", "MultiKrum", "NormClipping", "PFedMe", "PerFedAvg", "QFedAvg", "RFA", "Scaffold", "Tensors",
+    "TrimmedMean", "algorithm", "counts", "distance2", "in_range", "mean", "register", "statistic", "trained",
+    "zeros",
 ]  # fmt: skip

@@ -114,7 +114,7 @@ class At(Protocol):
     ``anchor`` is what it received, its own tensors merged in; ``extra`` what travelled besides; ``memory`` what it kept
     from its last round; ``lr`` the step size, ``steps`` its number of steps this round, ``n`` its training rows,
     ``key`` a seed for counters, ``momentum`` that of the site's SGD (``None``: another optimiser), ``batch`` this
-    step's ``(x, y, weight)`` and ``rows`` all its training rows.
+    step's ``(x, y, weight)``, weight 0 being padding, and ``rows`` all its training rows likewise.
     """
 
     anchor: Tensors
@@ -148,6 +148,9 @@ class At(Protocol):
 
     def features(self, params: Tensors) -> Tensor:
         """``model.features(x)`` on this step's batch."""
+
+    def noise(self, shape: Sequence[int], salt: int = 0) -> Tensor:
+        """Standard normal numbers of the site, the round and the step: the same in every mode; ``salt`` parts draws."""
 
 
 @dataclass(frozen=True, kw_only=True)

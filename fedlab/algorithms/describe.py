@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -44,6 +45,9 @@ class _Nowhere:
 
     def features(self, params: Tensors) -> Tensor:
         return ZERO[None, None]
+
+    def noise(self, shape: Sequence[int], salt: int = 0) -> Tensor:
+        return torch.zeros(tuple(shape))
 
 
 def describe(alg: Algorithm, model: nn.Module, *, sites: int) -> pd.DataFrame:

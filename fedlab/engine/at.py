@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 from torch.func import grad
 
 from fedlab.algorithms.base import Tensors, carried, statistic
 from fedlab.engine.net import Net
+from fedlab.models.layers import uniform
 
 Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
@@ -77,6 +80,13 @@ class AtSite:
         """``model.features(x)`` on this step's batch; running statistics stay."""
         x, _, w = self.batch
         return self.net(dict(params), x, train=True, mask=w, key=self.key, step=self.step, method="features")
+
+    def noise(self, shape: Sequence[int], salt: int = 0) -> Tensor:
+        """Standard normal numbers of the site, the round and the step (Box & Muller, 1958)."""
+        key = self.key + self.step * 7919
+        radius, angle = (uniform(key, torch.Size(shape), salt=2 * salt + i + 101) for i in (0, 1))
+        normal = (-2 * (1 - radius).log()).sqrt() * (2 * math.pi * angle).cos()
+        return normal.to(self.net.dtype)
 
 
 def parts(vars: Tensors) -> tuple[Tensors, Tensors]:

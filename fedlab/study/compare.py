@@ -24,7 +24,7 @@ ARMS = ("isolated", "centralized", "fedavg")
 def compare(
     federation: Federation,
     model: ModelLike = "logistic",
-    algorithms: Sequence[str | Algorithm] = ARMS,
+    algorithms: Sequence[str | Algorithm] | Mapping[str, str | Algorithm] = ARMS,
     *,
     seeds: int | Sequence[int] = 10,
     tune: Mapping[str, Sequence[Any]] | None = None,
@@ -40,7 +40,8 @@ def compare(
     ----------
     federation : Federation
     model : str, callable or Module
-    algorithms : sequence of str or Algorithm
+    algorithms : sequence of str or Algorithm, or dict
+        A dict gives each a name of your own.
     seeds : int or sequence of int
         How many (0, 1, …), or which.
     tune : dict of str to list, optional
@@ -97,8 +98,12 @@ def _chosen(done: list[list[Run]], tried: list[Trial], seeds: list[int]) -> tupl
     return [done[t][s] for s, t in enumerate(best)], pd.DataFrame(rows)
 
 
-def name_arms(algorithms: Sequence[str | Algorithm]) -> dict[str, Algorithm]:
+def name_arms(algorithms: Sequence[str | Algorithm] | Mapping[str, str | Algorithm]) -> dict[str, Algorithm]:
     """Name each algorithm; two settings of one are told apart by their fields."""
+    if isinstance(algorithms, Mapping):
+        if not algorithms:
+            raise ValueError("there is no algorithm to compare: name at least one")
+        return {name: algorithm(which) for name, which in algorithms.items()}
     if isinstance(algorithms, (str, Algorithm)):
         algorithms = [algorithms]
     chosen = [algorithm(which) for which in algorithms]

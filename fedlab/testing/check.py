@@ -9,7 +9,7 @@ import pandas as pd
 
 from fedlab.algorithms import Algorithm, algorithm
 from fedlab.models import ModelLike
-from fedlab.testing import properties
+from fedlab.testing import properties, server
 from fedlab.testing.trial import Trial
 
 Property: TypeAlias = Callable[[Trial], str]
@@ -25,9 +25,10 @@ def check_algorithm(
 ) -> pd.DataFrame:
     """Run the properties that any algorithm must have, on five small, ragged sites in float64.
 
-    It gives the same result in every engine mode and beside other seeds; the same bits when run again; whatever the
-    order of the sites; it leaves the global generators and what it is given alone; survives a site that fails; can be
-    saved and resumed between two rounds; and sends what its description says.
+    It leaves the global generators alone; gives the same result in every engine mode and beside other seeds, and the
+    same bits when run again; whatever the order of the sites, and whoever answers; changes nothing in place; survives a
+    site that fails; can be saved and resumed between two rounds; and sends what its description says. What fails first
+    may end the list: the rest would only repeat it.
 
     Parameters
     ----------
@@ -61,8 +62,8 @@ def check_algorithm(
         except Exception as error:
             says = f"it cannot be run: {type(error).__name__}: {error}"
         rows.append((name, not says, says))
-        if says and name == "runs":
-            break  # nothing else can be said
+        if says and name in ("runs", "global generators"):
+            break  # what follows would only repeat it
     table = pd.DataFrame(rows, columns=["property", "holds", "says"])
     failed = table[~table["holds"]]
     if len(failed) and on_fail == "raise":
@@ -75,12 +76,14 @@ def _properties(engines: Sequence[str]) -> list[tuple[str, Property]]:
     modes = [(f"engine {name!r} agrees", properties.in_mode(name)) for name in engines if name != "sequential"]
     return [
         ("runs", properties.runs),
+        ("global generators", properties.global_generators),
         *modes,
         ("seeds beside each other agree", properties.beside_other_seeds),
         ("same seed, same bits", properties.repeats),
         ("order of the sites", properties.order_of_sites),
-        ("global generators", properties.global_generators),
-        ("what it is given stays", properties.leaves_its_input),
+        ("what it is given stays", server.leaves_its_input),
+        ("who answered", server.follows_who),
+        ("how many answered", server.divides_by_who_answered),
         ("a site fails", properties.survives_a_failed_site),
         ("saved and resumed", properties.resumes),
         ("messages as described", properties.messages),

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from fedlab.algorithms import Algorithm
-from fedlab.algorithms.payload import leaves
 from fedlab.engine import Run, TooFewSites
 from fedlab.engine.exchange import Ask, Exchange
 from fedlab.engine.local import LocalTransport
@@ -20,9 +19,7 @@ from fedlab.engine.replicas import train_seeds
 from fedlab.engine.rounds import Event, Loop, collect
 from fedlab.engine.train import begin
 from fedlab.models import build
-from fedlab.testing.trial import OPTIONS, ROUNDS, Trial, apart, copied, finite, is_tensors, trial_federation
-
-CLOSE = 1e-9
+from fedlab.testing.trial import CLOSE, OPTIONS, ROUNDS, Trial, apart, copied, finite, is_tensors, trial_federation
 
 
 def runs(trial: Trial) -> str:
@@ -45,7 +42,11 @@ def in_mode(engine: str) -> Callable[[Trial], str]:
     def agrees(trial: Trial) -> str:
         if engine != "threads" and trial.pools:
             return ""
-        gap, where = apart(trial.plain, trial.run(engine=engine))
+        try:
+            run = trial.run(engine=engine)
+        except Exception as error:
+            return f"{engine!r} cannot run it: {_remedy(error)}"
+        gap, where = apart(trial.plain, run)
         if gap <= CLOSE:
             return ""
         return (
@@ -97,26 +98,6 @@ def global_generators(trial: Trial) -> str:
     return f"it draws from the global generator of {', '.join(moved)}: another run would change by it"
 
 
-def leaves_its_input(trial: Trial) -> str:
-    """The server's half changes nothing in place."""
-    seen: list[str] = []
-    cls = type(trial.alg)
-
-    def combine(self: Any, params: Any, uploads: Any, extra: Any, weights: Any, state: Any, who: Any) -> Any:
-        given = {"params": params, "uploads": uploads, "extra": extra, "weights": {"": weights}}
-        before = {name: [t.clone() for t in leaves(tree)] for name, tree in given.items()}
-        out = cls.combine(self, params, uploads, extra, weights, state, who)
-        for name, tree in given.items():
-            if not all(torch.equal(a, b) for a, b in zip(before[name], leaves(tree), strict=True)):
-                seen.append(name)
-        return out
-
-    trial.run(trial.variant(combine=combine))
-    if not seen:
-        return ""
-    return f"combine changes {', '.join(sorted(set(seen)))} in place: other parts still hold them; make new tensors"
-
-
 def survives_a_failed_site(trial: Trial) -> str:
     """A site that raises in the second round is left out, and the run goes on."""
     federation, cls = trial_federation(), type(trial.alg)
@@ -129,7 +110,9 @@ def survives_a_failed_site(trial: Trial) -> str:
 
     try:
         run = trial.run(trial.variant(finish=finish), federation)
-    except TooFewSites as error:
+    except RuntimeError as error:
+        if not isinstance(error, TooFewSites):
+            return f"combine fails where a site is missing ({error}): what is kept for a site is found by state[…][who]"
         if trial.alg.quorum(len(federation.sites)) == len(federation.sites) and error.run.records:
             return ""  # it says that it needs them all
         return "one failed site of five stops the run: combine must make do with the sites in who"
@@ -171,6 +154,18 @@ def messages(trial: Trial) -> str:
 
 
 # ---------------------------------------------------------------------- how it is done
+
+
+def _remedy(error: Exception) -> str:
+    """Say what helps against the errors that stacking raises."""
+    text = str(error)
+    if "data-dependent" in text or ".item()" in text:
+        return "an if on a tensor, or .item(), cannot be stacked over sites: use torch.where"
+    if "randomness" in text:
+        return (
+            "it draws from torch's generator: use at.noise(shape), which is the site's own and the same in every mode"
+        )
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"
 
 
 def _preparation(alg: Algorithm, run: Run, direction: str) -> int:

@@ -20,6 +20,7 @@ from fedlab.models import ModelLike
 
 SIZES = (17, 29, 40, 23, 34)
 ROUNDS = 3
+CLOSE = 1e-9
 OPTIONS: dict[str, Any] = dict(rounds=ROUNDS, batch_size=8, lr=0.05, dtype="float64", progress=False, patience=None)
 
 
@@ -79,8 +80,9 @@ def apart(a: Run, b: Run) -> tuple[float, str]:
     if one.keys() != other.keys():
         return float("inf"), ", ".join(sorted(one.keys() ^ other.keys())[:3])
     gaps = {k: _gap(v, other[k]) for k, v in one.items()}
-    worst = max(gaps, key=gaps.__getitem__)
-    return gaps[worst], worst
+    most = max(gaps.values())
+    weights = {k: gap for k, gap in gaps.items() if gap > 0 and not k.startswith("history")}
+    return most, max(weights or gaps, key=(weights or gaps).__getitem__)  # a score jumps, and says little
 
 
 def _gap(a: Tensor, b: Tensor) -> float:

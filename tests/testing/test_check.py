@@ -30,11 +30,26 @@ def test_all_others_pass(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_flower_strategy_passes_but_for_its_own_memory() -> None:
+def test_a_flower_strategy_passes_but_for_what_hangs_on_its_session() -> None:
     from flwr.serverapp.strategy import FedAvg
 
     table = check_algorithm(FromFlower(FedAvg()), on_fail="report").set_index("property")
-    assert table.loc[table.index != "saved and resumed", "holds"].all()
+    session = ["saved and resumed", "what it is given stays", "who answered", "how many answered"]
+    assert table.drop(index=session)["holds"].all()
+
+
+def test_noise_is_normal_and_the_same_in_every_mode() -> None:
+    drawn: list[Tensor] = []
+
+    class Noisy(Algorithm):
+        def direction(self, grad, vars, at):
+            noise = {k: at.noise(g.shape, salt=i) for i, (k, g) in enumerate(grad.items())}
+            drawn.append(at.noise([5000]))
+            return {k: g + 0.1 * noise[k] for k, g in grad.items()}
+
+    assert check_algorithm(Noisy())["holds"].all()
+    normal = next(d for d in drawn if not torch._C._functorch.is_batchedtensor(d))
+    assert abs(normal.mean()) < 0.05 and abs(normal.std() - 1) < 0.05 and normal.abs().max() > 3
 
 
 # ---------------------------------------------------------------- what each check is for
@@ -61,6 +76,14 @@ class AsksATensor(Algorithm):
         return ({k: v * 1.001 for k, v in near.items()} if lost else near), {}, at.memory
 
 
+class AsksPython(Algorithm):
+    """A Python ``if`` on a tensor."""
+
+    def objective(self, vars, at):
+        loss = at.loss(vars)
+        return loss if float(loss.detach()) > 0 else 2 * loss
+
+
 class Remembers(Algorithm):
     seen: ClassVar[list[int]] = []
 
@@ -81,6 +104,26 @@ class CountsAll(Algorithm):
     def combine(self, params, uploads, extra, weights, state, who):
         missing = state["sites"] - len(who)
         return {k: u + missing / (1 - missing) for k, u in mean(uploads, weights).items()}, state
+
+
+class DividesByAll(Algorithm):
+    """Divides by all the sites there are."""
+
+    def begin(self, params, sites, rng):
+        return {"sites": torch.tensor(float(sites), dtype=torch.float64)}
+
+    def combine(self, params, uploads, extra, weights, state, who):
+        return {k: u.sum(0) / state["sites"].to(u.dtype) for k, u in uploads.items()}, state
+
+
+class ForgetsWho(Algorithm):
+    """Keeps a number for each site, and finds it by place."""
+
+    def begin(self, params, sites, rng):
+        return {"trust": torch.arange(1.0, sites + 1, dtype=torch.float64)}
+
+    def combine(self, params, uploads, extra, weights, state, who):
+        return mean(uploads, state["trust"][: len(who)]), state
 
 
 class SendsByLoss(Algorithm):
@@ -105,12 +148,14 @@ class Fails(Algorithm):
     "make,property,says",
     [
         (DrawsFromTorch, "global generators", "the global generator of torch"),
-        (DrawsFromTorch, "same seed, same bits", "draw from at.key"),
         (ChangesInPlace, "what it is given stays", "combine changes uploads in place"),
         (AsksATensor, "engine 'batched' agrees", "one site at a time and 'batched' differ"),
         (Remembers, "same seed, same bits", "keep nothing in the algorithm itself"),
         (WordsInMemory, "saved and resumed", "something that is no tensor"),
         (CountsAll, "a site fails", "not finite"),
+        (DividesByAll, "how many answered", "divide by those that answered"),
+        (ForgetsWho, "who answered", "stands at its number"),
+        (AsksPython, "engine 'batched' agrees", "use torch.where"),
         (SendsByLoss, "messages as described", "describe.. says"),
         (Stands, "runs", "no tensor has moved"),
         (Fails, "runs", "TooFewSites"),
