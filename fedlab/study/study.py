@@ -71,32 +71,42 @@ class Study:
         sites = self.federation.sites
         return sum(len(s.split.test) for s in sites) / sum(len(s.split.train) for s in sites)
 
-    def table(self) -> pd.DataFrame:
-        """What each arm is worth, and how it differs from isolated learning on the same seeds.
+    def table(self, *, against: str = REFERENCE) -> pd.DataFrame:
+        """What each arm is worth, and how it differs from another (by default isolated learning) on the same seeds.
+
+        Parameters
+        ----------
+        against : str
+            The arm to take the differences to.
 
         Returns
         -------
         DataFrame
             One row per ``arm``, ``where`` and ``metric`` with ``mean, sd, low, high`` over seeds and ``difference,
-            difference_low, difference_high`` to the arm ``isolated`` (corrected resampled t, 95 %). ``where`` is
+            difference_low, difference_high`` to the other arm (corrected resampled t, 95 %; ``nan`` without such an
+            arm). ``where`` is
 
             * ``everywhere``: a model anywhere (isolated: all pairs of training and test site),
             * ``home``: each site's own patients, read by its own arm's model,
             * ``home, large sites``: the same without sites of fewer than ten test patients in a class,
             * or a site: its own patients.
         """
+        if against != REFERENCE and against not in self.runs:
+            raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(self.runs)}")
         values = self._per_seed()
         rows = []
         for (arm, where, metric), group in values.groupby(["arm", "where", "metric"], sort=False):
             by_seed = group.set_index("seed")["value"]
             row = {"arm": arm, "where": where, "metric": metric}
             row |= over_seeds(by_seed.tolist(), overlap=self.overlap)._asdict()
-            row |= self._difference(values, str(where), str(metric), by_seed)
+            row |= self._difference(values, against, str(where), str(metric), by_seed)
             rows.append(row)
         return pd.DataFrame(rows)
 
-    def _difference(self, values: pd.DataFrame, where: str, metric: str, by_seed: pd.Series[Any]) -> dict[str, float]:
-        chosen = (values["arm"] == REFERENCE) & (values["where"] == where) & (values["metric"] == metric)
+    def _difference(
+        self, values: pd.DataFrame, against: str, where: str, metric: str, by_seed: pd.Series[Any]
+    ) -> dict[str, float]:
+        chosen = (values["arm"] == against) & (values["where"] == where) & (values["metric"] == metric)
         reference = values[chosen].set_index("seed")["value"]
         apart = (by_seed - reference.reindex(by_seed.index)).tolist() if len(reference) else [np.nan]
         mean, _, low, high = over_seeds(apart, overlap=self.overlap)

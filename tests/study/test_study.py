@@ -160,3 +160,15 @@ def test_the_story_of_the_four_hospitals(hospitals: Federation) -> None:
         for row in unseen.groupby("test", as_index=False)["value"].mean().to_dict("records")
     ]
     assert np.mean(lost) <= 0.03 and max(lost) <= 0.05, lost
+
+
+def test_differences_to_any_arm_are_paired(uneven: Federation) -> None:
+    study = compare(uneven, "logistic", ["isolated", "fedavg", "fedprox"], seeds=3, rounds=3, progress=False)
+    mine, theirs = study.table(), study.table(against="fedavg")
+    by = {
+        name: table.query("where == 'home' and metric == 'log_loss'").set_index("arm")["difference"]
+        for name, table in (("isolated", mine), ("fedavg", theirs))
+    }
+    assert by["isolated"]["fedavg"] == pytest.approx(-by["fedavg"]["isolated"]) and by["fedavg"]["fedavg"] == 0
+    with pytest.raises(ValueError, match="no arm 'krum'.*isolated, fedavg, fedprox"):
+        study.table(against="krum")

@@ -157,3 +157,14 @@ def test_a_whole_run_in_the_dark(page: object) -> None:
     page.wait_for_function(f"({POINTS})() == 5")
     page.wait_for_function(DRAWN)
     shot(page, "6_dark")
+
+
+def test_the_band_over_seeds(page: object) -> None:
+    command(page, "apputils:change-theme", "{theme: 'JupyterLab Light'}")
+    seeds = page.locator(".fedlab .widget-text:has(label:text-is('seeds side by side')) input")
+    seeds.fill("8")
+    seeds.press("Tab")
+    press(page, "Run")
+    page.wait_for_selector(".fedlab >> text=/over 8 seeds, each/")
+    page.wait_for_function(DRAWN)
+    shot(page, "7_seeds")
