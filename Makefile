@@ -64,8 +64,11 @@ lint: .venv/.dev ## style and types
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 
-bench: .venv/.lab ## speed against the targets, one table
+bench: .venv/.test ## speed and published results against the targets, into benchmarks/results and the README
 	$(PY) -m benchmarks.spine
+	$(PY) -m benchmarks.engine --json benchmarks/results/engine.json
+	$(PY) -m benchmarks.published --json benchmarks/results/published.json
+	$(PY) -m benchmarks.readme
 
 figure: .venv/.test ## draw the README's figure anew (needs Chromium)
 	$(PY) -c "import fedlab; from fedlab.figures import who_gains; \

@@ -100,7 +100,8 @@ def simulate(federation: Federation, rounds: int, model: ModelLike = "mlp", *, s
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        strategy = Timed(fraction_train=1.0, fraction_evaluate=0.0, min_available_nodes=len(sites))
+        everybody = dict(min_train_nodes=len(sites), min_available_nodes=len(sites))  # else those that are there first
+        strategy = Timed(fraction_train=1.0, fraction_evaluate=0.0, **everybody)
         done = strategy.start(grid=grid, initial_arrays=ArrayRecord(start.state_dict()), num_rounds=rounds)
         found.weights = dict(done.arrays.to_torch_state_dict())
 

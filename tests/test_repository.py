@@ -150,3 +150,17 @@ def test_tables_survive_a_checkout_that_rewrites_line_ends(tmp_path):
     assert (here / "other.txt").read_bytes() == b"a\r\n", "the clone did not rewrite anything"
     tables = {name: content for name, content in files.items() if name.endswith(".csv")}
     assert {name: (here / name).read_bytes() for name in tables} == tables
+
+
+def test_the_readmes_tables_are_those_of_the_files() -> None:
+    from benchmarks.readme import written
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert written(text) == text, "run python -m benchmarks.readme"
+
+
+def test_the_readme_lists_every_algorithm() -> None:
+    from fedlab.algorithms import ALGORITHMS
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("## The algorithms")[1].split("## ")[0]
+    assert sorted(re.findall(r"`(\w+)`", text)) == sorted(ALGORITHMS)

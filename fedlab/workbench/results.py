@@ -46,7 +46,8 @@ def _over_seeds(runs: Sequence[Run]) -> str:
     for site in runs[0].federation.names:
         own = every[every["site"] == site]
         cells = [f"{number(own[m].mean(), 3)} ± {number(own[m].std(), 3)}" for m in ("log_loss", "auc")]
-        span = f"{own['round'].min()} to {own['round'].max()}" if len(own) else "–"
+        first, last = (own["round"].min(), own["round"].max()) if len(own) else ("–", "–")
+        span = f"{first}" if first == last else f"{first} to {last}"
         rows.append([site, span, *(cells if len(own) else ["–", "–"])])
     notes = [f"Mean ± standard deviation over {len(runs)} seeds, each at its own reported round.", TOO_GOOD]
     return table(["site", "reported rounds", "log loss", "AUC"], rows, caption="Reported rounds on valid", notes=notes)
