@@ -19,6 +19,7 @@ from torch.func import vmap
 from fedlab.algorithms.base import Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
+from fedlab.engine.net import home
 from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.site import SiteWork
 from fedlab.engine.trees import tree_leaves, tree_map
@@ -94,10 +95,10 @@ class StackedSites:
         at = np.arange(longest)[None].repeat(len(sizes), 0)
         there = at < np.array(sizes)[:, None]
         numbers = np.where(there, at, 0) + self.first[:, None]
-        return torch.from_numpy(numbers), torch.from_numpy(there).to(self.x.dtype)
+        return torch.from_numpy(numbers).to(self.x.device), torch.from_numpy(there).to(self.x)
 
     def _valid(self) -> Tensor:
-        parts = [site.valid_rows.x for site in self.sites]
+        parts = [site.valid_rows.x.to(self.x.device) for site in self.sites]
         longest = max(map(len, parts))
         return torch.stack([torch.cat([x, x[:1].expand(longest - len(x), *x.shape[1:])]) for x in parts])
 
@@ -106,7 +107,7 @@ class StackedSites:
     def train(self, parts: Sequence[Part]) -> tuple[Tensors, Tensors, Tensor, list[bool]]:
         """Train the sites of each part; return stacked ``(uploads, extras, training rows)`` and which are finite."""
         who = [i for part in parts for i in part.who]
-        at = None if len(who) == len(self.sites) else torch.tensor(who)
+        at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)
         plans = [
             row_plan(len(self.sites[i].train_rows), part.job, self.sites[i].name) for part in parts for i in part.who
         ]
@@ -121,7 +122,7 @@ class StackedSites:
             before = {**box["memory"], "opt": box["memory"]["opt"] or tree_map(torch.zeros_like, memory["opt"])}
             memory = tree_map(lambda new, old: torch.where(against(new, good), new, old), memory, before)
         self._remember(at, memory)
-        return upload, sent, self.sizes[who], good.tolist()
+        return home(upload), home(sent), self.sizes[who], good.tolist()
 
     def _work(self, parts: Sequence[Part]) -> Work:
         first, job = self.sites[0], parts[0].job
@@ -133,12 +134,14 @@ class StackedSites:
 
     def _memory(self) -> Tensors:
         if "memory" not in self.state:
-            alg, starts = self.sites[0].alg, _stack([site.net.start() for site in self.sites])
+            alg, starts = self.sites[0].alg, _stack([site.net.placed(site.net.start()) for site in self.sites])
             self.state["memory"] = vmap(lambda p: first_memory(alg, p))({**starts, **self.state["prepare"]})
         memory: Tensors = self.state["memory"]
         return memory
 
     def _box(self, parts: Sequence[Part], at: Tensor | None, steps: Tensor) -> Tensors:
+        dtype, device = self.x.dtype, self.x.device
+
         def chosen(v: Tensor) -> Tensor:
             return v if at is None else v[at]
 
@@ -146,21 +149,24 @@ class StackedSites:
             """Give every site what its run sends; one run's tensors are not even copied."""
 
             def spread(*sent: Tensor) -> Tensor:
-                each = [v.expand(len(part.who), *v.shape) for part, v in zip(parts, sent, strict=True)]
+                pairs = zip(parts, sent, strict=True)
+                each = [v.to(device).expand(len(part.who), *v.shape) for part, v in pairs]
                 return each[0] if len(each) == 1 else torch.cat(each)
 
             out: Tensors = tree_map(spread, *trees)
             return out
 
-        dtype, who = self.x.dtype, [i for part in parts for i in part.who]
+        who = [i for part in parts for i in part.who]
         return {
             "anchor": to_all([part.model for part in parts]),
             "extra": to_all([part.extra for part in parts]),
             "memory": tree_map(chosen, self._memory()),
-            "lr": torch.tensor([part.job.lr for part in parts for _ in part.who], dtype=dtype),
-            "steps": steps.to(dtype),
-            "n": self.sizes[who].to(dtype),
-            "key": torch.tensor([site_key(part.job, self.sites[i].name) for part in parts for i in part.who]),
+            "lr": torch.tensor([part.job.lr for part in parts for _ in part.who], dtype=dtype, device=device),
+            "steps": steps.to(device, dtype),
+            "n": self.sizes[who].to(device, dtype),
+            "key": torch.tensor(
+                [site_key(part.job, self.sites[i].name) for part in parts for i in part.who], device=device
+            ),
             "rows": chosen(self.rows[0]),
             "there": chosen(self.rows[1]),
         }
@@ -180,7 +186,7 @@ class StackedSites:
         """Log loss and AUC of each part's sites, in order, on their ``valid`` rows; hold the models."""
         net, work = self.sites[0].net, self._work(parts)
         who = [i for part in parts for i in part.who]
-        at = None if len(who) == len(self.sites) else torch.tensor(who)
+        at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)
         box = self._box(parts, at, torch.zeros(len(who)))
 
         def predict(box: Tensors, x: Tensor) -> tuple[list[Tensors], Tensor]:
@@ -190,7 +196,7 @@ class StackedSites:
         with torch.no_grad():
             models, p = vmap(predict)(box, self.valid if at is None else self.valid[at])
         self.latest = models, {i: row for row, i in enumerate(who)}
-        return quick_scores(self.labels if at is None else self.labels[who], p)
+        return quick_scores(self.labels if at is None else self.labels[who], p.cpu())
 
     def keep(self, who: Sequence[int]) -> None:
         """Hold the models just evaluated at these sites."""
@@ -200,7 +206,8 @@ class StackedSites:
     def export(self, i: int) -> Tensors:
         """Hand out the models that site ``i`` holds."""
         kept: Tensors | None = self.sites[i].state.get("kept")
-        return kept if kept is not None else self._held(i)
+        out: Tensors = home(kept if kept is not None else self._held(i))
+        return out
 
     def _held(self, i: int) -> Tensors:
         models, row = self.latest
@@ -220,9 +227,10 @@ class _AllSites:
         for i, plan in enumerate(plans):
             numbers[: len(plan), i] = plan
         there = numbers >= 0
-        self.flat = torch.from_numpy((np.where(there, numbers, 0) + first[None, :, None]).reshape(self.length, -1))
-        self.weights = torch.from_numpy(there).to(x.dtype)
-        self.steps = torch.from_numpy(steps)
+        flat = (np.where(there, numbers, 0) + first[None, :, None]).reshape(self.length, -1)
+        self.flat = torch.from_numpy(flat).to(x.device)
+        self.weights = torch.from_numpy(there).to(x)
+        self.steps = torch.from_numpy(steps).to(x.device)
         self.everybody = int(steps.min())
 
     def batch(self, step: int) -> Batch:

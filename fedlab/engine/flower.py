@@ -39,11 +39,11 @@ def pack(payload: dict[str, Any], *, purpose: str = "") -> RecordDict:
         if isinstance(value, dict):
             leaves = _flat(value)
             if leaves:
-                record[name] = ArrayRecord({k: Array(v.detach().contiguous().numpy()) for k, v in leaves.items()})
+                record[name] = ArrayRecord({k: Array(v.detach().cpu().contiguous().numpy()) for k, v in leaves.items()})
         elif isinstance(value, Job):
             record[name] = ConfigRecord(asdict(value))
         elif isinstance(value, torch.Tensor):
-            record[f"tensor.{name}"] = ArrayRecord({name: Array(value.detach().contiguous().numpy())})
+            record[f"tensor.{name}"] = ArrayRecord({name: Array(value.detach().cpu().contiguous().numpy())})
         else:
             plain[name] = value
     record["plain"] = ConfigRecord(plain)

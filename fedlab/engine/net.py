@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedlab.algorithms.base import PREPARATION, Tensors, fixed, learned, statistic
+from fedlab.engine.trees import tree_map
 from fedlab.federation import Task, prepare
 from fedlab.models.layers import forward_pass
 
@@ -37,8 +38,9 @@ class Net:
     the rows, the preparation's buffers under ``prepare.``. Training sees prepared rows; :meth:`logits` takes raw ones.
     """
 
-    def __init__(self, model: nn.Module, task: Task, *, dtype: torch.dtype) -> None:
-        self.model = model.to(dtype)
+    def __init__(self, model: nn.Module, task: Task, *, dtype: torch.dtype, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device, dtype)
         self.task, self.dtype = task, dtype
         self.random = False
         """Whether training draws from torch's global generator (torch's own Dropout): then each site seeds it."""
@@ -50,13 +52,19 @@ class Net:
 
     def copy(self) -> Net:
         """Return one for another thread: ``functional_call`` on a shared module is not safe."""
-        twin = Net(copy.deepcopy(self.model), self.task, dtype=self.dtype)
+        twin = Net(copy.deepcopy(self.model), self.task, dtype=self.dtype, device=str(self.device))
         twin.random = self.random
         return twin
 
     def start(self) -> Tensors:
-        """Return the tensors all sites start from."""
-        return learned(self.model)
+        """Return the tensors all sites start from, in the server's memory."""
+        start: Tensors = home(learned(self.model))
+        return start
+
+    def placed(self, tree: Tensors) -> Tensors:
+        """Bring what came from the server to where this model computes."""
+        out: Tensors = tree_map(lambda v: v.to(self.device), tree)
+        return out
 
     def __call__(
         self,
@@ -87,6 +95,7 @@ class Net:
     def ready(self, params: Tensors, x: Tensor) -> Tensor:
         """Prepare raw rows with the model's own preparation, in the run's dtype."""
         buffers = {k.removeprefix(PREPARATION): v for k, v in params.items() if fixed(k)}
+        x = x.to(self.device)
         x = (prepare(x, buffers) if buffers else x).to(self.dtype)
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x  # images: a quarter faster
 
@@ -113,6 +122,11 @@ class Net:
         return any(isinstance(layer, SLOW_STACKED) for layer in self.model.modules())
 
 
+def home(tree: Any) -> Any:
+    """Bring tensors back to the server's memory: what is sent, compared and kept is never on a GPU."""
+    return tree_map(lambda v: v.cpu(), tree)
+
+
 class TrainedModel(nn.Module):
     """A trained model with its preprocessing inside: eats raw rows, ``nan`` where missing, gives logits.
 
@@ -125,7 +139,7 @@ class TrainedModel(nn.Module):
 
     def __init__(self, net: Net, params: Tensors) -> None:
         super().__init__()
-        self.net = copy.deepcopy(net.model)
+        self.net = copy.deepcopy(net.model).cpu()
         self.net.load_state_dict({k: v for k, v in params.items() if not fixed(k)}, strict=False)
         for name, buffer in params.items():
             if fixed(name):

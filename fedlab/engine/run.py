@@ -145,7 +145,7 @@ class Run:
             raise ValueError("this federation has no named columns: call run.model()(x) with a tensor")
         x = self.federation.encode(frame)
         with torch.no_grad():
-            p = self.net.probabilities(self._models(site), x)
+            p = self.net.probabilities(list(map(self.net.placed, self._models(site))), x).cpu()
         return pd.DataFrame(p.numpy(), index=frame.index, columns=list(self.federation.task.classes))
 
     # ------------------------------------------------------------------ opening the test

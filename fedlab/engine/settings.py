@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import torch
+
 from fedlab.algorithms.base import in_range
 from fedlab.engine.optimisers import SGD, Optimizer
 from fedlab.engine.schedules import SCHEDULES, Schedule
@@ -47,6 +49,9 @@ class Settings:
         ``auto`` chooses among the first three; the results are the same (float32: to rounding).
     optimizer : Optimizer
         What the sites step with: ``SGD(momentum=…)`` or ``Adam()``.
+    device : str
+        Where the sites compute: ``"auto"`` (a GPU of torch's CUDA if there is one, else the CPU), ``"cpu"``,
+        ``"cuda"``, ``"cuda:1"``, …. What is sent, and the server, are in main memory. On Ray ``"auto"`` is the CPU.
     dtype : {"float32", "float64"}
     shuffle : bool
         Draw the batch order from (seed, round, site); ``False`` keeps the rows' order.
@@ -69,6 +74,7 @@ class Settings:
     min_sites: int = 1
     engine: str = "auto"
     optimizer: Optimizer = field(default_factory=SGD)
+    device: str = "auto"
     dtype: str = "float32"
     shuffle: bool = True
     evaluate: bool = True
@@ -104,5 +110,23 @@ class Settings:
             raise ValueError("patience looks at valid, which evaluate=False does not: leave one of them out")
         if self.engine not in ENGINES:
             raise ValueError(f"engine is {self.engine!r}: choose one of {', '.join(ENGINES)}")
+        if self.device not in ("auto", "cpu"):
+            _check_device(self.device)
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype is {self.dtype!r}: choose one of {', '.join(DTYPES)}")
+
+    @property
+    def place(self) -> str:
+        """The device that ``device`` stands for on this machine."""
+        if self.device != "auto":
+            return self.device
+        return "cuda" if self.engine != "ray" and torch.cuda.is_available() else "cpu"
+
+
+def _check_device(name: str) -> None:
+    number = name.removeprefix("cuda").removeprefix(":") or "0"
+    if not name.startswith("cuda") or not number.isdecimal():
+        raise ValueError(f"device is {name!r}: choose auto, cpu, cuda, or cuda:1 and so on")
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number) >= there:
+        raise ValueError(f"device is {name!r}, but torch finds {there} CUDA devices here: use device='auto'")

@@ -18,7 +18,7 @@ from torch import Tensor
 from fedlab.algorithms.base import PREPARATION, Algorithm, Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
-from fedlab.engine.net import Net
+from fedlab.engine.net import Net, home
 from fedlab.engine.optimisers import Optimizer
 from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.trees import tree_leaves
@@ -93,13 +93,14 @@ class SiteWork:
             self.state["prepare"] = {}
             return
         found = buffers or fit(summarise(self.train_rows.x))
-        self.state["prepare"] = {f"{PREPARATION}{k}": v for k, v in found.items()}
+        self.state["prepare"] = self.net.placed({f"{PREPARATION}{k}": v for k, v in found.items()})
 
     def ready(self) -> Batch:
         """Return the training rows as the model sees them, ``(x, y, weight)``."""
         if self._ready is None:
             x = self.net.ready(self.state["prepare"], self.train_rows.x)
-            self._ready = x, self.train_rows.y, torch.ones(len(x), dtype=self.net.dtype)
+            weight = torch.ones(len(x), dtype=self.net.dtype, device=self.net.device)
+            self._ready = x, self.train_rows.y.to(self.net.device), weight
         return self._ready
 
     # ------------------------------------------------------------------ each round
@@ -109,12 +110,12 @@ class SiteWork:
         memory = self.memory()
         plan = row_plan(len(self.train_rows), job, self.name)
         box = self.box(model, extra, memory, job, len(plan))
-        with _seeded(site_key(job, self.name)) if self.net.random else nullcontext():
+        with _seeded(site_key(job, self.name), self.net.device) if self.net.random else nullcontext():
             upload, sent, new = self.work(job).train(box, _OneSite(self.ready(), plan), self.stop)
         if not all(bool(leaf.isfinite().all()) for leaf in tree_leaves((upload, sent, new))):
             raise NotFinite(f"training at {self.name} in round {job.round} gave NaN or infinity: lower lr")
         self.state["memory"] = new
-        return upload, sent, len(self.train_rows)
+        return home(upload), home(sent), len(self.train_rows)
 
     def memory(self) -> Tensors:
         """What the site holds; before its first round, what the algorithm starts with, whenever that round is."""
@@ -125,7 +126,7 @@ class SiteWork:
 
     def settle(self, start: Tensors) -> None:
         """Hold what the algorithm starts with from this model."""
-        self.state["memory"] = first_memory(self.alg, {**start, **self.state["prepare"]})
+        self.state["memory"] = first_memory(self.alg, {**self.net.placed(start), **self.state["prepare"]})
 
     def work(self, job: Job) -> Work:
         """Return the round's work for one site."""
@@ -133,14 +134,15 @@ class SiteWork:
 
     def box(self, model: Tensors, extra: Tensors, memory: Tensors, job: Job, steps: int) -> Tensors:
         """Gather the tensors that differ from site to site."""
+        dtype, device = self.net.dtype, self.net.device
         return {
-            "anchor": model,
-            "extra": extra,
-            "memory": memory,
-            "lr": torch.tensor(job.lr, dtype=self.net.dtype),
-            "steps": torch.tensor(float(steps), dtype=self.net.dtype),
-            "n": torch.tensor(float(len(self.train_rows)), dtype=self.net.dtype),
-            "key": torch.tensor(site_key(job, self.name)),
+            "anchor": self.net.placed(model),
+            "extra": self.net.placed(extra),
+            "memory": self.net.placed(memory),
+            "lr": torch.tensor(job.lr, dtype=dtype, device=device),
+            "steps": torch.tensor(float(steps), dtype=dtype, device=device),
+            "n": torch.tensor(float(len(self.train_rows)), dtype=dtype, device=device),
+            "key": torch.tensor(site_key(job, self.name), device=device),
         }
 
     def evaluate(self, model: Tensors, extra: Tensors, job: Job) -> dict[str, float]:
@@ -149,7 +151,7 @@ class SiteWork:
         with torch.no_grad():
             p = self.net.probabilities(models, self.valid_rows.x)
         self.state["latest"] = _numbered(models)
-        return quick_scores(padded([self.valid_rows.y]), p[None])[0]
+        return quick_scores(padded([self.valid_rows.y]), p[None].cpu())[0]
 
     def predictors(self, model: Tensors, extra: Tensors, job: Job) -> list[Tensors]:
         """Return the models that the site predicts with."""
@@ -163,7 +165,8 @@ class SiteWork:
     def export(self) -> Tensors:
         """Hand out the models held: the kept ones, else the latest."""
         held: Tensors = self.state.get("kept") or self.state.get("latest") or {}
-        return held
+        out: Tensors = home(held)
+        return out
 
 
 def report(
@@ -173,7 +176,7 @@ def report(
     rows: Examples = getattr(site, part)
     y = rows.y.numpy()
     with torch.no_grad():
-        each = [net.probabilities(members, rows.x).numpy() for members in models]
+        each = [net.probabilities(list(map(net.placed, members)), rows.x).cpu().numpy() for members in models]
     return [net.task.scores(y, p, resamples=resamples, seed=seed) for p in each]
 
 
@@ -189,7 +192,7 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _seeded(key: int) -> Iterator[None]:
+def _seeded(key: int, device: torch.device) -> Iterator[None]:
     """Seed the global generator, which a model with torch's own Dropout draws from, and leave it as it was found.
 
     Not ``torch.manual_seed``, which also notes a stack trace for every kind of accelerator: half a millisecond.
@@ -197,7 +200,10 @@ def _seeded(key: int) -> Iterator[None]:
     before = torch.get_rng_state()
     torch.default_generator.manual_seed(key)
     try:
-        yield
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            if device.type == "cuda":
+                torch.cuda.manual_seed(key)
+            yield
     finally:
         torch.set_rng_state(before)
 
@@ -207,7 +213,7 @@ class _OneSite:
 
     def __init__(self, rows: Batch, plan: NDArray[np.int64]) -> None:
         self.rows, self.length = rows, len(plan)
-        self.plan = [torch.from_numpy(numbers[numbers >= 0]) for numbers in plan]
+        self.plan = [torch.from_numpy(numbers[numbers >= 0]).to(rows[0].device) for numbers in plan]
 
     def batch(self, step: int) -> Batch:
         at = self.plan[step]

@@ -125,14 +125,17 @@ def _net(federation: Federation, model: ModelLike, settings: Settings) -> Net:
         raise ValueError("rows that are not [patients, features] must be prepared: say prepared=True")
     inputs = x.shape[1] * (1 if federation.prepared else 2)
     module = build(model, inputs, federation.task.outputs, seed=settings.seed)
-    net = Net(module, federation.task, dtype=getattr(torch, settings.dtype))
+    net = Net(module, federation.task, dtype=getattr(torch, settings.dtype), device=settings.place)
     two = torch.zeros(2, *(x.shape[1:] if federation.prepared else [inputs]), dtype=net.dtype)
+    two, start = two.to(net.device), net.placed(net.start())
+    gpus = [net.device] if net.device.type == "cuda" else []
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            out = net(net.start(), two, train=False)
-            before = torch.get_rng_state()
-            net(net.start(), two, train=True)
-            net.random = not torch.equal(before, torch.get_rng_state())
+        with torch.no_grad(), torch.random.fork_rng(devices=gpus):
+            out = net(start, two, train=False)
+            before = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpus)]
+            net(start, two, train=True)
+            after = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpus)]
+            net.random = not all(map(torch.equal, before, after))
     except RuntimeError as error:
         hint = (
             ". With federated preprocessing it sees two columns a feature, the value and whether it is missing: build "

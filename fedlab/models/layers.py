@@ -60,7 +60,11 @@ class BatchNorm(nn.Module):
         if not self.training:
             mean, var = self.running_mean, self.running_var
         else:
-            row = torch.ones(len(x), 1, dtype=x.dtype) if NOW.mask is None else NOW.mask.to(x.dtype)[:, None]
+            row = (
+                torch.ones(len(x), 1, dtype=x.dtype, device=x.device)
+                if NOW.mask is None
+                else NOW.mask.to(x.dtype)[:, None]
+            )
             n = row.sum().clamp(min=1)
             mean = (x * row).sum(0) / n
             var = (row * (x - mean) ** 2).sum(0) / n
@@ -78,7 +82,7 @@ def _signed(value: int) -> int:
 _STRIDE, _MIX1, _MIX2 = (_signed(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
-def uniform(key: Tensor, shape: torch.Size, salt: int = 0) -> Tensor:
+def uniform(key: Tensor, shape: torch.Size, salt: int = 0, *, device: torch.device | None = None) -> Tensor:
     """Uniform numbers in [0, 1), a pure function of ``(key, salt, position)``: the same alone and stacked.
 
     Steele, Lea & Flood, *Fast splittable pseudorandom number generators*, OOPSLA 2014 (splitmix64).
@@ -87,7 +91,8 @@ def uniform(key: Tensor, shape: torch.Size, salt: int = 0) -> Tensor:
     def shift(z: Tensor, k: int) -> Tensor:  # a logical shift: torch's is arithmetic
         return (z >> k) & ((1 << (64 - k)) - 1)
 
-    z = (key ^ _signed(salt * 0x94D049BB133111EB % (1 << 64))) + (torch.arange(math.prod(shape)) + 1) * _STRIDE
+    place = torch.arange(math.prod(shape), device=device or key.device)
+    z = (key ^ _signed(salt * 0x94D049BB133111EB % (1 << 64))) + (place + 1) * _STRIDE
     z = (z ^ shift(z, 30)) * _MIX1
     z = (z ^ shift(z, 27)) * _MIX2
     z = z ^ shift(z, 31)
@@ -115,4 +120,4 @@ class Dropout(nn.Module):
         """Drop entries when training."""
         if not self.training or self.p == 0:
             return x
-        return x * (uniform(NOW.key + NOW.step * 7919, x.shape, self.salt) >= self.p) / (1 - self.p)
+        return x * (uniform(NOW.key + NOW.step * 7919, x.shape, self.salt, device=x.device) >= self.p) / (1 - self.p)

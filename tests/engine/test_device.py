@@ -1,0 +1,98 @@
+"""Where the sites compute. Without a GPU, on torch's "meta" device: that all of the sites' work stays where it is put.
+
+On a machine with a GPU the whole suite runs on it (``device="auto"``), and the last test compares it with the CPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import fedlab
+from fedlab.algorithms import ALGORITHMS
+from fedlab.engine import SGD, Adam, Settings
+from fedlab.engine.batched import Part, StackedSites
+from fedlab.engine.batches import Job
+from fedlab.engine.local import LocalTransport
+from fedlab.engine.train import begin
+from fedlab.engine.trees import tree_leaves, tree_map
+from fedlab.federation import Federation
+from fedlab.models import BatchNorm, Dropout
+from tests.engine.test_modes import difference
+
+
+def normed(inputs: int, outputs: int) -> torch.nn.Module:
+    class Net(fedlab.models.MLP):
+        def __init__(self) -> None:
+            super().__init__(inputs, outputs, norm=True, dropout=0.3)
+
+    assert any(isinstance(layer, (BatchNorm, Dropout)) for layer in Net().body)
+    return Net()
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "centralized"])
+@pytest.mark.parametrize("optimizer", [SGD(), Adam(weight_decay=0.01)])
+def test_the_sites_work_stays_on_its_device(name: str, optimizer: Any, uneven: Federation) -> None:
+    if name == "fednova" and isinstance(optimizer, Adam):
+        pytest.skip("FedNova takes SGD alone")
+    run = begin(uneven, normed, name, dict(optimizer=optimizer, batch_size=16, clip=1.0, device="cpu"))
+    transport = LocalTransport(run, stop=lambda: False)
+    for work in transport.work.values():
+        work.prepare({})
+    stack = StackedSites(list(transport.work.values()), stop=lambda: False)
+    model = {k: v for k, v in run.net.start().items() if run.algorithm.shared(k)}
+    state = run.algorithm.begin(run.net.start(), 3, torch.Generator().manual_seed(0))
+    job = Job(round=1, rounds=2, lr=0.1, batch_size=16, local_epochs=1, seed=0, clip=1.0)
+    part = Part([0, 1, 2], model, run.algorithm.broadcast(state), job)
+    box = stack._box([part], None, torch.zeros(3))
+    there = {"device": "meta"}  # torch's device without memory: a tensor of the CPU in its operations is an error
+    stack.x, stack.y = stack.x.to(**there), stack.y.to(**there)
+    box = tree_map(lambda v: v.to(**there), box)
+    run.net.constants = tree_map(lambda v: v.to(**there), run.net.constants)
+    work, feed = stack._work([part]), Feed(stack.x, stack.y)
+    upload, sent, memory = work.train(box, feed, lambda: False)
+    with torch.no_grad():
+        personal = torch.func.vmap(work.personal)({**box, "memory": {**memory, "opt": {}}})
+    assert {leaf.device.type for leaf in tree_leaves([upload, sent, memory, *personal])} <= {"meta"}
+
+
+class Feed:
+    """Two steps of two rows a site; in the second one the first site is done."""
+
+    length = 2
+
+    def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        self.x, self.y = x, y
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = self.x[:6].unflatten(0, (3, 2))
+        return x, self.y[:6].unflatten(0, (3, 2)), torch.ones_like(x[..., 0])
+
+    def going(self, step: int) -> torch.Tensor | None:
+        return None if step == 0 else self.y[:3] > 0
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu_and_on_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Settings().place == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert Settings().place == "cuda" and Settings(engine="ray").place == "cpu"
+    assert Settings(device="cpu").place == "cpu" and Settings(device="cuda:0").place == "cuda:0"
+    with pytest.raises(ValueError, match="device is 'cuda:1', but torch finds 1 CUDA devices here"):
+        Settings(device="cuda:1")
+    with pytest.raises(ValueError, match="device is 'gpu': choose auto, cpu, cuda"):
+        Settings(device="gpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("engine", ["batched", "sequential"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_gpu_gives_what_the_cpu_gives(name: str, engine: str, uneven: Federation) -> None:
+    if name == "centralized" and engine == "batched":
+        engine = "auto"
+    options: dict[str, Any] = dict(rounds=3, batch_size=16, dtype="float64", engine=engine, progress=False)
+    near = fedlab.train(uneven, "mlp_norm", name, device="cpu", **options)
+    assert difference(near, fedlab.train(uneven, "mlp_norm", name, device="cuda", **options)) < 1e-9
