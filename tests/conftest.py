@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -28,11 +30,18 @@ LAYERED = ("moon", "fedbn", "fedper", "fedrep", "lgfedavg")
 """Algorithms that need a model of several layers."""
 
 
-def pairs() -> list[tuple[str, str]]:
+def combinations() -> list[tuple[str, str]]:
     """Every algorithm with the models that it can train: ``mlp_norm`` has all that any of them asks for."""
     models = ("logistic", "mlp", "mlp_norm")
     unfit = {*((name, "logistic") for name in LAYERED), ("fedbn", "mlp")}
     return [(name, model) for name in ALGORITHMS for model in models if (name, model) not in unfit]
+
+
+def pairs(fast: str = "mlp_norm") -> list[Any]:
+    """The same as parameters of a test; all but those with one model are slow."""
+    return [
+        pytest.param(name, model, marks=[] if model == fast else pytest.mark.slow) for name, model in combinations()
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,9 @@ class NormClipping(FedAvg):
     --------
     >>> import torch
     >>> w, sent = {"w": torch.zeros(2)}, {"w": torch.tensor([[0.0, 0.5], [30.0, 40.0]])}
-    >>> NormClipping(max_norm=1).combine(w, sent, {}, torch.ones(2), {}, torch.arange(2))[0]["w"].tolist()
-    [0.30000001192092896, 0.6500000357627869]
+    >>> new, _ = NormClipping(max_norm=1).combine(w, sent, {}, torch.ones(2), {}, torch.arange(2))
+    >>> [f"{v:.2f}" for v in new["w"]]  # ([0, 0.5] + [0.6, 0.8]) / 2
+    ['0.30', '0.65']
     """
 
     statistics: ClassVar[str] = "combine"

@@ -22,7 +22,7 @@ from fedlab.engine.batches import Job, row_plan, site_key
 from fedlab.engine.net import home
 from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.site import SiteWork
-from fedlab.engine.trees import tree_leaves, tree_map
+from fedlab.engine.trees import tree_leaves, tree_like, tree_map
 from fedlab.engine.work import Stop, Work, against, first_memory
 
 CHUNK = 512  # sites that step together
@@ -39,7 +39,24 @@ def _finite(trees: Any) -> Tensor:
 
 
 def _lift(f: Callable[..., Any], dims: Any = 0) -> Callable[..., Any]:
-    return vmap(f, in_dims=dims)
+    """``vmap`` over the leaves alone: it takes nests too, but unpacks them in a tenth of a step's time."""
+
+    def stacked(*given: Any) -> Any:
+        along = dims if isinstance(dims, tuple) else (dims,) * len(given)
+        found: list[Any] = []
+
+        def one(*leaves: Tensor) -> tuple[Tensor, ...]:
+            left = iter(leaves)
+            found.append(
+                f(*(each if d is None else tree_like(each, left) for each, d in zip(given, along, strict=True)))
+            )
+            return tuple(tree_leaves(found[0]))
+
+        leaves = [leaf for each, d in zip(given, along, strict=True) if d is not None for leaf in tree_leaves(each)]
+        out: Any = vmap(one)(*leaves)
+        return tree_like(found[0], out)
+
+    return stacked
 
 
 def _cat(trees: Sequence[Any]) -> Any:

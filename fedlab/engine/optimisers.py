@@ -91,8 +91,8 @@ def clipped(grads: Tensors, limit: float) -> Tensors:
 
     Examples
     --------
-    >>> clipped({"w": torch.tensor([3.0, 4.0])}, 1.0)["w"].tolist()
-    [0.5999999046325684, 0.7999998927116394]
+    >>> [f"{g:.3f}" for g in clipped({"w": torch.tensor([3.0, 4.0])}, 1.0)["w"]]
+    ['0.600', '0.800']
     """
     models = {k: clipped(v, limit) for k, v in grads.items() if isinstance(v, dict)}
     flat = {k: v for k, v in grads.items() if not isinstance(v, dict)}

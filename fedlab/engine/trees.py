@@ -35,6 +35,16 @@ def tree_leaves(tree: Any) -> list[Any]:
 
 
 def tree_like(tree: Any, leaves: Iterable[Any]) -> Any:
-    """Build a tree of the same shape from its leaves, in the order of :func:`tree_leaves`."""
+    """Build a tree, or a list or tuple of trees, of the same shape from its leaves, as :func:`tree_leaves` lists them.
+
+    Examples
+    --------
+    >>> tree_like(({"w": 0, "v": {"w": 0}}, 0), [1, 2, 3])
+    ({'w': 1, 'v': {'w': 2}}, 3)
+    """
     given: Iterator[Any] = iter(leaves)
-    return tree_map(lambda _: next(given), tree)
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(tree_like(part, given) for part in tree)
+    if isinstance(tree, dict):
+        return {k: tree_like(v, given) for k, v in tree.items()}
+    return next(given)

@@ -33,7 +33,7 @@ def normed(inputs: int, outputs: int) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "centralized"])
-@pytest.mark.parametrize("optimizer", [SGD(), Adam(weight_decay=0.01)])
+@pytest.mark.parametrize("optimizer", [SGD(), pytest.param(Adam(weight_decay=0.01), marks=pytest.mark.slow)])
 def test_the_sites_work_stays_on_its_device(name: str, optimizer: Any, uneven: Federation) -> None:
     if name == "fednova" and isinstance(optimizer, Adam):
         pytest.skip("FedNova takes SGD alone")

@@ -17,7 +17,7 @@ from fedlab.algorithms import ALGORITHMS, Algorithm
 from fedlab.engine import Run
 from fedlab.engine.batches import Job, examples, row_plan
 from fedlab.federation import Federation
-from tests.conftest import pairs, ragged
+from tests.conftest import combinations, ragged
 
 
 def quick(fed: Federation, alg: str | Algorithm = "fedavg", model: Any = "logistic", **options: Any) -> Run:
@@ -98,13 +98,14 @@ def test_the_report_opens_test_once_and_counts(uneven: Federation) -> None:
     assert auc["train"].unique().tolist() == ["all sites"] and auc["test"].tolist() == list(uneven.names)
 
 
+@pytest.mark.slow
 def test_a_multiclass_run() -> None:
     generator = torch.Generator().manual_seed(0)
     sites = {}
     for name in "ABC":
         x = torch.randn(90, 4, generator=generator)
         sites[name] = x, x[:, :3].argmax(1)
-    for alg, model in pairs():
+    for alg, model in combinations():
         run = quick(Federation.from_tensors(sites), alg, model, rounds=12, lr=0.5)
         assert run.history["auc"].iloc[-1] > (0.6 if alg in ("fedsgd", "cyclic") else 0.75), (alg, model)
     assert run.report().query("metric == 'accuracy'")["value"].min() > 0.5

@@ -38,6 +38,7 @@ def test_a_flower_strategy_passes_but_for_what_hangs_on_its_session() -> None:
     assert table.drop(index=session)["holds"].all()
 
 
+@pytest.mark.slow
 def test_noise_is_normal_and_the_same_in_every_mode() -> None:
     drawn: list[Tensor] = []
 
@@ -144,6 +145,7 @@ class Fails(Algorithm):
         raise KeyError("nothing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make,property,says",
     [

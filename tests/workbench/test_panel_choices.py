@@ -86,7 +86,10 @@ def test_every_setting_says_what_it_is(make: Callable[..., RunPanel]) -> None:
 # ---------------------------------------------------------------------- code
 
 
-@pytest.mark.parametrize("name", list(ALGORITHMS))
+SHOWN = ("isolated", "centralized", "fedavg", "fedprox", "fedadam", "ditto")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in SHOWN else pytest.mark.slow) for n in ALGORITHMS])
 def test_the_code_gives_the_same_weights(make: Callable[..., RunPanel], name: str) -> None:
     panel = make(rounds=3, seed=2, lr=0.05, batch_size=16, local_epochs=2)
     panel.controls.algorithm.value = name
