@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.workloads import BATCH, FEATURES, LR
+from benchmarks.workloads import BATCH, LR
 from fedlab.federation import Federation
 from fedlab.models import ModelLike, build
 
@@ -24,6 +24,11 @@ LOSS = nn.BCEWithLogitsLoss()
 def datasets(federation: Federation) -> list[TensorDataset]:
     """The training rows of each site, in the order of the sites' names."""
     return [TensorDataset(s.train.x, s.train.y.float()) for s in sorted(federation.sites, key=lambda s: s.name)]
+
+
+def columns(federation: Federation) -> int:
+    """How many inputs a model has."""
+    return federation.sites[0].rows.x.shape[1]
 
 
 def train_site(model: nn.Module, rows: TensorDataset) -> None:
@@ -40,7 +45,7 @@ class Plain:
 
     def __init__(self, federation: Federation, model: ModelLike = "mlp", *, seed: int = 0) -> None:
         self.sites = datasets(federation)
-        self.model = build(model, FEATURES, 1, seed=seed)
+        self.model = build(model, columns(federation), 1, seed=seed)
 
     def round(self) -> None:
         """Train every site from the server's model, then average."""
@@ -79,12 +84,13 @@ def simulate(federation: Federation, rounds: int, model: ModelLike = "mlp", *, s
     from flwr.simulation import run_simulation
 
     sites, client, server, found = datasets(federation), ClientApp(), ServerApp(), Simulated()
-    start = build(model, FEATURES, 1, seed=seed)
+    inputs = columns(federation)
+    start = build(model, inputs, 1, seed=seed)
 
     @client.train()
     def train(message: Message, context: Context) -> Message:
         torch.set_num_threads(1)
-        rows, net = sites[int(context.node_config["partition-id"])], build(model, FEATURES, 1)
+        rows, net = sites[int(context.node_config["partition-id"])], build(model, inputs, 1)
         net.load_state_dict(message.content["arrays"].to_torch_state_dict())
         train_site(net, rows)
         said = {"arrays": ArrayRecord(net.state_dict()), "metrics": MetricRecord({"num-examples": len(rows)})}
