@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedlab.algorithms.afl import AFL
 from fedlab.algorithms.apfl import APFL
-from fedlab.algorithms.base import Algorithm, At, Tensors, counts, distance2, in_range, mean, statistic, trained, zeros
+from fedlab.algorithms.base import Algorithm, At
 from fedlab.algorithms.bulyan import Bulyan
 from fedlab.algorithms.centralized import Centralized
 from fedlab.algorithms.cyclic import Cyclic
@@ -36,9 +36,11 @@ from fedlab.algorithms.normclipping import NormClipping
 from fedlab.algorithms.perfedavg import PerFedAvg
 from fedlab.algorithms.pfedme import PFedMe
 from fedlab.algorithms.qfedavg import QFedAvg
+from fedlab.algorithms.ranges import counts, in_range
 from fedlab.algorithms.registry import ALGORITHMS, algorithm, register
 from fedlab.algorithms.rfa import RFA
 from fedlab.algorithms.scaffold import Scaffold
+from fedlab.algorithms.tensors import Tensors, distance2, mean, statistic, trained, zeros
 from fedlab.algorithms.trimmedmean import TrimmedMean
 
 # in the order of the menus: what there is without a federation, shared models, personal ones, fair and robust ones

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm, At, Tensors, in_range, mean
+from fedlab.algorithms.base import Algorithm, At
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors, mean
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import At, Tensors, carried, in_range, trained
+from fedlab.algorithms.base import At
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors, carried, trained
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Tensors
 from fedlab.algorithms.fedmedian import median
 from fedlab.algorithms.krum import Krum, distances, scores
+from fedlab.algorithms.tensors import Tensors
 
 
 @dataclass(frozen=True, kw_only=True)

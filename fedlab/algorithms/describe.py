@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from fedlab.algorithms.base import Algorithm, At, Tensors, learned, trained
+from fedlab.algorithms.base import Algorithm, At
 from fedlab.algorithms.payload import content, leaves, size
+from fedlab.algorithms.tensors import Tensors, learned, trained
 
 COLUMNS = ("where", "what", "arrays", "bytes", "content")
 ZERO = torch.zeros(())

@@ -16,8 +16,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedlab.algorithms.base import At, Tensors, distance2, in_range
+from fedlab.algorithms.base import At
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors, distance2
 
 
 @dataclass(frozen=True, kw_only=True)

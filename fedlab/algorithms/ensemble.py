@@ -16,8 +16,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import At, Tensors
+from fedlab.algorithms.base import At
 from fedlab.algorithms.isolated import Isolated
+from fedlab.algorithms.tensors import Tensors
 
 
 @dataclass(frozen=True, kw_only=True)

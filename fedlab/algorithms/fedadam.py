@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedlab.algorithms.base import in_range
 from fedlab.algorithms.fedopt import FedOpt
+from fedlab.algorithms.ranges import in_range
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm, Tensors, mean
+from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.tensors import Tensors, mean
 
 
 @dataclass(frozen=True, kw_only=True)

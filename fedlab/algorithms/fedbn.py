@@ -15,8 +15,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from fedlab.algorithms.base import Algorithm, check_layers, in_layers
+from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.tensors import check_layers, in_layers
 from fedlab.models import BatchNorm
 
 NORMS = (

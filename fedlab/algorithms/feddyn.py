@@ -21,7 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm, At, Tensors, distance2, in_range, trained, zeros
+from fedlab.algorithms.base import Algorithm, At
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors, distance2, trained, zeros
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Tensors, in_range, mean, squared_norms
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors, mean, squared_norms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm, Tensors
+from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.tensors import Tensors
 
 
 @dataclass(frozen=True, kw_only=True)

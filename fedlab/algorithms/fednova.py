@@ -20,8 +20,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import At, Tensors, statistic
+from fedlab.algorithms.base import At
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.tensors import Tensors, statistic
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Tensors, in_range, zeros
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors, zeros
 
 
 @dataclass(frozen=True, kw_only=True)

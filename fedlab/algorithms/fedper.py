@@ -14,8 +14,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from fedlab.algorithms.base import Algorithm, check_layers, in_layers, learned
+from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.tensors import check_layers, in_layers, learned
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import At, in_layers, in_range
+from fedlab.algorithms.base import At
 from fedlab.algorithms.fedper import FedPer
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import in_layers
 
 
 @dataclass(frozen=True, kw_only=True)

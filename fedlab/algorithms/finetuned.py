@@ -15,8 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedlab.algorithms.base import At, Tensors, counts, steps_on
+from fedlab.algorithms.base import At
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.ranges import counts
+from fedlab.algorithms.tensors import Tensors, steps_on
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fedlab.algorithms.base import Tensors, fixed
+from fedlab.algorithms.tensors import Tensors, fixed
 
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord, ConfigRecord, Message

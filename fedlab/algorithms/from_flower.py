@@ -27,8 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedlab.algorithms.base import Algorithm, At, Tensors
+from fedlab.algorithms.base import Algorithm, At
 from fedlab.algorithms.flower_session import Session, name_of, parts_of, setting
+from fedlab.algorithms.tensors import Tensors
 
 INSTALL = "pip install 'fedlab-workbench[ray]'"
 COUNTS = ("min_available_nodes", "min_train_nodes")

@@ -21,7 +21,9 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn.functional import one_hot
 
-from fedlab.algorithms.base import Algorithm, At, Tensors, counts, fixed, in_range, statistic
+from fedlab.algorithms.base import Algorithm, At
+from fedlab.algorithms.ranges import counts, in_range
+from fedlab.algorithms.tensors import Tensors, fixed, statistic
 
 
 @dataclass(frozen=True, kw_only=True)

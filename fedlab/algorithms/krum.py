@@ -20,7 +20,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fedlab.algorithms.base import Algorithm, Tensors, counts
+from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.ranges import counts
+from fedlab.algorithms.tensors import Tensors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedlab.algorithms.base import in_layers
 from fedlab.algorithms.fedper import FedPer
+from fedlab.algorithms.tensors import in_layers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, softplus
 
-from fedlab.algorithms.base import Algorithm, At, Tensors, in_range
+from fedlab.algorithms.base import Algorithm, At
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedlab.algorithms.base import Tensors, counts
 from fedlab.algorithms.krum import Krum, distances, scores
+from fedlab.algorithms.ranges import counts
+from fedlab.algorithms.tensors import Tensors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedlab.algorithms.base import Tensors, in_range, squared_norms
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors, squared_norms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedlab.algorithms.base import At, Tensors, in_range, steps_on
+from fedlab.algorithms.base import At
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors, steps_on
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedlab.algorithms.base import At, Tensors, counts, distance2, in_range, statistic
+from fedlab.algorithms.base import At
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.ranges import counts, in_range
+from fedlab.algorithms.tensors import Tensors, distance2, statistic
 
 
 @dataclass(frozen=True, kw_only=True)

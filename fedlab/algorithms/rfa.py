@@ -21,8 +21,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Tensors, counts, in_range
 from fedlab.algorithms.fedavg import FedAvg
+from fedlab.algorithms.ranges import counts, in_range
+from fedlab.algorithms.tensors import Tensors
 
 REST = 1e-12  # relative movement at which the point rests
 

@@ -16,7 +16,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm, Tensors, counts
+from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.ranges import counts
+from fedlab.algorithms.tensors import Tensors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fedlab.algorithms import FedAvg
-from fedlab.algorithms.base import Tensors, mean
+from fedlab.algorithms.tensors import Tensors, mean
 from fedlab.course.cast import hospitals
 from fedlab.course.core import Exercise, letters, number
 from fedlab.engine import train

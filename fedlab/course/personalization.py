@@ -8,7 +8,8 @@ from functools import cache
 import pandas as pd
 
 from fedlab.algorithms import Ditto, FedPer, FineTuned
-from fedlab.algorithms.base import Algorithm, At, Tensors
+from fedlab.algorithms.base import Algorithm, At
+from fedlab.algorithms.tensors import Tensors
 from fedlab.course.cast import hospitals
 from fedlab.course.core import Exercise, letters, number
 from fedlab.engine import Run, train

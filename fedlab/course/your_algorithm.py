@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from fedlab.algorithms import Algorithm, FedAvg, FedProx
-from fedlab.algorithms.base import At, Tensors, in_range, mean, trained
+from fedlab.algorithms.base import At
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors, mean, trained
 from fedlab.course.cast import hospitals
 from fedlab.course.core import Exercise, Judge, letters
 from fedlab.engine import train

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from fedlab.algorithms.base import Tensors, carried, statistic
+from fedlab.algorithms.tensors import Tensors, carried, statistic
 from fedlab.engine.net import Net
 from fedlab.models.layers import uniform
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Tensors
+from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.trees import tree_map
 

@@ -18,7 +18,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
-from fedlab.algorithms.base import Tensors
+from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.batches import Job
 from fedlab.engine.exchange import REFUSED, Reply
 from fedlab.engine.site import SiteWork, one_thread

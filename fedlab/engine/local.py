@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Tensors
+from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.batched import Part, StackedSites
 from fedlab.engine.batches import steps_alone
 from fedlab.engine.exchange import Reply, Stacked

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fedlab.algorithms.base import PREPARATION, Tensors, fixed, learned, statistic
+from fedlab.algorithms.tensors import PREPARATION, Tensors, fixed, learned, statistic
 from fedlab.engine.trees import tree_map
 from fedlab.federation import Task, prepare
 from fedlab.models.layers import forward_pass
@@ -34,8 +34,8 @@ class _Method(nn.Module):
 class Net:
     """A model, its task, and how its named tensors become predictions.
 
-    A model's named tensors are what it learns (:func:`~fedlab.algorithms.base.learned`), and, where the engine prepares
-    the rows, the preparation's buffers under ``prepare.``. Training sees prepared rows; :meth:`logits` takes raw ones.
+    A model's named tensors are what it learns (:func:`~fedlab.algorithms.tensors.learned`), and, where the engine
+    prepares the rows, the preparation's buffers under ``prepare.``. Training sees prepared rows, :meth:`logits` raw.
     """
 
     def __init__(self, model: nn.Module, task: Task, *, dtype: torch.dtype, device: str = "cpu") -> None:

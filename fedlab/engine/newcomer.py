@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedlab.algorithms.base import PREPARATION, Tensors, fixed, in_range
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import PREPARATION, Tensors, fixed
 from fedlab.engine.batches import Job
 from fedlab.engine.site import SiteWork, one_thread
 from fedlab.engine.work import travels

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import torch
 
-from fedlab.algorithms.base import Tensors, in_range
+from fedlab.algorithms.ranges import in_range
+from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.trees import tree_map
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import PREPARATION, Tensors, mean, statistic, whole
+from fedlab.algorithms.base import whole
+from fedlab.algorithms.tensors import PREPARATION, Tensors, mean, statistic
 from fedlab.engine.batches import Job, examples, steps_alone
 from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
 from fedlab.engine.net import no_preparation

@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from fedlab.algorithms.base import Algorithm, Tensors, whole
+from fedlab.algorithms.base import Algorithm, whole
+from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from fedlab.algorithms.base import in_range
+from fedlab.algorithms.ranges import in_range
 from fedlab.engine.optimisers import SGD, Optimizer
 from fedlab.engine.schedules import SCHEDULES, Schedule
 

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlab.algorithms.base import PREPARATION, Algorithm, Tensors
+from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
 from fedlab.engine.net import Net, home

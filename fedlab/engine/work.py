@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm, Tensors, fixed
+from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.tensors import Tensors, fixed
 from fedlab.engine.at import AtSite, Batch, join, parts
 from fedlab.engine.batches import Job
 from fedlab.engine.net import Net

@@ -218,3 +218,12 @@ def personal(run: Run) -> list[Weights]:
     """What each site predicts with, in the order of their names."""
     assert all(len(models) == 1 for models in run.models.values())
     return [run.models[site][0] for site in sorted(run.federation.names)]
+
+
+NORM = "body.1."
+"""Where the names of the norm layer of :class:`Small` begin."""
+
+
+def first_is_start(place: Place, name: str, model: nn.Module) -> Any:
+    """What a site keeps under this name; before its first round the start."""
+    return place.memory.setdefault(name, state(model))

@@ -30,7 +30,7 @@ from fedlab.algorithms import (
 from fedlab.federation import Federation
 from tests.conftest import ragged
 
-flower = pytest.importorskip("flwr.serverapp.strategy")
+flower = pytest.importorskip("flwr.serverapp.strategy", reason="pip install 'fedlab-workbench[ray]'")
 SEVEN = (37, 100, 63, 80, 51, 44, 90)
 
 

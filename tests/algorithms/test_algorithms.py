@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import fedlab
 from fedlab.algorithms import ALGORITHMS, Algorithm, FedAvg, FedProx, Scaffold, algorithm
-from fedlab.algorithms.base import in_range
+from fedlab.algorithms.ranges import in_range
 from fedlab.federation import Federation, fit, merge, prepare, summarise
 from tests.conftest import ragged
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-import fedlab
 from fedlab.algorithms import (
     ALGORITHMS,
     APFL,
@@ -18,13 +16,10 @@ from fedlab.algorithms import (
     RFA,
     Algorithm,
     Bulyan,
-    Cyclic,
-    Ditto,
     FedAvg,
     FedBN,
     FedNova,
     FedPer,
-    FedProx,
     FedRep,
     FineTuned,
     Krum,
@@ -35,25 +30,12 @@ from fedlab.algorithms import (
     PFedMe,
     TrimmedMean,
 )
-from fedlab.algorithms.base import mean
-from fedlab.engine import SGD, Adam, Run, TooFewSites
+from fedlab.algorithms.tensors import mean
+from fedlab.engine import SGD, Adam
 from fedlab.engine.rounds import CombineError
 from fedlab.federation import Federation
-from tests.algorithms.references import Small, apart, ours, prepared, state
-
-ENGINES = pytest.mark.parametrize("engine", ["sequential", "batched"])
-NAN = float("nan")
-
-
-@pytest.fixture(scope="module")
-def fed() -> Federation:
-    """22, 60 and 158 training rows."""
-    return prepared()
-
-
-def run_of(fed: Federation, alg: Any, model: Any = "mlp", **options: Any) -> Run:
-    return fedlab.train(fed, model, alg, **({"rounds": 2, "progress": False} | options))
-
+from tests.algorithms.asked import ENGINES, NAN, run_of
+from tests.algorithms.references import apart, prepared
 
 # ---------------------------------------------------------------- hyper-parameters
 
@@ -223,218 +205,3 @@ def test_combining_into_no_model_stops_and_keeps_the_rounds_before(
     two = run_of(fed, FedAvg(), "logistic", rounds=2, engine=engine)
     assert len(run.records) == 2 and apart(run.weights, two.weights) == 0.0
     assert run.model()(fed.sites[0].test.x).isfinite().all()
-
-
-# ---------------------------------------------------------------- sites that send something else, or nothing
-
-
-class Odd(FedAvg):
-    """The site with 60 training rows spoils what it sends, in every round or in one."""
-
-    only: int = 0
-
-    def finish(self, vars, at):
-        if self.only and at.round != self.only:
-            return vars, {"told": at.n}, at.memory
-        return *self.spoil(vars, torch.where(at.n == 60, NAN, at.n), at), at.memory
-
-    def spoil(self, vars, bad, at):
-        raise NotImplementedError
-
-
-class OddModel(Odd):
-    def spoil(self, vars, bad, at):
-        return {k: v + 0 * bad for k, v in vars.items()}, {"told": at.n}
-
-
-class OddExtra(Odd):
-    def spoil(self, vars, bad, at):
-        return vars, {"told": bad}
-
-
-@ENGINES
-@pytest.mark.parametrize("cls", [OddModel, OddExtra])
-def test_a_site_that_sends_nan_is_left_out(cls: Any, engine: str, fed: Federation) -> None:
-    """In every round, and the run goes on with the other two as if it were not there."""
-    got, run = ours(fed, "mlp", cls(), engine=engine, rounds=4)
-    assert run.errors[["round", "site"]].values.tolist() == [[t, "site 1"] for t in range(1, 5)]
-    want, _ = ours(fed.select("site 0", "site 2"), "mlp", FedAvg(), engine=engine, rounds=4)
-    assert apart(want[-1], got[-1]) < 1e-9
-    up = run.ledger.query("purpose == 'train' and direction == 'up' and site == 'site 1'")
-    assert (up["bytes"] == 0).all() and (up["status"] != "ok").all()
-    with pytest.raises(TooFewSites, match="2 of 3 sites.*site 1"):
-        ours(fed, "mlp", cls(), engine=engine, min_sites=3)
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        lambda v: {f"other.{k}": t for k, t in v.items()},
-        lambda v: {k: t.flatten() for k, t in v.items()},
-        lambda v: {k: t.float() for k, t in v.items()},
-        lambda v: {},
-    ],
-    ids=["names", "shapes", "dtypes", "nothing"],
-)
-def test_a_site_that_sends_another_model_is_left_out(bad: Any, fed: Federation) -> None:
-    class Other(FedAvg):
-        def finish(self, vars, at):
-            return (bad(vars) if at.n == 60 else vars), {}, at.memory
-
-    got, run = ours(fed, "mlp", Other(), engine="sequential")
-    assert set(run.errors["site"]) == {"site 1"} and len(run.errors) == 3
-    want, _ = ours(fed.select("site 0", "site 2"), "mlp", FedAvg(), engine="sequential")
-    assert apart(want[-1], got[-1]) < 1e-9
-
-
-def test_what_a_personal_algorithm_does_without_a_site_that_always_fails(fed: Federation) -> None:
-    class Failing(Ditto):
-        def finish(self, vars, at):
-            if at.n == 60:
-                raise LookupError("no")
-            return super().finish(vars, at)
-
-    run = run_of(fed, Failing(), engine="sequential", rounds=3)
-    assert run.errors["error"].tolist() == ["LookupError"] * 3
-    start = run.net.start()
-    assert apart(run.models["site 1"][0], start) == 0.0, "it never trained"
-    assert apart(run.models["site 0"][0], start) > 0
-
-
-def test_cyclic_passes_over_a_site_that_always_fails(fed: Federation) -> None:
-    class Failing(Cyclic):
-        def finish(self, vars, at):
-            if at.n == 60:
-                raise LookupError("no")
-            return super().finish(vars, at)
-
-    got, run = ours(fed, "mlp", Failing(), engine="sequential", rounds=6)
-    assert run.errors["round"].tolist() == [2, 5]
-    assert apart(got[0], got[1]) == 0.0 and apart(got[1], got[2]) > 0
-
-
-def test_when_every_site_fails_the_run_stops_and_says_who(fed: Federation) -> None:
-    class Failing(FedAvg):
-        def objective(self, vars, at):
-            return at.loss(vars) * (NAN if at.round == 3 else 1)
-
-    for engine in ("sequential", "batched"):
-        with pytest.raises(TooFewSites, match="0 of 3 sites.*round 3.*site 0 .NotFinite.*site 2 .NotFinite") as caught:
-            run_of(fed, Failing(), engine=engine, rounds=5)
-        assert len(caught.value.run.records) == 2
-
-
-# ---------------------------------------------------------------- models that are awkward
-
-
-@pytest.mark.parametrize("alg", ["fedavg", "moon", "fedbn", "ditto", "apfl", "perfedavg", "pfedme", "fedprox"])
-def test_a_last_batch_of_one_row_passes_a_batch_norm(alg: str) -> None:
-    fed = prepared(55, 40, 70)
-    assert {len(s.train) % 16 for s in fed.sites} >= {1}, "33 rows: a batch of one row is left"
-    each = [ours(fed, "mlp_norm", alg, engine=engine) for engine in ("sequential", "batched")]
-    assert apart(each[0][0][-1], each[1][0][-1]) < 1e-9
-    assert all(v.isfinite().all() for v in each[0][0][-1].values())
-
-
-class Frozen(Small):
-    """The first layer is not to be trained."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body.requires_grad_(False)
-
-
-class Scaled(Small):
-    """Holds a number of its own that is no parameter: a buffer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("scale", torch.full((4,), 0.5))
-
-    def features(self, x: Tensor) -> Tensor:
-        return super().features(x * self.scale)
-
-
-AWKWARD = ["fedavg", "scaffold", "fednova", "fedadam", "ditto", "qfedavg", "krum", "isolated"]
-
-
-def far_from_start(fed: Federation, model: nn.Module, alg: str, engine: str) -> dict[str, float]:
-    """How far each tensor is from the start, in what is predicted with, after rounds with momentum and decay."""
-    _, run = ours(fed, model, alg, engine=engine, optimizer=SGD(momentum=0.5, weight_decay=0.1))
-    found = [run.model(site) for site in run.models] if run.models else [run.model()]
-    start = state(model.double())
-    return {k: max((state(m.net)[k] - v).abs().max().item() for m in found) for k, v in start.items()}
-
-
-@ENGINES
-@pytest.mark.parametrize("alg", AWKWARD)
-def test_a_frozen_parameter_does_not_move(alg: str, engine: str, fed: Federation) -> None:
-    """Not by a gradient, nor by decay, nor at the server."""
-    far = far_from_start(fed, Frozen(), alg, engine)
-    assert far["head.weight"] > 1e-3 and max(far["body.0.weight"], far["body.0.bias"]) < 1e-12
-
-
-@ENGINES
-@pytest.mark.parametrize("alg", AWKWARD)
-def test_a_buffer_does_not_move(alg: str, engine: str, fed: Federation) -> None:
-    far = far_from_start(fed, Scaled(), alg, engine)
-    assert far["head.weight"] > 1e-3 and far["scale"] < 1e-12
-
-
-class Tied(nn.Module):
-    """Two layers share one parameter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.one, self.two, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 1)
-        self.two.weight = self.one.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.tanh(self.two(torch.tanh(self.one(x)))))
-
-
-@ENGINES
-def test_tied_parameters_stay_tied(engine: str, fed: Federation) -> None:
-    """Trained as one: both uses add to its gradient."""
-    _, run = ours(fed.select("site 1"), Tied(), FedAvg(), engine=engine, batch_size=1000)
-    model = Tied().double()
-    steps = torch.optim.SGD(model.parameters(), 0.1)
-    site = fed["site 1"]
-    for _ in range(3):
-        steps.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(model(site.train.x)[:, 0], site.train.y.double())
-        loss.backward()
-        steps.step()
-    trained = run.model()
-    assert torch.allclose(trained(site.test.x), model(site.test.x), atol=1e-9)
-    assert torch.equal(trained.net.one.weight, trained.net.two.weight)
-
-
-class Mixed(nn.Module):
-    """A layer of doubles among floats."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.one, self.head = nn.Linear(4, 4), nn.Linear(4, 1).double()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.tanh(self.one(x)).to(self.head.weight.dtype))
-
-
-@ENGINES
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_model_of_two_dtypes_gets_the_runs(dtype: str, engine: str, fed: Federation) -> None:
-    got, run = ours(fed, Mixed(), FedAvg(), engine=engine, dtype=dtype)
-    assert {v.dtype for v in got[-1].values()} == {getattr(torch, dtype)}
-    assert run.model()(fed.sites[0].test.x).isfinite().all()
-
-
-def test_what_the_caller_gave_is_left_as_it_was(fed: Federation) -> None:
-    model = Small()
-    before = state(model)
-    run_of(fed, FedProx(), model)
-    assert apart(before, state(model)) == 0.0 and model.head.weight.requires_grad and model.training

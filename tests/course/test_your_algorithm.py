@@ -10,7 +10,7 @@ import torch
 
 import fedlab
 from fedlab.algorithms import Algorithm, FedAvg, FedProx
-from fedlab.algorithms.base import mean, trained
+from fedlab.algorithms.tensors import mean, trained
 from fedlab.course import check
 from fedlab.course.your_algorithm import Damped, NearL1, Trailing, Unhurried
 from fedlab.federation import Federation

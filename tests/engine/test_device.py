@@ -32,11 +32,12 @@ def normed(inputs: int, outputs: int) -> torch.nn.Module:
     return Net()
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "centralized"])
-@pytest.mark.parametrize("optimizer", [SGD(), pytest.param(Adam(weight_decay=0.01), marks=pytest.mark.slow)])
+WORK = [(name, SGD()) for name in ALGORITHMS if name != "centralized"]  # pooled: not all at once
+WITH_ADAM = [(name, Adam(weight_decay=0.01)) for name, _ in WORK if not ALGORITHMS[name].needs_sgd]
+
+
+@pytest.mark.parametrize("name,optimizer", WORK + [pytest.param(*pair, marks=pytest.mark.slow) for pair in WITH_ADAM])
 def test_the_sites_work_stays_on_its_device(name: str, optimizer: Any, uneven: Federation) -> None:
-    if name == "fednova" and isinstance(optimizer, Adam):
-        pytest.skip("FedNova takes SGD alone")
     run = begin(uneven, normed, name, dict(optimizer=optimizer, batch_size=16, clip=1.0, device="cpu"))
     transport = LocalTransport(run, stop=lambda: False)
     for work in transport.work.values():

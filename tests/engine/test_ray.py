@@ -48,7 +48,7 @@ def test_the_same_bits_as_one_site_at_a_time(names: tuple[str, ...], tmp_path: P
 
 @pytest.mark.ray
 def test_the_command_says_that_the_bits_are_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
+    pytest.importorskip("ray", reason="Flower's simulation is not installed: pip install 'fedlab-workbench[ray]'")
     link = tmp_path / "venv"
     link.symlink_to(sys.prefix)
     call = [str(link / Path(sys.executable).relative_to(sys.prefix)), "-c", APP, "simulate", "heart_disease"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import fedlab
 from fedlab.algorithms import ALGORITHMS, Algorithm, FromFlower
-from fedlab.algorithms.base import mean
+from fedlab.algorithms.tensors import mean
 from fedlab.testing import check_algorithm
 
 FEW = ("centralized", "ensemble", "scaffold", "fedrep", "trimmedmean")

@@ -15,7 +15,8 @@ import torch
 import data_recipes
 import fedlab
 from fedlab.algorithms import ALGORITHMS, FedAvg
-from fedlab.algorithms.base import At, Tensors
+from fedlab.algorithms.base import At
+from fedlab.algorithms.tensors import Tensors
 from fedlab.federation import Federation
 from fedlab.workbench import RunPanel, cell, worker
 from tests.workbench.panels import LONG, chart_of, finished, points, running, same, until

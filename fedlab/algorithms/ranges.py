@@ -1,0 +1,21 @@
+"""Hyper-parameters in their ranges, or a sentence that says so."""
+
+from __future__ import annotations
+
+import math
+
+
+def in_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
+    """Refuse a hyper-parameter that is no finite number in its range, with a sentence that names both."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not (low < value if open_low else low <= value) or not value <= high:
+        bound = f"{'more than' if open_low else 'at least'} {low:g}" + (
+            f" and at most {high:g}" if high < math.inf else ""
+        )
+        raise ValueError(f"{name} is {value!r}: it must be {bound}")
+
+
+def counts(name: str, value: int, low: int) -> None:
+    """Refuse a hyper-parameter that is no whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} is {value!r}: it must be a whole number of at least {low}")
