@@ -23,6 +23,7 @@ from fedlab.engine.trees import tree_leaves, tree_like, tree_map
 
 Lift: TypeAlias = Callable[..., Callable[..., Any]]
 Stop: TypeAlias = Callable[[], bool]
+PLAIN = SGD()
 
 
 class Stopped(Exception):
@@ -83,14 +84,14 @@ class Work:
         memory = box.get("memory", {"alg": {}, "own": {}})
         anchor = {**box.get("anchor", {}), **memory["own"]}
         return AtSite(
-            anchor, box.get("extra", {}), memory["alg"], box["lr"], box["steps"], box["n"], box["key"],
+            anchor, box.get("extra", {}), memory["alg"], box.get("lr"), box.get("steps"), box.get("n"), box["key"],
             self.job.round, self.job.rounds, step, self.net, lambda: self.rows(box), now,
             self.optimizer.momentum if isinstance(self.optimizer, SGD) else None,
         )  # fmt: skip
 
     def train(self, box: Tensors, feed: Feed, stop: Stop) -> tuple[Tensors, Tensors, Tensors]:
         """Work through the batches; return ``(upload, extra, memory)``."""
-        trained, still = self.lift(self._start)(box)
+        trained, still = self._lifted("start")(self._start)(box)
         lr = tree_map(lambda q: against(q, box["lr"]), trained)
         state = box["memory"]["opt"] or self.optimizer.init(trained, lr)
         lean = self._lean(box)
@@ -99,9 +100,13 @@ class Work:
                 raise Stopped
             trained, still, state = self._step(lean, feed, step, trained, still, state, lr)
         with torch.no_grad():
-            upload, extra, memory = self.lift(self._finish, (0, 0, 0))(trained, still, box)
+            upload, extra, memory = self._lifted("finish")(self._finish, (0, 0, 0))(trained, still, box)
         memory["opt"] = {} if self.alg.restart else state
         return upload, extra, memory
+
+    def _lifted(self, name: str) -> Lift:
+        """Lift the algorithm's own; the contract's default hands tensors on, stacked or not, and needs none."""
+        return _as_it_is if getattr(type(self.alg), name) is getattr(Algorithm, name) else self.lift
 
     def _lean(self, box: Tensors) -> Tensors:
         """Leave out what no step can read: stacking costs microseconds per tensor and step."""
@@ -109,7 +114,7 @@ class Work:
         mine = (cls.objective, cls.direction, cls.moves, cls.project)
         if mine != (plain.objective, plain.direction, plain.moves, plain.project):
             return box
-        return {k: box[k] for k in ("lr", "steps", "n", "key")}
+        return {"key": box["key"]}
 
     def _step(
         self, box: Tensors, feed: Feed, step: int, trained: Tensors, still: Tensors, state: Tensors, lr: Tensors
@@ -146,7 +151,7 @@ class Work:
         self, trained: Tensors, grads: Tensors, state: Tensors, lr: Tensors, *, in_place: bool
     ) -> tuple[Tensors, Tensors]:
         """Step; plain SGD of everybody at one rate is one fused call, the sum of most runs."""
-        if self.one_rate and self.optimizer == SGD() and in_place and type(self.alg).moves is Algorithm.moves:
+        if self.one_rate and self.optimizer == PLAIN and in_place and type(self.alg).moves is Algorithm.moves:
             torch._foreach_add_(tree_leaves(trained), tree_leaves(grads), alpha=-self.job.lr)
             return trained, state
         return self.optimizer.step(trained, grads, state, lr)
@@ -207,6 +212,10 @@ class Work:
     def personal(self, box: Tensors) -> list[Tensors]:
         """Return the models that the site predicts with."""
         return self.alg.personal(self.at(box, 0))
+
+
+def _as_it_is(f: Callable[..., Any], _: Any = 0) -> Callable[..., Any]:
+    return f
 
 
 def _moving(still: Tensors) -> Tensors:
