@@ -112,10 +112,11 @@ def _work_of(run: Run) -> Callable[[Context], SiteWork]:
 
 
 def _cluster() -> dict[str, Any]:
-    """Return how Ray is to start: here, or in the cluster that ``RAY_ADDRESS`` names, where these modules must be."""
-    quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
-    address = os.environ.get("RAY_ADDRESS")
-    return {**quiet, "address": address} if address else quiet
+    """Return how Ray is to start: in the cluster that ``RAY_ADDRESS`` names, where these modules must be, or here.
+
+    ``"local"``, because Ray without an address first tries the machine's last cluster, for minutes if it is dead.
+    """
+    return {"logging_level": "error", "log_to_driver": False, "address": os.environ.get("RAY_ADDRESS") or "local"}
 
 
 def _check(run: Run) -> None:

@@ -63,7 +63,7 @@ def test_the_command_says_that_the_bits_are_the_same(tmp_path: Path) -> None:
 
 def test_an_existing_cluster_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert "address" not in simulation._cluster()
+    assert simulation._cluster()["address"] == "local"
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
     assert simulation._cluster()["address"] == "10.0.0.5:6379"
 
