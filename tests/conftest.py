@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
 import torch
 
 import fedlab
-from fedlab.algorithms import ALGORITHMS
+from fedlab.algorithms import ALGORITHMS, registry
 from fedlab.federation import Federation
 
 
@@ -54,3 +55,15 @@ def hospitals() -> Federation:
 def uneven() -> Federation:
     """37, 100 and 263 rows, with missing values."""
     return ragged()
+
+
+@pytest.fixture
+def their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package that brings algorithms, three of four in vain."""
+    found = [
+        EntryPoint("mine", "tests.their_package:Mine", registry.GROUP),
+        EntryPoint("odd", "tests.their_package:NoAlgorithm", registry.GROUP),
+        EntryPoint("gone", "no_such_package:Mine", registry.GROUP),
+        EntryPoint("fedavg", "tests.their_package:Mine", registry.GROUP),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: [e for e in found if e.group == group])

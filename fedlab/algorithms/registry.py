@@ -54,18 +54,28 @@ def algorithm(which: str | Algorithm | type[Algorithm]) -> Algorithm:
             f"an algorithm is a name or an Algorithm, not a {type(which).__name__}: wrap a Flower strategy as "
             "fedlab.algorithms.FromFlower(strategy), and derive your own class from fedlab.algorithms.Algorithm"
         )
-    name = which.lower()
-    if name in ALGORITHMS:
-        return ALGORITHMS[name]()
-    others = brought()
-    if name in others:
-        return _load(others[name])
-    near = get_close_matches(name, [*ALGORITHMS, *others], n=1)
+    return algorithm_class(which)()
+
+
+def algorithm_class(name: str) -> type[Algorithm]:
+    """Return the class of this name; raises as :func:`algorithm`.
+
+    Examples
+    --------
+    >>> algorithm_class("fedprox").__name__
+    'FedProx'
+    """
+    low, others = name.lower(), brought()
+    if low in ALGORITHMS:
+        return ALGORITHMS[low]
+    if low in others:
+        return _load(others[low])
+    near = get_close_matches(low, [*ALGORITHMS, *others], n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise ValueError(f"there is no algorithm {which!r}{hint}; known are {', '.join([*ALGORITHMS, *others])}")
+    raise ValueError(f"there is no algorithm {name!r}{hint}; known are {', '.join([*ALGORITHMS, *others])}")
 
 
-def _load(found: EntryPoint) -> Algorithm:
+def _load(found: EntryPoint) -> type[Algorithm]:
     package = found.dist.name if found.dist else "a package"
     try:
         cls = found.load()
@@ -75,4 +85,4 @@ def _load(found: EntryPoint) -> Algorithm:
         ) from error
     if not (isinstance(cls, type) and issubclass(cls, Algorithm)):
         raise TypeError(f"the algorithm {found.name!r} of {package} is no fedlab.algorithms.Algorithm ({found.value})")
-    return cls()
+    return cls

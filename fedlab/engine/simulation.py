@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from flwr.app import Context
     from flwr.serverapp import Grid
 
+KNOCK = 10.0  # seconds to wait for a cluster's answer
 INSTALL = "pip install 'fedlab-workbench[ray]'"
 
 
@@ -31,6 +33,8 @@ class SimulationTransport:
     ------
     ImportError
         Without the extra ``ray``.
+    ConnectionError
+        If nothing answers at ``RAY_ADDRESS``.
     RuntimeError
         If the interpreter's path has a space: Ray starts its workers through it unquoted, and retries for ever.
     ValueError
@@ -119,6 +123,21 @@ def _cluster() -> dict[str, Any]:
     return {"logging_level": "error", "log_to_driver": False, "address": os.environ.get("RAY_ADDRESS") or "local"}
 
 
+def _check_cluster() -> None:
+    """Knock at the cluster that ``RAY_ADDRESS`` names: Ray itself would try a dead one for many minutes."""
+    told = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = told.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return  # "auto", "local": Ray's own words
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"no Ray cluster answers at RAY_ADDRESS={told} ({error}): start it (ray start --head), or unset "
+            "RAY_ADDRESS to simulate on this machine"
+        ) from None
+
+
 def _check(run: Run) -> None:
     if any(len(group) > 1 for group in run.algorithm.arrange(run.federation.sites)):
         raise ValueError(
@@ -139,3 +158,4 @@ def _check(run: Run) -> None:
     except ImportError as error:
         raise ImportError(f"engine='ray' needs Flower's simulation: {INSTALL}") from error
     del flwr, ray
+    _check_cluster()

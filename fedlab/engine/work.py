@@ -24,6 +24,7 @@ from fedlab.engine.trees import tree_leaves, tree_like, tree_map
 Lift: TypeAlias = Callable[..., Callable[..., Any]]
 Stop: TypeAlias = Callable[[], bool]
 PLAIN = SGD()
+UNREAD = torch.tensor(torch.nan)  # what a step that reads nothing of it is given
 
 
 class Stopped(Exception):
@@ -83,8 +84,9 @@ class Work:
         """Return the site's view of a step."""
         memory = box.get("memory", {"alg": {}, "own": {}})
         anchor = {**box.get("anchor", {}), **memory["own"]}
+        lr, steps, n = (box.get(k, UNREAD) for k in ("lr", "steps", "n"))
         return AtSite(
-            anchor, box.get("extra", {}), memory["alg"], box.get("lr"), box.get("steps"), box.get("n"), box["key"],
+            anchor, box.get("extra", {}), memory["alg"], lr, steps, n, box["key"],
             self.job.round, self.job.rounds, step, self.net, lambda: self.rows(box), now,
             self.optimizer.momentum if isinstance(self.optimizer, SGD) else None,
         )  # fmt: skip

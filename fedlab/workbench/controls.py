@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import ipywidgets as widgets
 
 from fedlab.algorithms import ALGORITHMS, Algorithm
+from fedlab.algorithms.registry import algorithm_class, brought
 from fedlab.engine import Settings
 from fedlab.federation import Federation
 from fedlab.models import MODELS
@@ -41,8 +42,9 @@ class Controls:
             options=list(MODELS), value="logistic", description="model",
             tooltip="Logistic regression, or a perceptron with one hidden layer", **LOOK,
         )  # fmt: skip
+        self.known = known_algorithms(alert)
         self.algorithm = widgets.Dropdown(
-            options=[(cls.__name__, name) for name, cls in ALGORITHMS.items()], value="fedavg",
+            options=[(cls.__name__, name) for name, cls in self.known.items()], value="fedavg",
             description="algorithm", tooltip="How the sites learn together", **LOOK,
         )  # fmt: skip
         self.about = widgets.HTML()
@@ -70,7 +72,7 @@ class Controls:
         self.box = widgets.Box(groups, layout={"flex_flow": "row wrap", "width": "100%"})
 
     def _follow_algorithm(self) -> None:
-        cls = ALGORITHMS[self.algorithm.value]
+        cls = self.known[self.algorithm.value]
         self.about.value = paragraph(summary(cls), "quiet")
         self.fields = field_widgets(cls)
         self._fields_box.children = tuple(self.fields.values())
@@ -88,7 +90,7 @@ class Controls:
             whole=self.data.federation,
             sites=sites,
             model=self.model.value,
-            algorithm=ALGORITHMS[self.algorithm.value](**chosen),
+            algorithm=self.known[self.algorithm.value](**chosen),
             settings=settings,
             seeds=self.seeds.value,
         )
@@ -106,6 +108,25 @@ class Controls:
 
 def _heading(text: str) -> widgets.HTML:
     return widgets.HTML(f"<h4>{text}</h4>")
+
+
+def known_algorithms(alert: Callable[[str], None]) -> dict[str, type[Algorithm]]:
+    """Return fedlab's algorithms and those that installed packages bring; tell of one that cannot be loaded.
+
+    Examples
+    --------
+    >>> known_algorithms(print)["fedavg"].__name__
+    'FedAvg'
+    """
+    known, faults = dict(ALGORITHMS), []
+    for name in brought():
+        try:
+            known[name] = algorithm_class(name)
+        except TypeError as error:
+            faults.append(f"{error}.")
+    if faults:
+        alert("Not on the menu: " + " ".join(faults))
+    return known
 
 
 def field_widgets(cls: type[Algorithm]) -> dict[str, widgets.Widget]:

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import EntryPoint
-from types import ModuleType
 
 import pytest
 
 import fedlab
-from fedlab.algorithms import ALGORITHMS, FedAvg, algorithm, registry
+from fedlab.algorithms import ALGORITHMS, FedAvg, algorithm
 from fedlab.federation import Federation
+from tests.their_package import Mine
 
 
-class Mine(FedAvg):
-    """Somebody's own."""
-
-
-@pytest.fixture
-def package(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("their_package")
-    module.Mine, module.NoAlgorithm = Mine, dict  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "their_package", module)
-    found = [
-        EntryPoint("mine", "their_package:Mine", registry.GROUP),
-        EntryPoint("odd", "their_package:NoAlgorithm", registry.GROUP),
-        EntryPoint("gone", "no_such_package:Mine", registry.GROUP),
-        EntryPoint("fedavg", "their_package:Mine", registry.GROUP),
-    ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: [e for e in found if e.group == group])
-
-
-def test_a_package_adds_one_by_name(package: None, uneven: Federation) -> None:
+def test_a_package_adds_one_by_name(their_package: None, uneven: Federation) -> None:
     assert isinstance(algorithm("mine"), Mine) and type(algorithm("fedavg")) is FedAvg
     assert fedlab.train(uneven, "logistic", "mine", rounds=2, progress=False).algorithm.name == "mine"
 
 
-def test_what_a_package_brings_may_be_wrong(package: None) -> None:
+def test_what_a_package_brings_may_be_wrong(their_package: None) -> None:
     with pytest.raises(TypeError, match="the algorithm 'odd' of a package is no fedlab.algorithms.Algorithm"):
         algorithm("odd")
     with pytest.raises(TypeError, match="the algorithm 'gone' of a package cannot be loaded .*No module named"):

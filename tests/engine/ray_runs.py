@@ -8,7 +8,7 @@ import sys
 from torch.utils._pytree import tree_leaves
 
 import fedlab
-from fedlab.algorithms import ALGORITHMS, Algorithm
+from fedlab.algorithms import Algorithm, FromFlower, algorithm
 from tests.conftest import ragged
 
 
@@ -21,9 +21,16 @@ class Leaky(Algorithm):
         return vars, {}, at.memory
 
 
+def named(name: str) -> Algorithm:
+    if name == "fromflower":
+        from flwr.serverapp.strategy import FedAdam
+
+        return FromFlower(FedAdam(eta=0.05))
+    return Leaky() if name == "leaky" else algorithm(name)
+
+
 def compare(name: str) -> dict[str, object]:
-    fed = ragged()
-    alg = Leaky() if name == "leaky" else ALGORITHMS[name]()
+    fed, alg = ragged(), named(name)
     options = dict(rounds=3, batch_size=16, progress=False)
     far = fedlab.train(fed, "mlp_norm", alg, engine="ray", **options)
     near = fedlab.train(fed, "mlp_norm", alg, engine="sequential", **options)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,11 @@ from fedlab.federation import Federation
 ROOT = Path(__file__).parents[2]
 SECONDS = 400  # Ray takes 10 to 30 seconds to its first round, a minute on a busy machine
 APP = "from fedlab.cli import app; app()"
-GROUPS = [("fedavg", "fedprox", "fedadam"), ("scaffold", "fedbn", "fedrep"), ("trimmedmean", "krum", "ensemble")]
+GROUPS = [
+    ("fedavg", "fedprox", "fedadam"),
+    ("scaffold", "fedbn", "fedrep"),
+    ("trimmedmean", "krum", "ensemble", "fromflower"),
+]
 
 
 def on_ray(tmp_path: Path, *names: str) -> dict[str, dict]:
@@ -46,19 +52,47 @@ def test_the_same_bits_as_one_site_at_a_time(names: tuple[str, ...], tmp_path: P
         assert got["notes"] == ["Flower's simulation on Ray"]
 
 
-@pytest.mark.ray
-def test_the_command_says_that_the_bits_are_the_same(tmp_path: Path) -> None:
+def simulate_command(tmp_path: Path) -> list[str]:
     pytest.importorskip("ray", reason="Flower's simulation is not installed: pip install 'fedlab-workbench[ray]'")
     link = tmp_path / "venv"
     link.symlink_to(sys.prefix)
-    call = [str(link / Path(sys.executable).relative_to(sys.prefix)), "-c", APP, "simulate", "heart_disease"]
+    python = link / Path(sys.executable).relative_to(sys.prefix)
+    options = ["--rounds", "2", "--algorithm", "scaffold", "--compare"]
+    return [str(python), "-c", APP, "simulate", "heart_disease", *options]
+
+
+@pytest.mark.ray
+def test_the_command_says_that_the_bits_are_the_same(tmp_path: Path) -> None:
     done = subprocess.run(
-        [*call, "--rounds", "2", "--algorithm", "scaffold", "--compare"],
-        capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path, env=os.environ | {"RAY_TMPDIR": "/tmp"},
-        check=False,
+        simulate_command(tmp_path), capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path,
+        env=os.environ | {"RAY_TMPDIR": "/tmp"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert "largest difference of any weight 0.0e+00, the same bits" in done.stdout
+
+
+@pytest.mark.ray
+def test_the_command_joins_the_cluster_that_ray_address_names(tmp_path: Path) -> None:
+    command = simulate_command(tmp_path)
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # the name of a Ray socket has 107 characters at most
+        done = subprocess.run(
+            [command[0], str(ROOT / "tests/engine/ray_cluster.py"), *command], capture_output=True, text=True,
+            timeout=SECONDS, cwd=tmp_path, env=os.environ | {"RAY_TMPDIR": short}, check=False,
+        )  # fmt: skip
+        clusters = [folder for folder in Path(short).glob("ray/session_*") if folder.name != "session_latest"]
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "largest difference of any weight 0.0e+00, the same bits" in done.stdout
+    assert len(clusters) == 1  # none was started beside it
+
+
+def test_a_cluster_that_does_not_answer_is_named_at_once(uneven: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="Flower's simulation is not installed: pip install 'fedlab-workbench[ray]'")
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+    monkeypatch.setattr(sys, "executable", "/venv/bin/python")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConnectionError, match=f"RAY_ADDRESS={address}.*ray start --head"):
+        fedlab.train(uneven, engine="ray")
 
 
 def test_an_existing_cluster_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

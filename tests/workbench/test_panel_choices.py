@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,17 @@ def test_other_data_bring_other_sites(make: Callable[..., RunPanel]) -> None:
     assert run.federation.name == "breast_cancer" and same(executed(panel.code), run)
     panel.reset()
     assert "Cleveland" in panel.controls.data.ticks
+
+
+def test_algorithms_of_other_packages_are_on_the_menu(their_package: None, make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=2)
+    assert ("Mine", "mine") in panel.controls.algorithm.options
+    told = html.unescape(panel.alert.value)
+    assert "'odd' of a package is no fedlab" in told and "'gone' of a package cannot be loaded" in told
+    panel.controls.algorithm.value = "mine"
+    run = finished(panel)
+    assert run.algorithm.name == "mine" and same(executed(panel.code), run)
+    assert "from tests.their_package import Mine" in panel.code
 
 
 def test_fields_of_an_algorithm_become_widgets(make: Callable[..., RunPanel]) -> None:
