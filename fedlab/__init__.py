@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlab.engine import SGD, Adam, Event, Run, Settings, TooFewSites, stream, train
 from fedlab.federation import Examples, Feature, Federation, Site, Split, Task
-from fedlab.study import Study, atlas, compare
+from fedlab.study import LearningCurve, Study, atlas, compare, learning_curve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +53,7 @@ __all__ = [
     "Examples",
     "Feature",
     "Federation",
+    "LearningCurve",
     "Run",
     "Settings",
     "Site",
@@ -63,6 +64,7 @@ __all__ = [
     "atlas",
     "catalogue",
     "compare",
+    "learning_curve",
     "load",
     "stream",
     "train",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fedlab.federation import frame
 from fedlab.federation.site import Examples, Feature, Site, Split
-from fedlab.federation.splits import split_rows
+from fedlab.federation.splits import draw_rows, split_rows
 from fedlab.federation.task import Task
 
 
@@ -256,6 +256,35 @@ class Federation:
         if len(self.sites) == 1:
             raise ValueError(f"{name!r} is the only site: nothing would be left to learn from")
         return replace(self, sites=tuple(site for site in self.sites if site.name != name)), unseen
+
+    def thinned(self, rows: int, *, seed: int) -> Federation:
+        """Let every site learn from at most so many of its training rows; ``valid`` and ``test`` stay.
+
+        Whole patients, drawn at each site with each class in its share. Of one seed, fewer rows are among more. A site
+        with no more than that keeps all it has.
+
+        Parameters
+        ----------
+        rows : int
+            At least 1. A patient with more rows than that is kept whole where it is the only one.
+        seed : int
+            Of the draw.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> [len(site.split.train) for site in fedlab.load("heart_disease").thinned(100, seed=0).sites]
+        [100, 100, 74, 100]
+        """
+        if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1:
+            raise ValueError(f"rows is {rows!r}: it must be a whole number of at least 1")
+
+        def fewer(site: Site) -> Site:
+            y, group = site.rows.y.numpy(), site.rows.group
+            kept = draw_rows(y, group, site.split.train, rows, site=site.name, seed=seed)
+            return replace(site, split=replace(site.split, train=kept))
+
+        return replace(self, sites=tuple(fewer(site) for site in self.sites))
 
     def resplit(self, seed: int) -> Federation:
         """Draw the split of every site anew: the same rows, other row numbers (a published split stays)."""

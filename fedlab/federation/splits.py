@@ -45,6 +45,46 @@ def split_rows(y: NDArray[np.int64], group: NDArray[Any], *, site: str, seed: in
     return Split(*rows)
 
 
+def draw_rows(
+    y: NDArray[np.int64], group: NDArray[Any], rows: NDArray[np.int64], wanted: int, *, site: str, seed: int
+) -> NDArray[np.int64]:
+    """Draw at most ``wanted`` of ``rows``: whole patients, each class in its share, fewer always among more.
+
+    Every patient has a place in one order, in which the classes are spread evenly from a random start; the first
+    patients are taken, at least one.
+
+    Parameters
+    ----------
+    y : int array, shape [n]
+    group : array, shape [n]
+    rows : int array
+        Of which to draw; what is drawn stands in the same order.
+    wanted : int
+        At least 1.
+    site : str
+    seed : int
+
+    Examples
+    --------
+    >>> y = np.array([0, 0, 0, 1, 1, 1])
+    >>> y[draw_rows(y, np.arange(6), np.arange(6), 4, site="A", seed=0)].tolist()
+    [0, 0, 1, 1]
+    """
+    if len(rows) <= wanted:
+        return rows
+    who, first, size = np.unique(group[rows], return_index=True, return_counts=True)
+    rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(site.encode()), 2]))
+    place = np.empty(len(who))
+    label = y[rows][first]
+    for k in np.unique(label):
+        mine = np.flatnonzero(label == k)
+        place[mine] = (rng.permutation(len(mine)) + rng.random()) / len(mine)
+    order = np.argsort(place, kind="stable")
+    kept = max(int(np.searchsorted(size[order].cumsum(), wanted, side="right")), 1)
+    drawn: NDArray[np.int64] = rows[np.isin(group[rows], who[order[:kept]])]
+    return drawn
+
+
 def _deal(order: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give each patient in turn to the part that lacks most rows; walked class by class, this stratifies."""
     part = np.zeros(len(order), dtype=np.int64)

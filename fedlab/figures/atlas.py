@@ -13,12 +13,13 @@ from fedlab.engine.run import EVERY_SITE
 from fedlab.federation import Federation
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head
-from fedlab.figures.words import FEW, Words, arm_name, few, number, words
+from fedlab.figures.words import FEW, Words, arm_name, few, number, signed, words
 
 # Luminance falls all the way, so that grey tells the same story; both ends stand out from white and from black.
 SCALE = [(0.0, "#f2d9b8"), (0.35, "#b9c4c9"), (0.7, "#4f8fb8"), (1.0, "#08426e")]
 DARK_FROM = 0.78  # of the scale: from here on white ink has more contrast than black, and both at least 4.5
 UNSEEN = "all but "
+ROOM = 6  # columns: with more there is no room for the difference in a cell
 Cell: TypeAlias = dict[str, float]  # value, low, high, sd, patients, fewest; empty if the atlas has no such cell
 
 
@@ -36,7 +37,8 @@ def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federatio
     """Draw the cross-site heat map: a row for each model, a column for the hospital that it is tested at.
 
     First every hospital's own model (its home is framed), then the models of all hospitals, then the model of all
-    hospitals but the one that it is tested at. Darker is better.
+    hospitals but the one that it is tested at; a hospital that was held out is the last column. Darker is better, and
+    in brackets is the difference to the hospital's own model.
 
     Parameters
     ----------
@@ -59,6 +61,8 @@ def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federatio
     cells = atlas[atlas["metric"] == metric]
     if cells.empty:
         raise ValueError(f"this atlas has no row of metric {metric!r}; it has {', '.join(atlas['metric'].unique())}")
+    kept = cells.get("holdout", pd.Series(False, cells.index)).astype(bool)
+    cells = cells.assign(holdout=kept).sort_values("holdout", kind="stable")
     sites = list(cells["test"].unique())
     rows = _rows(cells, sites)
     found = cells.set_index(["arm", "train", "test"])
@@ -66,6 +70,7 @@ def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federatio
     figure = go.Figure(_heat(grid, rows, sites, what), layout=_layout(cells, rows, sites))
     _write(figure, grid, rows, sites, what)
     _part_blocks(figure, rows, len(sites))
+    _part_holdout(figure, cells, len(sites), len(rows))
     head(figure, _finding(cells, what), "Rows: where a model was trained. Columns: whose test patients it reads.",
          above_plot=48)  # fmt: skip
     return foot(figure, _notes(cells, sites, federation, metric), below=16)
@@ -81,6 +86,7 @@ def _rows(cells: pd.DataFrame, sites: list[str]) -> list[_Row]:
             rows.append(_Row(f"all, {arm_name(str(arm))}", str(arm), dict.fromkeys(sites, EVERY_SITE), "shared"))
         if any(str(t).startswith(UNSEEN) for t in trained):
             left_out = {site: f"{UNSEEN}{site}" for site in sites}
+            left_out |= dict.fromkeys(cells.loc[cells["holdout"], "test"], EVERY_SITE)  # all the others are all
             rows.append(_Row(f"all the others,<br>{arm_name(str(arm))}: never saw it", str(arm), left_out, "unseen"))
     return sorted(rows, key=lambda row: ["alone", "shared", "unseen"].index(row.block))
 
@@ -124,24 +130,37 @@ def _hover(cell: Cell, row: _Row, site: str, what: Words) -> str:
 
 
 def _layout(cells: pd.DataFrame, rows: list[_Row], sites: list[str]) -> go.Layout:
-    n = cells.groupby("test")["patients"].first()
+    n, unseen = cells.groupby("test")["patients"].first(), set(cells.loc[cells["holdout"], "test"])
     return go.Layout(
         template=NAME,
         xaxis=dict(side="top", tickvals=list(range(len(sites))), showgrid=False, ticks="", showline=False,
-                   ticktext=[f"{site}<br>n = {n[site]:.0f}" for site in sites], range=[-0.5, len(sites) - 0.5]),
+                   ticktext=[f"{site}<br>n = {n[site]:.0f}{', seen by none' * (site in unseen)}" for site in sites],
+                   range=[-0.5, len(sites) - 0.5]),
         yaxis=dict(tickvals=list(range(len(rows))), ticktext=[row.label for row in rows], showgrid=False, ticks="",
                    showline=False, range=[len(rows) - 0.5, -0.5]),
         height=190 + 46 * len(rows),
     )  # fmt: skip
 
 
+def _part_holdout(figure: go.Figure, cells: pd.DataFrame, columns: int, rows: int) -> None:
+    if cells["holdout"].any():
+        x = columns - cells.loc[cells["holdout"], "test"].nunique() - 0.5
+        figure.add_shape(type="line", x0=x, x1=x, y0=-0.5, y1=rows - 0.5, layer="above",
+                         line=dict(color=GREY, width=1.5, dash="dot"))  # fmt: skip
+
+
 def _finding(cells: pd.DataFrame, what: Words) -> str:
     """Home against elsewhere, and the models of all hospitals; without the sites whose score is mostly luck."""
     large = cells[cells["test"].map(cells.groupby("test")["fewest"].min()) >= FEW]
     cells = cells if large.empty else large
+    cells, unseen = cells[~cells["holdout"]], cells[cells["holdout"] & (cells["train"] == EVERY_SITE)]
     own = cells[~cells["train"].str.startswith(UNSEEN) & (cells["train"] != EVERY_SITE)]
     shared = cells[cells["train"] == EVERY_SITE].groupby("arm", sort=False)["value"].mean()
     others = ", ".join(f"{arm_name(str(arm))} {number(value)}" for arm, value in shared.items())
+    if len(unseen):
+        each = unseen.groupby("arm", sort=False)["value"].mean()
+        others += f"; at {unseen['test'].iloc[0]}, which none has seen, "
+        others += ", ".join(f"{arm_name(str(arm))} {number(value)}" for arm, value in each.items())
     if own.empty:
         return f"What is one model worth at every hospital? {what.name}: {others}"
     home = own.loc[own["train"] == own["test"], "value"].mean()
@@ -153,22 +172,28 @@ def _finding(cells: pd.DataFrame, what: Words) -> str:
 def _write(figure: go.Figure, grid: list[list[Cell]], rows: list[_Row], sites: list[str], what: Words) -> None:
     """Value and interval into each cell, and a frame where a model is at home, in the ink that its colour asks for."""
     low, high = _ends(grid)
+    home = {site: cell["value"] for line, row in zip(grid, rows, strict=True)
+            for site, cell in zip(sites, line, strict=True) if cell and row.sources[site] == site}  # fmt: skip
     for y, (line, row) in enumerate(zip(grid, rows, strict=True)):
         for x, (cell, site) in enumerate(zip(line, sites, strict=True)):
             if not cell or math.isnan(cell["value"]):
-                figure.add_annotation(x=x, y=y, text="no value", showarrow=False, font=dict(size=11))
+                figure.add_annotation(x=x, y=y, text="no value" if cell else "–", showarrow=False, font=dict(size=11))
                 continue
             share = (cell["value"] - low) / max(high - low, 1e-9)
             ink = "#ffffff" if (share if what.higher else 1 - share) > DARK_FROM else "#000000"
-            figure.add_annotation(x=x, y=y, text=_text(cell), showarrow=False, font=dict(size=13, color=ink))
+            against = home.get(site, math.nan) if row.sources[site] != site and len(sites) <= ROOM else math.nan
+            apart = cell["value"] - against
+            figure.add_annotation(x=x, y=y, text=_text(cell, apart), showarrow=False, font=dict(size=13, color=ink))
             if row.sources[site] == site:
                 figure.add_shape(type="rect", x0=x - 0.46, x1=x + 0.46, y0=y - 0.43, y1=y + 0.43, fillcolor=CLEAR,
                                  line=dict(color=ink, width=2))  # fmt: skip
 
 
-def _text(cell: Cell) -> str:
+def _text(cell: Cell, apart: float) -> str:
     mark = " †" if cell["fewest"] < FEW else ""
     text = f"<b>{number(cell['value'])}</b>{mark}"
+    if not math.isnan(apart):
+        text += f" <span style='font-size:11px'>({signed(apart)})</span>"
     if not math.isnan(cell["low"]):
         return f"{text}<br><span style='font-size:10px'>{number(cell['low'])} – {number(cell['high'])}</span>"
     if not math.isnan(cell["sd"]):
@@ -190,6 +215,8 @@ def _notes(cells: pd.DataFrame, sites: list[str], federation: Federation | None,
         notes[0] += "Small: 95 % bootstrap interval over the test patients of one split."
     elif seeds > 1:
         notes[0] += "Small: standard deviation over the seeds."
+    if len(sites) <= ROOM and (cells["train"] == cells["test"]).any():
+        notes[0] += " In brackets: difference to the hospital's own model."
     fewest = cells.groupby("test")["fewest"].min()
     small = [site for site in sites if fewest[site] < FEW]
     named = few(federation) if federation is not None else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -10,10 +11,10 @@ import pandas as pd
 from fedlab.algorithms import Algorithm, algorithm
 from fedlab.engine.progress import progress_line
 from fedlab.engine.replicas import train_seeds
-from fedlab.federation import Federation
+from fedlab.federation import Federation, Site
 from fedlab.models import ModelLike
 from fedlab.study.compare import ARMS, compare
-from fedlab.study.study import average
+from fedlab.study.study import Study, average
 
 RESAMPLES = 500
 
@@ -24,6 +25,7 @@ def atlas(
     algorithms: Sequence[str | Algorithm] = ARMS,
     *,
     unseen: str | Algorithm | None = "fedavg",
+    holdout: str | Site | None = None,
     seeds: int | Sequence[int] = 1,
     resamples: int = RESAMPLES,
     progress: bool = True,
@@ -38,6 +40,9 @@ def atlas(
     algorithms : sequence of str or Algorithm
     unseen : str or Algorithm, optional
         Also train this one without each hospital in turn, and test it on the hospital that it has not seen.
+    holdout : str or Site, optional
+        A hospital that no model learns from, nor chooses its round on, and on whose test patients all are tested: one
+        of the federation (the rest is then the federation), or another one with the same columns.
     seeds : int or sequence of int
         Averaged over.
     resamples : int
@@ -48,14 +53,52 @@ def atlas(
     DataFrame
         One row per ``arm, train, test, metric``: ``value`` (mean over seeds), ``low`` and ``high`` (95 % bootstrap
         interval over the test patients of one split, averaged over seeds), ``sd`` over seeds, ``patients``, ``fewest``
-        (test patients of the rarest class). ``train`` is a site, ``all sites`` or ``all but SITE``.
+        (test patients of the rarest class), ``holdout`` (whether the test site is the one held out). ``train`` is a
+        site, ``all sites`` or ``all but SITE``.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> options = dict(unseen=None, holdout="Hungary", rounds=2, resamples=50, progress=False)
+    >>> table = atlas(fedlab.load("heart_disease"), algorithms=["fedavg"], **options)
+    >>> table["test"].unique().tolist(), table.loc[table["holdout"], "patients"].unique().tolist()
+    (['Cleveland', 'Switzerland', 'Long Beach', 'Hungary'], [74.0])
     """
+    if holdout is not None:
+        federation, holdout = _hold_out(federation, holdout)
     study = compare(federation, model, algorithms, seeds=seeds, progress=progress, **settings)
     parts = [study.atlas(resamples=resamples)]
+    if holdout is not None:
+        parts.append(average(_at_holdout(study, holdout, resamples)))
     if unseen is not None and len(federation.sites) > 1:
         options: dict[str, Any] = {"seeds": study.seeds, "resamples": resamples, "progress": progress} | settings
         parts.append(average(unseen_sites(federation, model, unseen, **options)))
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(holdout=table["test"] == (holdout.name if holdout is not None else None))
+
+
+def _hold_out(federation: Federation, holdout: str | Site) -> tuple[Federation, Site]:
+    if isinstance(holdout, str):
+        return federation.holdout(holdout)
+    if holdout.name in federation.names:
+        raise ValueError(
+            f"a site of the federation is called {holdout.name!r} too: hold it out by its name, "
+            f"holdout={holdout.name!r}, or give the new hospital another one"
+        )
+    replace(federation, sites=(*federation.sites, holdout))  # refuses other columns and classes
+    return federation, holdout
+
+
+def _at_holdout(study: Study, holdout: Site, resamples: int) -> pd.DataFrame:
+    """Test all models of a study at a hospital that took no part, on each seed's own draw of its test patients."""
+    alone = replace(study.federation, sites=(holdout,))
+    rows = []
+    for arm, runs in study.runs.items():
+        for seed, run in zip(study.seeds, runs, strict=True):
+            there = alone.resplit(seed)[holdout.name]
+            scores = run.report(resamples=resamples, unseen=[there])
+            rows.append(scores[scores["test"] == holdout.name].assign(arm=arm, seed=seed))
+    return pd.concat(rows, ignore_index=True)
 
 
 def unseen_sites(

@@ -1,0 +1,159 @@
+"""What more data are worth: a score against rows per hospital, and against the number of hospitals."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from fedlab.federation.metrics import NEEDS_EVERY_CLASS
+from fedlab.figures.curves import plain
+from fedlab.figures.theme import NAME, foot, head, style
+from fedlab.figures.words import FEW, arm_name, number, signed, words
+from fedlab.study import LearningCurve
+
+AXES = {"rows": "training rows per hospital, at most", "sites": "hospitals that take part"}
+LARGE = "large sites"
+PLACES = {
+    "everywhere": "Every point is tested on the same patients: the locked test of all hospitals.",
+    LARGE: "Every point is tested on the same patients: the locked test of all hospitals with ten in each class.",
+    "took part": "Tested on test of the hospitals that took part.",
+    "took no part": "Tested on test of the hospitals that took no part: others with each seed, fewer at each point.",
+}
+
+
+def more_data(curve: LearningCurve, metric: str = "auc", *, where: str | None = None) -> go.Figure:
+    """Draw a score on the same test patients against the amount of data that was learnt from, one panel a curve.
+
+    Lines are means over seeds, bands their 95 % intervals; a filled mark has a clear gain over the first point.
+
+    Parameters
+    ----------
+    curve : LearningCurve
+        Made by ``fedlab.learning_curve``.
+    metric : str
+    where : str, optional
+        Whose test patients: ``everywhere``, ``large sites``, ``took no part``, a hospital, … as in
+        :meth:`LearningCurve.table`. Default: ``everywhere``, and ``large sites`` for a metric that needs every class.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> hospitals = fedlab.load("heart_disease")
+    >>> curve = fedlab.learning_curve(hospitals, rows=[16, 64], sites=[], seeds=2, rounds=2, progress=False)
+    >>> [trace.name for trace in more_data(curve).data if trace.showlegend]
+    ['pooled', 'FedAvg']
+    """
+    what = words(metric)
+    table = curve.table(metric)
+    places = list(table["where"].unique())
+    if where is None:
+        where = LARGE if metric in NEEDS_EVERY_CLASS and LARGE in places else "everywhere"
+    here = table[table["where"] == where]
+    if here.empty:
+        raise ValueError(f"this curve has no place {where!r}; it has {', '.join(places)}")
+    panels = list(here["by"].unique())
+    figure = make_subplots(rows=1, cols=len(panels), shared_yaxes=True, horizontal_spacing=0.05)
+    figure.update_layout(template=NAME, height=430, legend=dict(orientation="h", x=0, y=1, yanchor="bottom"))
+    for number_, by in enumerate(panels, start=1):
+        along = here[here["by"] == by]
+        for i, arm in enumerate(curve.arms):
+            shown = by == panels[0] or arm not in set(here.loc[here["by"] == panels[0], "arm"])
+            _add_arm(figure, number_, i, along[along["arm"] == arm], arm, metric, shown)
+        _axis(figure, number_, by, sorted(along["x"].unique()), curve)
+    figure.update_yaxes(title_text=what.axis, col=1)
+    setting = f"{curve.model_name}, {curve.federation.name}. {PLACES.get(where, f'Tested on test of {where}.')}"
+    head(figure, _finding(here, curve, what.name), setting, above_plot=36)
+    return foot(figure, _notes(curve, metric, where), below=78)
+
+
+def _add_arm(
+    figure: go.Figure, column: int, number_: int, rows: pd.DataFrame, arm: str, metric: str, shown: bool
+) -> None:
+    if rows.empty:
+        return
+    look, name, x = style(number_), arm_name(arm), rows["x"].tolist()
+    top = math.inf if metric == "log_loss" else 1.0
+    low, high = plain(rows["low"].clip(lower=0)), plain(rows["high"].clip(upper=top))  # a t interval knows no ends
+    if None not in low:
+        figure.add_scatter(
+            x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=look.colour, opacity=0.18, mode="lines",
+            line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=name, name=f"{name}, band",
+            row=1, col=column,
+        )  # fmt: skip
+    figure.add_scatter(
+        x=x, y=plain(rows["mean"]), name=name, mode="lines+markers", legendgroup=name, showlegend=shown,
+        line=dict(color=look.colour, dash=look.dash, width=2),
+        marker=dict(symbol=[look.symbol + ("" if _clear(row) else "-open") for row in rows.to_dict("records")], size=10,
+                    color=look.colour, line=dict(width=2, color=look.colour)),
+        customdata=[_hover(row) for row in rows.to_dict("records")],
+        hovertemplate="%{customdata}<extra>" + name + "</extra>", row=1, col=column,
+    )  # fmt: skip
+
+
+def _clear(row: dict[str, float]) -> bool:
+    return row["gain_low"] > 0 or row["gain_high"] < 0
+
+
+def _hover(row: dict[str, float]) -> str:
+    text = f"<b>{number(row['mean'], 3)}</b>"
+    if not math.isnan(row["low"]):
+        text += f" [{number(row['low'], 3)}, {number(row['high'], 3)}]"
+    text += f"<br>learnt from {row['rows']:.0f} rows in all"
+    if row["gain"] != 0 and not math.isnan(row["gain"]):
+        text += f"<br>{_gain(row)} against the first point"
+    return text
+
+
+def _axis(figure: go.Figure, column: int, by: str, at: list[int], curve: LearningCurve) -> None:
+    labels = [str(x) for x in at]
+    if by == "rows" and at[-1] >= max(len(site.split.train) for site in curve.federation.sites):
+        labels[-1] += "<br>(all)"
+    ends = dict(type="log", range=[math.log10(at[0]) - 0.08, math.log10(at[-1]) + 0.08]) if by == "rows" else {}
+    figure.update_xaxes(title_text=AXES[by], tickvals=at, ticktext=labels, tickangle=0, **ends, row=1, col=column)
+
+
+def _gain(row: dict[str, float]) -> str:
+    """Write the gain over the first point, its interval, and whether it is clear."""
+    if math.isnan(row["gain_low"]):
+        return f"{signed(row['gain'])}, one seed"
+    ends = f"[{signed(row['gain_low'])}, {signed(row['gain_high'])}]"
+    return f"{signed(row['gain'])} {ends}, {'clear' if _clear(row) else 'not clear'}"
+
+
+def _finding(here: pd.DataFrame, curve: LearningCurve, name: str) -> str:
+    """Say what the federated arm (or else the first) gained along each curve."""
+    arm = next((a for a in curve.arms if a != "centralized"), curve.arms[0])
+    told = []
+    for by, rows in here[here["arm"] == arm].groupby("by", sort=False):
+        each = rows.to_dict("records")
+        first, last = each[0], each[-1]
+        if first["x"] < last["x"]:
+            things = "rows a hospital" if by == "rows" else "hospital" + "s" * (first["x"] > 1)
+            told.append(f"{number(first['mean'])} with {first['x']} {things}, {number(last['mean'])} with {last['x']} "
+                        f"({_gain(last)})")  # fmt: skip
+    return f"What are more data worth? {name} of {arm_name(arm)}: {'; '.join(told) or 'one point'}"
+
+
+def _notes(curve: LearningCurve, metric: str, where: str) -> list[str]:
+    seeds = len(curve.seeds)
+    if seeds == 1:
+        notes = ["One seed: no interval, so nothing here is clear."]
+    else:
+        notes = [f"Line: mean over {seeds} seeds (split, start, batch order, rows drawn, order of hospitals). Band: "
+                 "its 95 % interval (corrected resampled t). Filled mark, clear: the interval of the gain over the "
+                 "first point, on the same seeds, leaves zero out."]  # fmt: skip
+    notes.append("All points have the same number of gradient steps. The round is chosen on all valid patients of the "
+                 "hospitals that take part.")  # fmt: skip
+    fewest = curve.scores.groupby("test", sort=False)["fewest"].min()
+    small = [site for site in fewest.index if fewest[site] < FEW and where in (*PLACES, site)]
+    if small and metric in NEEDS_EVERY_CLASS:
+        counts = "; ".join(f"{site}: {fewest[site]:.0f} test patients in its rarest class" for site in small)
+        notes.append(f"{counts}: mostly luck, and {'not ' * (where == LARGE)}in these means.")
+    if len(curve.failures):
+        notes.append("Not computed: " + "; ".join(
+            f"{arm_name(f['arm'])} at {f['x']} {'rows' if f['by'] == 'rows' else 'hospitals'} ({f['reason']})"
+            for f in curve.failures.to_dict("records")) + ".")  # fmt: skip
+    return [*notes, *curve.notes]
