@@ -6,7 +6,7 @@ import numpy as np
 
 from fedlab.course.cast import raw, records
 from fedlab.course.core import Exercise, letters, number
-from fedlab.federation.metrics import auc
+from fedlab.federation.ranking import auc, rank
 
 
 def _unique_after_rounding() -> float:
@@ -21,7 +21,7 @@ def _at_least_one() -> float:
 def _auc_of_a_zero() -> float:
     zero = np.concatenate([table["chol"].isin(["0", "0.0"]).to_numpy() for table in raw().values()])
     ill = (records()["diagnosis"] == "ill").to_numpy()
-    return float(auc(ill, zero.astype(float), np.ones((1, len(ill))))[0])
+    return float(auc(rank(ill, zero.astype(float), np.ones((1, len(ill)))))[0])
 
 
 EXERCISES = (

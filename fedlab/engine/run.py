@@ -14,11 +14,12 @@ from torch import nn
 
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
+from fedlab.engine import closer
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join
+from fedlab.engine.opened import report
 from fedlab.engine.settings import Settings
-from fedlab.engine.site import report
 from fedlab.federation import METRICS, Federation, Site
 
 EVERY_SITE = "all sites"
@@ -170,10 +171,7 @@ class Run:
         asked = (resamples, tuple(site.name for site in unseen))
         if asked not in self._reports:
             self.test_openings += 1
-            sources = (
-                [EVERY_SITE] if self.algorithm.one_model else [n for n in self.federation.names if n in self.models]
-            )
-            models = [self._models(None if source == EVERY_SITE else source) for source in sources]
+            sources, models = self._sources()
             rows = [
                 row
                 for site in (*self.federation.sites, *unseen)
@@ -181,6 +179,9 @@ class Run:
             ]
             self._reports[asked] = pd.DataFrame(rows)
         return self._reports[asked].copy()
+
+    calibration = closer.calibration
+    subgroups = closer.subgroups
 
     def newcomer(self, site: Site, *, rounds: int = 0, resamples: int = 0) -> pd.DataFrame:
         """Score what a hospital that joins after the run would predict with, on its ``test`` patients.
@@ -216,6 +217,11 @@ class Run:
             self.test_openings += 1
             self._reports[asked] = pd.DataFrame(self._score(site, [self.algorithm.name], [models], resamples))
         return self._reports[asked].copy()
+
+    def _sources(self) -> tuple[list[str], list[list[Tensors]]]:
+        """Where the models come from, and the models."""
+        sources = [EVERY_SITE] if self.algorithm.one_model else [n for n in self.federation.names if n in self.models]
+        return sources, [self._models(None if source == EVERY_SITE else source) for source in sources]
 
     def _score(
         self, site: Site, sources: list[str], models: list[list[Tensors]], resamples: int

@@ -1,4 +1,4 @@
-"""What a site does when it is asked. The only place that reads a site's rows.
+"""What a site does when it is asked. The only place that reads a site's rows, but for :mod:`fedlab.engine.opened`.
 
 The same code answers in this process, on Flower's simulation and at a hospital: same question, same seed, same bits.
 """
@@ -24,7 +24,7 @@ from fedlab.engine.optimisers import Optimizer
 from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.trees import tree_leaves
 from fedlab.engine.work import Stop, Work, first_memory
-from fedlab.federation import Examples, Score, Site, fit, summarise
+from fedlab.federation import Examples, Site, fit, summarise
 
 
 class NotFinite(RuntimeError):
@@ -168,17 +168,6 @@ class SiteWork:
         held: Tensors = self.state.get("kept") or self.state.get("latest") or {}
         out: Tensors = home(held)
         return out
-
-
-def report(
-    site: Site, net: Net, models: Sequence[list[Tensors]], *, part: str, resamples: int, seed: int
-) -> list[dict[str, Score]]:
-    """Every metric of several predictors on one part of a site's rows, computed at the site."""
-    rows: Examples = getattr(site, part)
-    y = rows.y.numpy()
-    with torch.no_grad():
-        each = [net.probabilities(list(map(net.placed, members)), rows.x).cpu().numpy() for members in models]
-    return [net.task.scores(y, p, resamples=resamples, seed=seed) for p in each]
 
 
 @contextmanager

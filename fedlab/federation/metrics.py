@@ -8,14 +8,17 @@ milliseconds apiece, which is more than the training between them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from fedlab.federation.ranking import Floats, Ranking, auc, average_precision, rank, ratio, sensitivity_at_specificity
+from fedlab.federation.reliability import BINS, called, in_bin
+from fedlab.federation.threshold import NONE, Threshold, balanced_accuracy_at
+
 Metric = Callable[[NDArray[np.int64], Floats, Floats], Floats]
-BINS = 10
 
 
 class Score(NamedTuple):
@@ -31,51 +34,21 @@ class Score(NamedTuple):
     reason: str = ""
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    out: Floats = np.full(part.shape, np.nan)
-    np.divide(part, whole, out=out, where=whole > 0)
-    return out
+def _rankings(y: NDArray[np.int64], p: Floats, w: Floats) -> list[Ranking]:
+    """Rank by the positive class; of several classes one ranking each, against the rest."""
+    return [rank(y == k, p[:, k], w) for k in ([1] if p.shape[1] == 2 else range(p.shape[1]))]
 
 
-def auc(positive: NDArray[np.bool_], score: Floats, weight: Floats) -> Floats:
-    """Area under the ROC curve with ties counted half.
-
-    Parameters
-    ----------
-    positive : bool array, shape [n]
-    score : float array, shape [n]
-    weight : float array, shape [resamples, n]
-
-    Returns
-    -------
-    float array, shape [resamples]; ``nan`` where a resample holds one class only.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> auc(np.array([False, True, True]), np.array([0.2, 0.2, 0.9]), np.ones((1, 3))).tolist()
-    [0.75]
-    """
-    order = np.argsort(score, kind="stable")
-    ranked = score[order]
-    first = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if len(ranked) else np.zeros(1, int)
-    weight = weight[:, order]
-    ill = np.add.reduceat(weight * positive[order], first, axis=1)
-    well = np.add.reduceat(weight * ~positive[order], first, axis=1)
-    below = np.cumsum(well, axis=1) - well
-    return _ratio((ill * (below + well / 2)).sum(1), ill.sum(1) * well.sum(1))
+def _macro(metric: Callable[[Ranking], Floats], rankings: list[Ranking]) -> Floats:
+    return sum((metric(ranking) for ranking in rankings), np.zeros(1)) / len(rankings)
 
 
-def _auc(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
-    if p.shape[1] == 2:
-        return auc(y == 1, p[:, 1], w)
-    each: Floats = np.array([auc(y == k, p[:, k], w) for k in range(p.shape[1])])
-    middle: Floats = each.mean(0)
-    return middle
+def _ranked(metric: Callable[[Ranking], Floats], y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
+    return _macro(metric, _rankings(y, p, w))
 
 
 def _mean(value: Floats, w: Floats) -> Floats:
-    return _ratio(w @ value, w.sum(1))
+    return ratio(w @ value, w.sum(1))
 
 
 def _accuracy(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
@@ -103,46 +76,88 @@ def _brier(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
 
 def _ece(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
     """Expected calibration error over ten equal bins (Naeini et al., AAAI 2015)."""
-    binary = p.shape[1] == 2
-    said = p[:, 1] if binary else p.max(1)
-    gap = said - (y == 1 if binary else p.argmax(1) == y)
-    bins = np.eye(BINS)[np.minimum((said * BINS).astype(int), BINS - 1)]
-    return _ratio(np.abs((w * gap) @ bins).sum(1), w.sum(1))
+    said, right = called(y, p)
+    bins = np.eye(BINS)[in_bin(said)]
+    return ratio(np.abs((w * (said - right)) @ bins).sum(1), w.sum(1))
 
 
+CHOSEN = "balanced_accuracy_chosen"
+RANKED = {
+    "auc": auc,
+    "average_precision": average_precision,
+    "sensitivity_at_specificity_90": sensitivity_at_specificity,
+}
 METRICS: dict[str, Metric] = {
-    "auc": _auc,
+    "auc": partial(_ranked, auc),
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "log_loss": log_loss,
     "brier": _brier,
     "ece": _ece,
+    "average_precision": partial(_ranked, average_precision),
+    CHOSEN: balanced_accuracy_at,
+    "sensitivity_at_specificity_90": partial(_ranked, sensitivity_at_specificity),
 }
-NEEDS_EVERY_CLASS = {"auc", "balanced_accuracy"}
+NEEDS_TWO_CLASSES = {CHOSEN, "sensitivity_at_specificity_90"}
+NEEDS_EVERY_CLASS = {"auc", "balanced_accuracy", "average_precision", *NEEDS_TWO_CLASSES}
 
 
-def scores(y: NDArray[np.int64], p: Floats, *, resamples: int = 0, seed: int = 0) -> dict[str, Score]:
+def scores(
+    y: NDArray[np.int64], p: Floats, *, threshold: Threshold = NONE, resamples: int = 0, seed: int = 0
+) -> dict[str, Score]:
     """Every metric of probabilities ``p`` [n, classes] against classes ``y`` [n].
 
-    ``resamples`` > 0 adds a percentile bootstrap interval over patients; a resample without one of the
-    classes is left out of the metrics that need them all.
+    ``accuracy`` and ``balanced_accuracy`` call the class of the highest probability. Of more than two classes ``auc``
+    and ``average_precision`` are the mean over each class against the rest, ``ece`` is that of the class called, and
+    what needs one positive class is ``nan``.
+
+    Parameters
+    ----------
+    threshold : Threshold
+        Chosen on *other* patients (``valid``), for ``balanced_accuracy_chosen``; it stays the same in every resample.
+    resamples : int
+        Above 0 adds a percentile bootstrap interval over patients; a resample without one of the classes is left out
+        of the metrics that need them all.
+    seed : int
+        Of the bootstrap.
     """
-    if len(y) == 0:
-        return {name: Score(np.nan, reason="no patients") for name in METRICS}
-    if not np.isfinite(p).all():
-        return {name: Score(np.nan, reason="the model predicts NaN") for name in METRICS}
+    unfit = _unfit(y, p)
+    if unfit:
+        return {name: Score(np.nan, reason=unfit) for name in METRICS}
     weights = np.ones((1, len(y)))
     if resamples:
         rng = np.random.default_rng(np.random.SeedSequence([seed, 3]))
         draws = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=resamples)
         weights = np.concatenate([weights, draws])
+    rankings = _rankings(y, p, weights)  # sorted once for all that need it
+    metrics = METRICS | {CHOSEN: partial(balanced_accuracy_at, threshold=threshold.value)}
     absent = p.shape[1] - len(np.unique(y))
-    return {name: _score(name, metric(y, p, weights), absent, y) for name, metric in METRICS.items()}
+    out = {}
+    for name, metric in metrics.items():
+        reason = _lacks(name, absent, y, p.shape[1]) or (threshold.reason if name == CHOSEN else "")
+        if reason:
+            out[name] = Score(np.nan, reason=reason)
+        else:
+            out[name] = _score(_macro(RANKED[name], rankings) if name in RANKED else metric(y, p, weights))
+    return out
 
 
-def _score(name: str, values: Floats, absent: int, y: NDArray[np.int64]) -> Score:
+def _unfit(y: NDArray[np.int64], p: Floats) -> str:
+    if len(y) == 0:
+        return "no patients"
+    return "" if np.isfinite(p).all() else "the model predicts NaN"
+
+
+def _lacks(name: str, absent: int, y: NDArray[np.int64], classes: int) -> str:
+    """Say why a metric cannot be computed on these patients; empty if it can."""
+    if classes > 2 and name in NEEDS_TWO_CLASSES:
+        return f"needs a task of two classes; this one has {classes}"
     if absent and name in NEEDS_EVERY_CLASS:
-        return Score(np.nan, reason=f"{absent} of the classes has no patient among these {len(y)}")
+        return f"{absent} of the classes has no patient among these {len(y)}"
+    return ""
+
+
+def _score(values: Floats) -> Score:
     drawn = values[1:][np.isfinite(values[1:])]
     if len(drawn) == 0:
         return Score(float(values[0]))

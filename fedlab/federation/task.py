@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlab.federation.metrics import Score, scores
+from fedlab.federation.threshold import NONE, Threshold
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,16 @@ class Task:
         return torch.softmax(logits, dim=1)
 
     def scores(
-        self, y: NDArray[np.int64], p: NDArray[np.float64], *, resamples: int = 0, seed: int = 0
+        self,
+        y: NDArray[np.int64],
+        p: NDArray[np.float64],
+        *,
+        threshold: Threshold = NONE,
+        resamples: int = 0,
+        seed: int = 0,
     ) -> dict[str, Score]:
         """Every metric of predicted probabilities ``p`` [n, classes]: see :mod:`fedlab.federation.metrics`."""
-        return scores(y, p, resamples=resamples, seed=seed)
+        return scores(y, p, threshold=threshold, resamples=resamples, seed=seed)
 
     def check_output(self, shape: torch.Size, n: int) -> None:
         """Refuse a model whose output does not fit the task.

@@ -28,6 +28,13 @@ WORDS = {
     "log_loss": Words("log loss", "log loss (nats per patient, lower is better)", False),
     "brier": Words("Brier score", "Brier score (squared error, lower is better)", False),
     "ece": Words("calibration error", "expected calibration error (lower is better)", False),
+    "average_precision": Words("average precision", "average precision (a guess scores the share of positives)", True),
+    "balanced_accuracy_chosen": Words(
+        "balanced accuracy, own threshold", "balanced accuracy at the threshold chosen on valid", True
+    ),
+    "sensitivity_at_specificity_90": Words(
+        "sensitivity at 90 % specificity", "sensitivity at 90 % specificity (read off the ROC curve)", True
+    ),
 }
 
 ARMS = {"isolated": "own model", "centralized": "pooled", "ensemble": "ensemble", "cyclic": "cyclic",

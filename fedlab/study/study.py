@@ -10,6 +10,7 @@ import pandas as pd
 
 from fedlab.engine.run import EVERY_SITE, Run
 from fedlab.federation import METRICS, Federation
+from fedlab.study import closer
 from fedlab.study.statistics import over_seeds
 
 FEW = 10  # with fewer test patients in a class a site's AUC is mostly luck
@@ -37,7 +38,7 @@ class Study:
     seeds: list[int]
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
     test_openings: int = 0
-    _reports: dict[int, pd.DataFrame] = field(default_factory=dict)
+    _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -62,6 +63,9 @@ class Study:
     def atlas(self, *, resamples: int = 0) -> pd.DataFrame:
         """Train here, test there: mean over seeds of each arm, source and site; see :func:`fedlab.atlas`."""
         return average(self.report(resamples=resamples))
+
+    calibration = closer.calibration
+    subgroups = closer.subgroups
 
     @property
     def overlap(self) -> float:

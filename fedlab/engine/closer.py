@@ -1,0 +1,139 @@
+"""A closer look at the locked test: how a run's predictions are calibrated, and for whom they are good.
+
+These are methods of :class:`fedlab.Run`. Both open ``test``, which is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from fedlab.algorithms.ranges import in_range
+from fedlab.engine import opened
+from fedlab.federation import METRICS
+from fedlab.federation.groups import NOT_KNOWN, group_by
+from fedlab.federation.reliability import BINS, Bin
+
+if TYPE_CHECKING:
+    from fedlab.engine.run import Run
+
+UNCERTAIN = 10
+"""A bin of fewer patients is marked: its share could be almost anything."""
+
+
+def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
+    """Compare predicted with observed shares on the locked ``test`` patients; this opens ``test``, and is counted.
+
+    Parameters
+    ----------
+    bins : int
+        Equal bins of predicted probability, 1 to 100. Ten are those of the metric ``ece``.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``train`` (as in :meth:`report`), ``test`` site and ``bin`` from 1 on: its bounds ``low, high``, the
+        mean ``predicted`` probability of the positive class, the ``observed`` share of it with its 95 % Wilson
+        interval ``observed_low, observed_high``, ``patients``, whether it is ``uncertain`` (fewer than ten patients)
+        and the ``reason`` of a ``nan``. Of more than two classes: the probability of the class that is called, and the
+        share of calls that are right.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> run = fedlab.train(fedlab.load("heart_disease"), rounds=2, progress=False)
+    >>> run.calibration().groupby("test", sort=False)["patients"].sum().to_dict()
+    {'Cleveland': 75, 'Hungary': 73, 'Switzerland': 30, 'Long Beach': 50}
+    """
+    in_range("bins", bins, 1, 100)
+    asked = ("calibration", bins)
+    if asked not in self._reports:
+        sources, models = self._sources()
+        self.test_openings += 1
+        rows = []
+        for site in self.federation.sites:
+            for source, found in zip(sources, opened.calibration(site, self.net, models, bins=bins), strict=True):
+                rows += [{"train": source, "test": site.name} | row for row in _bins(found, bins)]
+        self._reports[asked] = pd.DataFrame(rows)
+    return self._reports[asked].copy()
+
+
+def _bins(found: list[Bin], bins: int) -> list[dict[str, Any]]:
+    nan = float("nan")
+    reason = "no patients" if found else "the model predicts NaN"
+    found = found or [Bin(k / bins, (k + 1) / bins, nan, nan, nan, nan, 0) for k in range(bins)]
+    return [
+        {"bin": k, **each._asdict(), "uncertain": each.patients < UNCERTAIN, "reason": "" if each.patients else reason}
+        for k, each in enumerate(found, start=1)
+    ]
+
+
+def subgroups(
+    self: Run,
+    *,
+    by: str,
+    bands: Sequence[float] | None = None,
+    smallest: int = 10,
+    fewest: int = 5,
+    resamples: int = 0,
+) -> pd.DataFrame:
+    """Score the reported round by subgroup of the locked ``test`` patients; this opens ``test``, and is counted.
+
+    Parameters
+    ----------
+    by : str
+        A column of the federation: a category, or a number with ``bands``.
+    bands : sequence of float, optional
+        Rising edges: ``by="age", bands=[50, 60]`` is *under 50*, *50 to under 60*, *60 and over*.
+    smallest : int
+        A group of fewer patients at a site has no score; at least 1.
+    fewest : int
+        Nor has one of fewer patients in a class any score that needs every class (AUC and the like); at least 1.
+    resamples : int
+        As for :meth:`report`.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``train``, ``test`` site, ``group`` and ``metric``: ``value, low, high, reason, patients, fewest``
+        as in :meth:`report`. The group ``not known`` holds those of whom the column is empty; it
+        is left out if there are none. The threshold of
+        ``balanced_accuracy_chosen`` is that of the whole site: one for all groups.
+
+    Raises
+    ------
+    ValueError
+        For a column or bands that make no groups.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> run = fedlab.train(fedlab.load("heart_disease"), rounds=2, progress=False)
+    >>> table = run.subgroups(by="sex").query("metric == 'auc' and test == 'Switzerland'")
+    >>> table[["group", "patients", "reason"]].values.tolist()[0]
+    ['female', 3, '3 patients: at least 10 needed']
+    """
+    in_range("smallest", smallest, 1)
+    in_range("fewest", fewest, 1)
+    grouping = group_by(self.federation.features, by, bands)
+    asked = ("subgroups", by, None if bands is None else tuple(bands), smallest, fewest, resamples)
+    if asked not in self._reports:
+        sources, models = self._sources()
+        self.test_openings += 1
+        options = {"smallest": smallest, "fewest": fewest, "resamples": resamples, "seed": self.settings.seed}
+        rows = [
+            {"train": source, "test": site.name, "group": each.group, "metric": metric,
+             **each.scores[metric]._asdict(), "patients": each.patients, "fewest": each.fewest}
+            for site in self.federation.sites
+            for source, groups in zip(
+                sources, opened.by_group(site, self.net, models, grouping, **options), strict=True
+            )
+            for each in groups
+            for metric in METRICS
+        ]  # fmt: skip
+        table = pd.DataFrame(rows)
+        known_of_all = table.loc[table["group"] == NOT_KNOWN, "patients"].sum() == 0
+        self._reports[asked] = table[table["group"] != NOT_KNOWN].reset_index(drop=True) if known_of_all else table
+    return self._reports[asked].copy()

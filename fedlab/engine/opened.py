@@ -1,0 +1,97 @@
+"""What a site computes on its locked ``test`` rows when they are opened; only numbers leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedlab.algorithms.tensors import Tensors
+from fedlab.engine.net import Net
+from fedlab.federation import METRICS, Examples, Score, Site
+from fedlab.federation.groups import Grouping
+from fedlab.federation.metrics import NEEDS_EVERY_CLASS
+from fedlab.federation.reliability import Bin, reliability
+from fedlab.federation.threshold import Threshold, choose_threshold
+
+Models = Sequence[list[Tensors]]
+
+
+class GroupScores(NamedTuple):
+    """One model's scores on one group of a site's patients: how many, how many of the rarest class, each metric."""
+
+    group: str
+    patients: int
+    fewest: int
+    scores: dict[str, Score]
+
+
+def report(site: Site, net: Net, models: Models, *, part: str, resamples: int, seed: int) -> list[dict[str, Score]]:
+    """Every metric of several predictors on one part of a site's rows, each at its threshold chosen on ``valid``."""
+    rows: Examples = getattr(site, part)
+    y = rows.y.numpy()
+    return [
+        net.task.scores(y, p, threshold=threshold, resamples=resamples, seed=seed)
+        for p, threshold in zip(_predicted(net, models, rows), thresholds(site, net, models), strict=True)
+    ]
+
+
+def thresholds(site: Site, net: Net, models: Models) -> list[Threshold]:
+    """Choose each predictor's threshold on the site's own ``valid`` rows."""
+    rows = site.valid
+    return [choose_threshold(rows.y.numpy(), p) for p in _predicted(net, models, rows)]
+
+
+def calibration(site: Site, net: Net, models: Models, *, bins: int) -> list[list[Bin]]:
+    """Reliability of several predictors on the site's ``test`` rows; an empty list for one that predicts NaN."""
+    rows = site.test
+    return [
+        reliability(rows.y.numpy(), p, bins=bins) if np.isfinite(p).all() else []
+        for p in _predicted(net, models, rows)
+    ]  # fmt: skip
+
+
+def by_group(
+    site: Site, net: Net, models: Models, grouping: Grouping, *, smallest: int, fewest: int, resamples: int, seed: int
+) -> list[list[GroupScores]]:
+    """Every metric of several predictors on each group of the site's ``test`` rows.
+
+    A group of fewer than ``smallest`` patients has no score, and one of fewer than ``fewest`` in a class none that
+    needs every class.
+    """
+    rows = site.test
+    y, number = rows.y.numpy(), grouping.numbers(rows.x)
+    classes = len(net.task.classes)
+    out = []
+    for p, threshold in zip(_predicted(net, models, rows), thresholds(site, net, models), strict=True):
+        groups = []
+        for k, name in enumerate(grouping.names):
+            inside = number == k
+            counts = np.bincount(y[inside], minlength=classes)
+            small = _too_small(counts, net.task.classes, smallest=smallest, fewest=fewest)
+            scores = {}
+            if len(small) < len(METRICS):
+                scores = net.task.scores(y[inside], p[inside], threshold=threshold, resamples=resamples, seed=seed)
+            scores |= {metric: Score(np.nan, reason=reason) for metric, reason in small.items()}
+            groups.append(GroupScores(name, int(counts.sum()), int(counts.min()), scores))
+        out.append(groups)
+    return out
+
+
+def _too_small(counts: NDArray[np.int64], classes: Sequence[str], *, smallest: int, fewest: int) -> dict[str, str]:
+    """Metric to the reason why a group is too small for it."""
+    n, rarest = int(counts.sum()), int(counts.argmin())
+    if n < smallest:
+        return dict.fromkeys(METRICS, f"{n} patient{'s' * (n != 1)}: at least {smallest} needed")
+    if counts[rarest] < fewest:
+        reason = f"{counts[rarest]} of {n} patients {classes[rarest]}: at least {fewest} of each class needed"
+        return dict.fromkeys(sorted(NEEDS_EVERY_CLASS), reason)
+    return {}
+
+
+def _predicted(net: Net, models: Models, rows: Examples) -> list[NDArray[np.float64]]:
+    with torch.no_grad():
+        return [net.probabilities(list(map(net.placed, members)), rows.x).cpu().numpy() for members in models]

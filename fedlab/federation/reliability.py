@@ -1,0 +1,93 @@
+"""Reliability: how many of the patients who were told so much risk were ill."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlab.federation.ranking import Floats
+
+BINS = 10
+
+
+class Bin(NamedTuple):
+    """The patients whose predicted probability lies in ``low`` (included) to ``high``.
+
+    ``predicted`` is the mean probability among them and ``observed`` the share of them that are positive, ``nan`` where
+    there are none; ``observed_low`` and ``observed_high`` are its 95 % Wilson interval.
+    """
+
+    low: float
+    high: float
+    predicted: float
+    observed: float
+    observed_low: float
+    observed_high: float
+    patients: int
+
+
+def reliability(y: NDArray[np.int64], p: Floats, *, bins: int = BINS) -> list[Bin]:
+    """Sort patients into equal bins of predicted probability and compare with what happened.
+
+    The bins are those of the expected calibration error, which is the mean of ``|predicted - observed|`` over patients
+    (Naeini et al., AAAI 2015). Of more than two classes: the probability of the class called, and the share of calls
+    that are right.
+
+    Parameters
+    ----------
+    y : int array, shape [n]
+    p : float array, shape [n, classes]
+        Finite.
+    bins : int
+        At least 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> said = np.array([0.1, 0.2, 0.8, 0.9])
+    >>> low, high = reliability(np.array([0, 1, 1, 1]), np.stack([1 - said, said], axis=1), bins=2)
+    >>> low.observed, round(high.predicted, 2), high.patients
+    (0.5, 0.85, 2)
+    """
+    said, right = called(y, p)
+    number = in_bin(said, bins)
+    patients = np.bincount(number, minlength=bins)
+    there = np.maximum(patients, 1)
+    predicted = np.where(patients > 0, np.bincount(number, said, minlength=bins) / there, np.nan)
+    observed = np.where(patients > 0, np.bincount(number, right, minlength=bins) / there, np.nan)
+    low, high = wilson(observed, patients)
+    columns = [np.arange(bins) / bins, np.arange(1, bins + 1) / bins, predicted, observed, low, high]
+    rows = zip(*(column.tolist() for column in columns), patients.tolist(), strict=True)
+    return [Bin(*row) for row in rows]
+
+
+def called(y: NDArray[np.int64], p: Floats) -> tuple[Floats, Floats]:
+    """Return the probability that is to be calibrated and whether it came true (1 or 0), both [n]."""
+    if p.shape[1] == 2:
+        return p[:, 1], (y == 1).astype(float)
+    return p.max(1), (p.argmax(1) == y).astype(float)
+
+
+def in_bin(said: Floats, bins: int = BINS) -> NDArray[np.int64]:
+    """Return the number of each probability's bin; 1 belongs to the last."""
+    numbers: NDArray[np.int64] = np.minimum((said * bins).astype(np.int64), bins - 1)
+    return numbers
+
+
+def wilson(share: Floats, patients: NDArray[np.float64] | NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """95 % interval of a share (Wilson, JASA 1927): stays in [0, 1] and has a width where the share is 0 or 1.
+
+    Examples
+    --------
+    >>> low, high = wilson(np.array([0.5]), np.array([10]))
+    >>> low.round(3).tolist(), high.round(3).tolist()
+    ([0.237], [0.763])
+    """
+    z = 1.959963984540054
+    n = np.maximum(patients, 1)
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = np.where(share == 0, 0.0, middle - half), np.where(share == 1, 1.0, middle + half)  # not 1e-17
+    return low, high
