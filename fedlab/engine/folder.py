@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1
-OURS = ("run.json", "study.json", "history.json", "weights.safetensors", "resume.json", "resume.safetensors", "arms")
+OURS = ("run.json", "study.json", "arm.json", "history.json", "weights.safetensors", "arms")
 REMEDY = "take a copy that is whole, or make it again and save it anew"
 
 
@@ -57,7 +57,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes], *, main: str) -> None
     new, old = _beside(folder, "new"), _beside(folder, "old")
     try:
         recover(folder)
-        _check_ours(folder, main)
+        check_ours(folder, main)
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
@@ -124,12 +124,12 @@ def _flush(folder: Path) -> None:
         os.close(handle)
 
 
-def _check_ours(folder: Path, main: str) -> None:
+def check_ours(folder: Path, main: str) -> None:
     """Refuse to replace what is not a record of this kind: it would be lost."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: a record is a folder, choose another name")
     there = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    others = [name for name in there if name not in OURS]
+    others = [name for name in there if name not in OURS and not (name[0] == "." and name.endswith(".new"))]
     if others or (there and main not in there):
         what = f"files that are no record's ({', '.join(others[:3])})" if others else f"something else than a {main}"
         raise ValueError(f"{folder} holds {what}, which saving would replace: choose another folder, or move them")

@@ -106,10 +106,16 @@ def say_settings(settings: Settings) -> dict[str, Any]:
             continue
         words = _words(value)
         if words is None and value is not None:
-            said["unsaid"][name] = str(value)
+            said["unsaid"][name] = named(value)
         else:
             said[name] = words
     return said
+
+
+def named(value: Any) -> str:
+    """Name what has no words; a function without its place in memory, so that the name holds in another process."""
+    name = getattr(value, "__qualname__", "")
+    return f"{value.__module__}.{name}" if name else str(value)
 
 
 def find_settings(said: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
