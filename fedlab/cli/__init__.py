@@ -1,4 +1,4 @@
-"""The command line: ``fedlab doctor | fetch | report``."""
+"""The command line: ``fedlab doctor | fetch | report | simulate | runs | compare``."""
 
 from fedlab.cli.main import app
 

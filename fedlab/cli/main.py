@@ -145,3 +145,34 @@ def simulate(
 
         for line in carry_out(Simulation.check(recipe, algorithm, model, rounds, seed, compare)):
             typer.echo(line)
+
+
+@app.command(epilog="Examples:\n\n  fedlab runs\n\n  fedlab runs results/")
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to look, three folders deep.")] = Path(),
+) -> None:
+    """List the saved runs and studies: what, of which data, how many rounds, when, and whether test was opened.
+
+    Nothing is trained or opened. Exit code 1 if one of them is damaged.
+    """
+    with endings("Interrupted: the list is not complete."):
+        from fedlab.cli.runs import list_records
+
+        damaged = list_records(folder)
+    if damaged:
+        fail(f"{damaged} of these records cannot be read; why stands above.", 1)
+
+
+@app.command(epilog="Example:\n\n  fedlab compare results/fedavg results/scaffold")
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a saved run.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="That of another.")],
+) -> None:
+    """Show two saved runs side by side: the settings that differ, and the scores.
+
+    Scores on valid; those on test only where both runs had opened it. Nothing is trained or opened.
+    """
+    with endings("Interrupted."):
+        from fedlab.cli.runs import side_by_side
+
+        side_by_side(first, second)

@@ -15,6 +15,7 @@ from torch import nn
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine import closer
+from fedlab.engine.kept import Kept
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join
@@ -37,7 +38,7 @@ class Record:
 
 
 @dataclass
-class Run:
+class Run(Kept):
     """What a training run left behind; made by ``fedlab.train`` and ``fedlab.stream``.
 
     Attributes

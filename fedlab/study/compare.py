@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from fedlab.engine.settings import Settings
 from fedlab.engine.stream import seed_numbers
 from fedlab.federation import Federation
 from fedlab.models import ModelLike, model_name
+from fedlab.study.plan import Given, say_plan
+from fedlab.study.saving import Saving
 from fedlab.study.study import Study
 from fedlab.study.tuning import Trial, train_trials, trials, validation_loss
 
@@ -29,6 +32,7 @@ def compare(
     seeds: int | Sequence[int] = 10,
     tune: Mapping[str, Sequence[Any]] | None = None,
     progress: bool = True,
+    save: str | Path | None = None,
     **settings: Any,
 ) -> Study:
     """Train every algorithm with every seed; nothing is opened on ``test`` yet.
@@ -49,6 +53,9 @@ def compare(
         its own ``valid``; ``study.trials`` has them all.
     progress : bool
         Show a line after two seconds. A kernel interrupt keeps the algorithms that are finished.
+    save : str or Path, optional
+        A folder that keeps every algorithm as it is finished: after a kill the same call goes on with those that are
+        missing. One that keeps another comparison is refused with the difference.
     **settings
         Of :class:`~fedlab.engine.settings.Settings`, the same for all.
 
@@ -67,23 +74,30 @@ def compare(
     splits = [federation.resplit(seed) for seed in numbers]
     once = Settings(**settings).rounds
     rounds = once * len({str({**trial, "lr": 0}) for trial in tried})  # rates train side by side
+    plan = say_plan(federation, model, arms, numbers, tried if tune else [], {**settings, **tried[0]})
+    kept = Saving(save, plan, federation, Given(model, arms, [{**settings, **trial} for trial in tried]))
     runs: dict[str, list[Run]] = {}
     told: list[pd.DataFrame] = []
     doing = [""]
     with progress_line(len(arms) * rounds, "compare", "round", show=progress, doing=lambda: doing[0]) as line:
         try:
             for number, (name, alg) in enumerate(arms.items()):
+                if found := kept.find(name):
+                    runs[name], table = found
+                    told.append(table)
+                    continue
                 doing[0] = f"{name}, {len(numbers)} seeds" + (f", {len(tried)} trials" if tune else "")
                 for done in train_trials(splits, model, alg, seeds=numbers, tried=tried, **settings):
                     share = sum(len(each[-1].records) for each in done) / (once * len(tried))
                     line.update(max(0, number * rounds + int(share * rounds) - line.n))
                 runs[name], table = _chosen(done, tried, numbers)
                 told.append(table.assign(arm=name))
+                kept.enter(name, runs[name], told[-1] if tune else pd.DataFrame())
         except KeyboardInterrupt:
             if not runs:
                 raise
     every = pd.concat(told, ignore_index=True) if tune else pd.DataFrame()
-    return Study(federation, model_name(model), runs, numbers, trials=every)
+    return kept.finish(Study(federation, model_name(model), runs, numbers, trials=every, plan=plan))
 
 
 def _chosen(done: list[list[Run]], tried: list[Trial], seeds: list[int]) -> tuple[list[Run], pd.DataFrame]:

@@ -11,6 +11,7 @@ import pandas as pd
 from fedlab.engine.run import EVERY_SITE, Run
 from fedlab.federation import METRICS, Federation
 from fedlab.study import closer
+from fedlab.study.kept import Kept
 from fedlab.study.statistics import over_seeds
 
 FEW = 10  # with fewer test patients in a class a site's AUC is mostly luck
@@ -18,7 +19,7 @@ REFERENCE = "isolated"
 
 
 @dataclass
-class Study:
+class Study(Kept):
     """Made by ``fedlab.compare``.
 
     Attributes
@@ -30,6 +31,8 @@ class Study:
         What was tuned: one row per ``arm``, ``seed`` and trial, its ``log_loss`` on ``valid``, and which was chosen.
     test_openings : int
         How often ``test`` was looked at; the same report again returns the stored one.
+    plan : dict
+        What ``compare`` was asked, in words: by it a saved study is told from another.
     """
 
     federation: Federation
@@ -38,6 +41,7 @@ class Study:
     seeds: list[int]
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
     test_openings: int = 0
+    plan: dict[str, Any] = field(default_factory=dict)
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
     @property

@@ -1,0 +1,192 @@
+"""The parts of a run in words: which algorithm, which settings, which model; and the same again from the words.
+
+What has no words (a class or a function of one's own) is named, and asked for when the record is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from torch import Tensor
+
+from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.registry import ALGORITHMS, algorithm, brought
+from fedlab.engine.net import Net
+from fedlab.engine.optimisers import SGD, Adam
+from fedlab.engine.plain import decode, encode
+from fedlab.engine.settings import Settings
+from fedlab.engine.tensorfile import to_bytes
+from fedlab.models import MODELS
+
+OPTIMIZERS: dict[str, type[Any]] = {"SGD": SGD, "Adam": Adam}
+
+
+def own_fields(thing: Any) -> dict[str, Any]:
+    """Return a dataclass's fields, not those of what is inside them."""
+    return {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing) if f.init}
+
+
+# --------------------------------------------------------------------------- the algorithm
+
+
+def say_algorithm(alg: Algorithm) -> dict[str, Any]:
+    """Say which algorithm it is: its registered name, its class and its fields; ``null`` for what has no words.
+
+    Examples
+    --------
+    >>> say_algorithm(algorithm("fedprox"))["name"], say_algorithm(algorithm("fedprox"))["fields"]["mu"]
+    ('fedprox', 0.1)
+    """
+    cls, found = type(alg), _words(own_fields(alg))
+    return {
+        "name": _registered(cls),
+        "class": f"{cls.__module__}:{cls.__qualname__}",
+        "said": str(alg),
+        "fields": found,
+    }
+
+
+def _words(value: Any) -> Any:
+    """Return a value as JSON; nothing where it has a tensor, a function or an object in it."""
+    tensors: dict[str, Tensor] = {}
+    try:
+        found = encode(value, tensors)
+    except TypeError:
+        return None
+    return None if tensors else found
+
+
+def _registered(cls: type[Algorithm]) -> str | None:
+    own = next((name for name, known in ALGORITHMS.items() if known is cls), None)
+    if own:
+        return own
+    alike = [found for found in brought().values() if found.attr == cls.__qualname__]
+    return next((found.name for found in alike if found.load() is cls), None)
+
+
+def find_algorithm(said: Mapping[str, Any], given: str | Algorithm | type[Algorithm] | None) -> Algorithm:
+    """Return the algorithm that was said, of a class ``given`` by hand where no name leads to it."""
+    fields = said["fields"]
+    if given is None:
+        if fields is None:
+            raise ValueError(
+                f"the algorithm was {said['said']}, with fields that a record cannot hold: give algorithm="
+            )
+        if said["name"] not in (*ALGORITHMS, *brought()):
+            raise ValueError(
+                f"the algorithm was {said['said']} ({said['class']}), which is not known here: give algorithm=, enter "
+                "it with fedlab.algorithms.register(…), or install the package that brings it"
+            )
+        given = said["name"]
+    base = algorithm(given)
+    name = said["class"].rpartition(":")[2]
+    if type(base).__qualname__ != name:
+        raise ValueError(f"the algorithm was {said['said']}, and algorithm= is {base}: give one of the class {name}")
+    try:
+        return base if fields is None else dataclasses.replace(base, **decode(fields, {}))
+    except TypeError as error:
+        raise ValueError(
+            f"{name} no longer takes what the record has of it ({error}): use its version of then"
+        ) from error
+
+
+# --------------------------------------------------------------------------- the settings
+
+
+def say_settings(settings: Settings) -> dict[str, Any]:
+    """Say the settings; under ``unsaid`` those that are functions or objects of one's own."""
+    said: dict[str, Any] = {"unsaid": {}}
+    for name, value in own_fields(settings).items():
+        kind = type(value).__name__
+        if OPTIMIZERS.get(kind) is type(value):
+            said[name] = {"is": kind, **own_fields(value)}
+            continue
+        words = _words(value)
+        if words is None and value is not None:
+            said["unsaid"][name] = named(value)
+        else:
+            said[name] = words
+    return said
+
+
+def named(value: Any) -> str:
+    """Name what has no words; a function without its place in memory, so that the name holds in another process."""
+    name = getattr(value, "__qualname__", "")
+    return f"{value.__module__}.{name}" if name else str(value)
+
+
+def find_settings(said: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that were said; ``given`` are those that had no words, or where to compute."""
+    known = [f.name for f in dataclasses.fields(Settings)]
+    out: dict[str, Any] = {}
+    for name in given:
+        if name not in said["unsaid"] and name not in ("device", "engine"):
+            raise ValueError(f"{name} is in the record: it cannot be given; device and engine can")
+    for name, value in said["unsaid"].items():
+        if name not in given:
+            raise ValueError(f"the setting {name} was {value}, which a record cannot hold: give {name}=")
+    for name in known:
+        if name in said:
+            value = said[name]
+            chosen = isinstance(value, dict) and "is" in value
+            out[name] = _optimizer(value) if chosen else decode(value, {})
+    return out | dict(given)
+
+
+def _optimizer(said: Mapping[str, Any]) -> Any:
+    return OPTIMIZERS[said["is"]](**{k: v for k, v in said.items() if k != "is"})
+
+
+# --------------------------------------------------------------------------- the model
+
+
+def say_model(name: str, net: Net) -> dict[str, Any]:
+    """Say which model it is, and how to tell another of that name."""
+    return {"name": name, "layers": _layers(net), "tensors": _shapes(net), "start": _start(net)}
+
+
+def _shapes(net: Net) -> dict[str, list[int]]:
+    return {key: list(tensor.shape) for key, tensor in {**net.start(), **net.constants}.items()}
+
+
+def _layers(net: Net) -> str:
+    return " ".join(repr(net.model).split())
+
+
+def _start(net: Net) -> str:
+    return sha256(to_bytes(net.start())).hexdigest()
+
+
+def find_model(said: Mapping[str, Any], given: Any) -> Any:
+    """Return the model to build: the one given, else fedlab's own of that name."""
+    if given is None and said["name"] not in MODELS:
+        raise ValueError(f"the model was {said['name']!r}, one of your own: give model=, its factory or module")
+    return said["name"] if given is None else given
+
+
+def check_model(said: Mapping[str, Any], net: Net) -> list[str]:
+    """Refuse a model of other tensors; return what else differs.
+
+    Raises
+    ------
+    ValueError
+        If a name or shape differs; the message has both.
+    """
+    here = _shapes(net)
+    apart = [
+        f"{key} {said['tensors'].get(key, 'none')} in the record, {here.get(key, 'none')} here"
+        for key in dict.fromkeys([*said["tensors"], *here])
+        if said["tensors"].get(key) != here.get(key)
+    ]
+    if apart:
+        raise ValueError(
+            f"the record's model {said['name']!r} has other tensors: {'; '.join(apart[:3])}. Give model= as it was "
+            "when the run was made, and a federation with the same columns"
+        )
+    if said["layers"] != _layers(net):
+        return [f"the model's layers (then {said['layers']}, here {_layers(net)})"]
+    start = _start(net)
+    return [] if said["start"] == start else [f"the model's start (then {said['start'][:12]}, here {start[:12]})"]

@@ -1,0 +1,86 @@
+"""What a comparison was asked, in words, so that the same question can be told from another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fedlab.algorithms import Algorithm
+from fedlab.engine.parts import named, say_algorithm, say_model, say_settings
+from fedlab.engine.record import say_data
+from fedlab.engine.settings import Settings
+from fedlab.engine.train import begin
+from fedlab.federation import Federation
+from fedlab.models import ModelLike
+
+WHERE = ("device",)  # the same question on another machine
+
+
+@dataclass(frozen=True)
+class Given:
+    """What no record holds: a model, algorithms and settings of one's own, the latter as sets that were tried."""
+
+    model: ModelLike | None
+    algorithms: Mapping[str, Algorithm]
+    tried: Sequence[Mapping[str, Any]]
+
+    def settings(self, unsaid: Mapping[str, str]) -> dict[str, Any]:
+        """Return those that a run had; of several that were tried the one of that name."""
+        out: dict[str, Any] = {}
+        for name, was in unsaid.items():
+            there = [each[name] for each in self.tried if name in each]
+            alike = [value for value in there if named(value) == was] or there
+            out |= {name: alike[0]} if alike else {}
+        return out | {k: v for each in self.tried[:1] for k, v in each.items() if k in ("device", "engine")}
+
+
+def say_plan(
+    federation: Federation,
+    model: ModelLike,
+    arms: Mapping[str, Algorithm],
+    seeds: Sequence[int],
+    tried: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Say what ``compare`` is asked."""
+    first = begin(federation.resplit(seeds[0]), model, next(iter(arms.values())), {**settings, "seed": seeds[0]})
+    said = say_settings(Settings(**settings))
+    said |= said.pop("unsaid")
+    return {
+        "data": say_data(federation),
+        "model": say_model(first.model_name, first.net),
+        "seeds": list(seeds),
+        "settings": {name: value for name, value in said.items() if name not in ("seed", *WHERE)},
+        "trials": [{name: named(value) for name, value in trial.items()} for trial in tried],
+        "arms": {name: say_algorithm(alg) for name, alg in arms.items()},
+    }
+
+
+def apart(then: Mapping[str, Any], asked: Mapping[str, Any], finished: Sequence[str]) -> list[str]:
+    """Say in what two plans differ, with both values; arms that are not finished yet may."""
+    if not then:
+        return ["what was asked (the folder does not say it)"]
+    out = []
+    for what in ("data", "model"):
+        out += [
+            f"{what} {name} ({_short(old)} there, {_short(asked[what].get(name))} asked)"
+            for name, old in then[what].items()
+            if old != asked[what].get(name)
+        ]
+    for what in ("seeds", "trials"):
+        if then[what] != asked[what]:
+            out.append(f"{what} ({then[what]} there, {asked[what]} asked)")
+    for name in dict.fromkeys([*then["settings"], *asked["settings"]]):
+        old, new = (plan["settings"].get(name) for plan in (then, asked))
+        if old != new:
+            out.append(f"{name} ({old} there, {new} asked)")
+    for name in finished:
+        old, new = (plan["arms"].get(name, {}) for plan in (then, asked))
+        if any(old.get(key) != new.get(key) for key in ("class", "fields")):
+            out.append(f"the arm {name} ({old.get('said')} there, {new.get('said', 'nothing')} asked)")
+    return out
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
