@@ -70,3 +70,42 @@ class Kept:
         from fedlab.engine.record import load
 
         return cast(Self, load(folder, federation, **given))
+
+    @classmethod
+    def resume(cls, folder: str | Path, federation: Federation | None = None, **given: Any) -> Self:
+        """Go on with a run of ``train(…, save=folder)`` that was stopped, to the bits of one that was not.
+
+        One that is finished is only read.
+
+        Parameters
+        ----------
+        folder : str or Path
+            It keeps the rounds to come too.
+        federation : Federation, optional
+            The same data; without them the recipe of the record's name is loaded again.
+        **given
+            As for :meth:`load`, but for ``engine=``; and ``progress=``.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As for :meth:`load`; also if the data or the model's start are not those of then, or the record has nothing
+            to go on from (Ray, a Flower strategy, ``run.save``).
+
+        Warns
+        -----
+        RecordDiffers
+            If versions differ: the bits may too.
+
+        Examples
+        --------
+        >>> import fedlab, tempfile
+        >>> hospitals = fedlab.load("heart_disease")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = fedlab.train(hospitals, rounds=2, progress=False, save=f"{folder}/run")
+        ...     fedlab.Run.resume(f"{folder}/run", hospitals).history.equals(run.history)
+        True
+        """
+        from fedlab.engine.resume import resume
+
+        return cast(Self, resume(folder, federation, **given))

@@ -118,6 +118,26 @@ class LocalTransport:
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
+    # ------------------------------------------------------------------ between rounds
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that the sites hold from round to round."""
+        each = {name: work.state for name, work in {**self.trainers, **self.work}.items()}
+        stack = None if self.stacked is None else (self.stacked.state, self.stacked.latest)
+        return {"mode": self.mode, "note": self.note, "each": each, "stack": stack}
+
+    def restore(self, held: dict[str, Any]) -> None:
+        """Let the sites hold what those of another run held."""
+        self.mode = "sequential" if held["mode"] == "threads" and self._pool is None else held["mode"]
+        self.note = held["note"]
+        for name, work in {**self.trainers, **self.work}.items():
+            work.state = self.net.placed(held["each"][name])
+        if held["stack"] is not None and self._stack() is not None:
+            state, (models, rows) = held["stack"]
+            assert self.stacked is not None
+            self.stacked.state = self.net.placed(state)
+            self.stacked.latest = [self.net.placed(model) for model in models], rows
+
     # ------------------------------------------------------------------ one at a time
 
     def _ask_one(self, purpose: str, name: str, payload: dict[str, Any]) -> Reply:

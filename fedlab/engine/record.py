@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.base import Algorithm, whole
+from fedlab.algorithms.tensors import Tensors
 from fedlab.engine import folder as files
 from fedlab.engine.parts import (
     check_model,
@@ -30,6 +31,7 @@ from fedlab.engine.parts import (
     say_settings,
 )
 from fedlab.engine.plain import decode, encode
+from fedlab.engine.rounds import Loop
 from fedlab.engine.run import Record, Run
 from fedlab.engine.tensorfile import from_bytes, to_bytes
 from fedlab.engine.train import begin
@@ -55,11 +57,18 @@ class Packed(NamedTuple):
 # --------------------------------------------------------------------------- to the disk
 
 
-def save(run: Run, folder: str | Path) -> Path:
-    """Write a run's folder; :meth:`fedlab.Run.save`."""
+def save(run: Run, folder: str | Path, *, loop: Loop | None = None) -> Path:
+    """Write a run's folder; :meth:`fedlab.Run.save`. With its ``loop`` it can go on from there."""
     if not run.records:
         raise ValueError("no round has finished yet: there is nothing to save")
     packed = pack(run)
+    if loop is not None:
+        try:
+            held: dict[str, Tensor] = {}
+            packed.history["loop"] = encode(loop.snapshot(), held, "loop")
+            packed.tensors.update(held)
+        except TypeError as error:
+            packed.history["stuck"] = str(error)
     beside = {HISTORY: files.as_json(packed.history), WEIGHTS: to_bytes(packed.tensors)}
     body = {"kind": "run", "saved": now(), "versions": versions(), **packed.about}
     files.write_folder(Path(folder), {**beside, RUN: files.seal(body, beside)}, main=RUN)
@@ -165,7 +174,23 @@ def unpack(
     run.records = [Record(**decode(record, tensors)) for record in history["records"]]
     run.ledger_book._rows = [(r, p, tuple(sites), *rest) for r, p, sites, *rest in history["ledger"]]
     run.ledger_book.total = history["bytes"]
+    if "loop" in history and not run.models and not whole(alg):
+        run.models = _held(decode(history["loop"], tensors)["sites"], sorted(federation.names))
     return run, apart
+
+
+def _held(sites: Mapping[str, Any], names: list[str]) -> dict[str, list[Tensors]]:
+    """Return the sites' own models of a run that was stopped: they are handed out at its end, which it has not seen."""
+    models: dict[str, list[Tensors]] = {}
+    for number, name in enumerate(names):
+        state = sites["each"][name]
+        held = state.get("kept") or state.get("latest") or {}
+        if held:
+            models[name] = [held[key] for key in sorted(held, key=int)]
+        elif sites["stack"] is not None and number in sites["stack"][1][1]:
+            latest, rows = sites["stack"][1]
+            models[name] = [{k: v[rows[number]] for k, v in model.items()} for model in latest]
+    return models
 
 
 def find_data(said: Mapping[str, Any], seed: int) -> Federation:

@@ -6,7 +6,7 @@ In this process, on Flower's simulation and inside a Flower app it is the same c
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -80,9 +80,18 @@ Steps: TypeAlias = Generator[Ask | Event, Answers | None, None]
 """A loop that puts its questions to whoever drives it."""
 
 
-def rounds(run: Run, exchange: Exchange) -> Iterator[Event]:
-    """Train ``run`` round by round; each event finds it up to date."""
+Keep: TypeAlias = "Callable[[Loop], None]"
+"""What is done after every round."""
+
+
+def rounds(run: Run, exchange: Exchange, *, keep: Keep | None = None, before: Tensors | None = None) -> Iterator[Event]:
+    """Train ``run`` round by round; each event finds it up to date, and kept.
+
+    ``keep`` is called with the loop after every round; ``before`` is what :meth:`Loop.snapshot` gave, to go on there.
+    """
     loop = Loop(run, exchange)
+    if before is not None:
+        loop.restore(before)
     steps = loop.steps()
     try:
         answers: Answers | None = None
@@ -93,6 +102,8 @@ def rounds(run: Run, exchange: Exchange) -> Iterator[Event]:
                 return
             answers = exchange.ask(step) if isinstance(step, Ask) else None
             if isinstance(step, Event):
+                if keep:
+                    keep(loop)
                 yield step
     finally:
         collect(loop)
@@ -107,6 +118,10 @@ def collect(loop: Loop) -> None:
             step = steps.send(loop.exchange.ask(step))
     except (StopIteration, TooFewSites):  # what ended the run may end this too: the rounds stand without those models
         return
+
+
+EARLY = "stopped early"
+HELD = ("params", "state", "clock", "best", "longest", "silent")
 
 
 class Loop:
@@ -126,11 +141,35 @@ class Loop:
 
     def steps(self) -> Steps:
         """Go through the whole run."""
-        yield from self._prepare()
-        for number in range(1, self.settings.rounds + 1):
+        done = len(self.run.records)  # more than 0 where a run goes on
+        if not done:
+            yield from self._prepare()
+        elif self._rests(done):
+            return
+        for number in range(done + 1, self.settings.rounds + 1):
             yield from self._round(number)
             if self._rests(number):
                 return
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is held between rounds, here and at the sites: enough to go on with the same bits.
+
+        Raises
+        ------
+        TypeError
+            If the transport cannot tell what the sites hold (Ray).
+        """
+        look = getattr(self.exchange.transport, "snapshot", None)
+        if look is None:
+            raise TypeError(f"{type(self.exchange.transport).__name__} cannot tell what the sites hold")
+        return {name: getattr(self, name) for name in HELD} | {"sites": look()}
+
+    def restore(self, held: dict[str, Any]) -> None:
+        """Take up what another loop held."""
+        for name in HELD:
+            setattr(self, name, held[name])
+        self.exchange.transport.restore(held["sites"])  # type: ignore[attr-defined]
+        self.started = time.perf_counter() - self.run.records[-1].seconds
 
     # ------------------------------------------------------------------ before the first round
 
@@ -212,9 +251,7 @@ class Loop:
         best = max(self.run.chosen.values(), default=0)
         if self.settings.patience is None or number - best < self.settings.patience or number == self.settings.rounds:
             return False
-        self.run.notes.append(
-            f"stopped early after round {number}: none of the last {number - best} was better on valid"
-        )
+        self.run.notes.append(f"{EARLY} after round {number}: none of the last {number - best} was better on valid")
         return True
 
     def _payload(self, job: Job) -> dict[str, Any]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from fedlab.algorithms import Algorithm, algorithm
+from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.exchange import Exchange, TooFewSites, Transport
 from fedlab.engine.local import LocalTransport
 from fedlab.engine.net import Net
 from fedlab.engine.optimisers import SGD
 from fedlab.engine.progress import progress_line
-from fedlab.engine.rounds import Event, rounds, sampled
+from fedlab.engine.rounds import Event, Keep, rounds, sampled
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.work import Stop, Stopped
@@ -22,12 +24,14 @@ from fedlab.federation import Federation
 from fedlab.models import ModelLike, build, model_name
 
 
-def run_live(run: Run, *, stop: Stop = lambda: False) -> Generator[Event]:
-    """Carry a begun run through, yielding its rounds."""
+def run_live(
+    run: Run, *, stop: Stop = lambda: False, keep: Keep | None = None, before: Tensors | None = None
+) -> Generator[Event]:
+    """Carry a begun run through, yielding its rounds; ``keep`` and ``before`` as for :func:`~.rounds.rounds`."""
     transport = _transport(run, stop)
     exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
     try:
-        yield from rounds(run, exchange)
+        yield from rounds(run, exchange, keep=keep, before=before)
     except Stopped:
         return
     except TooFewSites as error:
@@ -46,6 +50,7 @@ def train(
     algorithm: str | Algorithm = "fedavg",
     *,
     progress: bool = True,
+    save: str | Path | None = None,
     **settings: Any,
 ) -> Run:
     """Train and return the :class:`~fedlab.engine.run.Run`.
@@ -60,6 +65,9 @@ def train(
     algorithm : str or Algorithm
         ``"isolated"``, ``"centralized"``, ``"ensemble"``, ``"fedavg"``, ``"fedprox"``, ``"scaffold"``, or an object.
     progress : bool
+    save : str or Path, optional
+        A folder that keeps the run after every round, whole or not at all; what is killed goes on with
+        ``Run.resume(folder)``, to the same bits.
     **settings
         See :class:`~fedlab.engine.settings.Settings`: ``rounds, local_epochs, batch_size, lr, seed, …``
 
@@ -75,18 +83,31 @@ def train(
     >>> run.history["round"].max().item()
     3
     """
-    run = begin(federation, model, algorithm, settings)
-    events = run_live(run)
+    return carry(begin(federation, model, algorithm, settings), progress=progress, save=save)
+
+
+def carry(run: Run, *, progress: bool, save: str | Path | None = None, before: Tensors | None = None) -> Run:
+    """Carry a begun run, or one that goes on from ``before``, to its end."""
+    keep: Keep | None = None
+    if save is not None:
+        from fedlab.engine.resume import keeping
+
+        keep = keeping(run, save, fresh=before is None)
+    events = run_live(run, keep=keep, before=before)
     with progress_line(
         run.settings.rounds, run.algorithm.name, "round", show=progress, doing=lambda: run.doing
     ) as line:
         try:
+            line.update(len(run.records))
             for _ in events:
                 line.update()
         except KeyboardInterrupt:
             if not run.records:
                 raise
             run.notes.append(f"interrupted after {len(run.records)} of {run.settings.rounds} rounds")
+            return run  # its record, if any, is that of the last round, from where it goes on
+    if save is not None:
+        run.save(save)
     return run
 
 
