@@ -2,7 +2,25 @@
 
 from fedlab.study.atlas import atlas, unseen_sites
 from fedlab.study.compare import compare
+from fedlab.study.delong import DeLong, delong
+from fedlab.study.hospitals import OverSites, cliffs_delta, over_sites
+from fedlab.study.paired import Paired, corrected_t, holm
 from fedlab.study.statistics import Interval, over_seeds
 from fedlab.study.study import Study
 
-__all__ = ["Interval", "Study", "atlas", "compare", "over_seeds", "unseen_sites"]
+__all__ = [
+    "DeLong",
+    "Interval",
+    "OverSites",
+    "Paired",
+    "Study",
+    "atlas",
+    "cliffs_delta",
+    "compare",
+    "corrected_t",
+    "delong",
+    "holm",
+    "over_seeds",
+    "over_sites",
+    "unseen_sites",
+]

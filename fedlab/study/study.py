@@ -10,7 +10,9 @@ import pandas as pd
 
 from fedlab.engine.run import EVERY_SITE, Run
 from fedlab.federation import METRICS, Federation
+from fedlab.study.pairs import pairs
 from fedlab.study.statistics import over_seeds
+from fedlab.study.verdict import verdict
 
 FEW = 10  # with fewer test patients in a class a site's AUC is mostly luck
 REFERENCE = "isolated"
@@ -127,6 +129,9 @@ class Study:
         every = pd.concat(places, ignore_index=True)
         keys = ["arm", "where", "metric", "seed"]
         return every.groupby(keys, sort=False, as_index=False)["value"].mean()
+
+    pairs = pairs
+    verdict = verdict
 
     def cost(self) -> pd.DataFrame:
         """What each arm took, mean over seeds: rounds, gradient steps in sequence, examples, bytes, seconds."""
