@@ -16,6 +16,7 @@ from fedlab.algorithms import Algorithm
 from fedlab.engine.run import EVERY_SITE
 from fedlab.figures.words import words
 from fedlab.study import Interval, Study, over_seeds
+from fedlab.study.paired import ahead
 from fedlab.study.study import FEW, REFERENCE, average
 
 LARGE = ", large sites"
@@ -40,9 +41,10 @@ class Difference(NamedTuple):
         """
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             return "not known"
-        if self.low <= 0 <= self.high:
+        lead = ahead(self.low, self.high)
+        if not lead:
             return "no clear difference"
-        return "better" if (self.mean > 0) == words(self.metric).higher else "worse"
+        return "better" if (lead > 0) == words(self.metric).higher else "worse"
 
     def __str__(self) -> str:
         if not math.isfinite(self.mean):

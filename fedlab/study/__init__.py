@@ -3,17 +3,28 @@
 from fedlab.study.atlas import atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
+from fedlab.study.delong import DeLong, delong
+from fedlab.study.hospitals import OverSites, cliffs_delta, over_sites
 from fedlab.study.learning import learning_curve
+from fedlab.study.paired import Paired, corrected_t, holm
 from fedlab.study.statistics import Interval, over_seeds
 from fedlab.study.study import Study
 
 __all__ = [
+    "DeLong",
     "Interval",
     "LearningCurve",
+    "OverSites",
+    "Paired",
     "Study",
     "atlas",
+    "cliffs_delta",
     "compare",
+    "corrected_t",
+    "delong",
+    "holm",
     "learning_curve",
     "over_seeds",
+    "over_sites",
     "unseen_sites",
 ]

@@ -12,7 +12,9 @@ from fedlab.engine.run import EVERY_SITE, Run
 from fedlab.federation import METRICS, Federation
 from fedlab.study import closer
 from fedlab.study.kept import Kept
+from fedlab.study.pairs import pairs
 from fedlab.study.statistics import over_seeds
+from fedlab.study.verdict import verdict
 
 FEW = 10  # with fewer test patients in a class a site's AUC is mostly luck
 REFERENCE = "isolated"
@@ -135,6 +137,9 @@ class Study(Kept):
         every = pd.concat(places, ignore_index=True)
         keys = ["arm", "where", "metric", "seed"]
         return every.groupby(keys, sort=False, as_index=False)["value"].mean()
+
+    pairs = pairs
+    verdict = verdict
 
     def cost(self) -> pd.DataFrame:
         """What each arm took, mean over seeds: rounds, gradient steps in sequence, examples, bytes, seconds."""

@@ -1,0 +1,134 @@
+"""Every pair of a study's arms, and every hospital's gain: paired over seeds, and honest about how many are asked."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from fedlab.study.paired import Paired, ahead, corrected_t, holm
+
+if TYPE_CHECKING:
+    from fedlab.study.study import Study
+
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
+COLUMNS = ("difference", "low", "high", "p", "p_holm", "seeds", "winner", "reason")
+
+
+def pairs(study: Study, *, metric: str = "auc", where: str = "everywhere") -> pd.DataFrame:
+    """Every pair of arms on the same seeds, and whether one of the two has won.
+
+    Parameters
+    ----------
+    metric : str
+    where : str
+        A place of :meth:`Study.table`: ``everywhere``, ``home``, ``home, large sites`` or a site.
+
+    Returns
+    -------
+    DataFrame
+        One row per pair: ``one``, ``other``; ``difference`` (one minus other, mean over seeds), ``low`` and ``high``
+        (its corrected 95 % interval, of this pair by itself) and ``p`` of the same test (:func:`corrected_t`);
+        ``p_holm``, adjusted for all pairs in the table; ``seeds`` that both have a score of; ``winner``, the better of
+        the two or nothing; ``reason`` of a ``nan``, e.g. one seed.
+
+        Holm decides: a winner has ``p_holm`` below .05, and its interval then leaves zero out too. An interval may
+        leave zero out without a winner: with many pairs, some do by luck.
+
+        On a published split the seeds redraw starts and batch orders only: nothing is corrected (``Study.overlap`` is
+        0), and the interval says nothing of other patients. :func:`delong` does, for two models of one seed.
+
+    Raises
+    ------
+    ValueError
+        One arm, or a metric or place that the study does not have.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> study = fedlab.compare(fedlab.load("heart_disease"), algorithms=["fedavg", "fedprox"], seeds=3, rounds=2)
+    >>> study.pairs(metric="log_loss")[["one", "other", "seeds"]].values.tolist()
+    [['fedavg', 'fedprox', 3]]
+    """
+    if len(study.arms) < 2:
+        raise ValueError(f"the study has one arm, {study.arms[0]}: a pair takes two")
+    values = series(study, metric, where)
+    rows = [
+        {"one": one, "other": other} | paired(study, values, one, other, metric, where)
+        for k, one in enumerate(study.arms)
+        for other in study.arms[k + 1 :]
+    ]
+    return judged(rows, ["one", "other"], metric)
+
+
+def gains(study: Study, *, metric: str, against: str) -> pd.DataFrame:
+    """Each other arm less ``against`` at each hospital's own patients; columns as :func:`pairs`, and ``where``.
+
+    ``p_holm`` is adjusted for all of the table: every hospital with every arm.
+    """
+    rows: list[dict[str, Any]] = []
+    for where in study.federation.names:
+        values = series(study, metric, where)
+        for arm in study.arms:
+            if arm != against:
+                found = paired(study, values, arm, against, metric, where)
+                rows.append({"where": where, "one": arm, "other": against} | found)
+    return judged(rows, ["where", "one", "other"], metric)
+
+
+def series(study: Study, metric: str, where: str) -> dict[str, pd.Series[float]]:
+    """One number a seed for each arm at one place; refuses a metric or place that is not there."""
+    values = study._per_seed()
+    for name, asked in (("metric", metric), ("where", where)):
+        known = list(dict.fromkeys(values[name]))
+        if asked not in known:
+            raise ValueError(f"the study has no {name} {asked!r}; there are {', '.join(known)}")
+    rows = values[(values["metric"] == metric) & (values["where"] == where)]
+    empty = pd.Series(dtype=float)
+    found = {str(arm): group.set_index("seed")["value"] for arm, group in rows.groupby("arm", sort=False)}
+    return {arm: found.get(arm, empty) for arm in study.arms}
+
+
+def paired(
+    study: Study, values: dict[str, pd.Series[float]], one: str, other: str, metric: str, where: str
+) -> dict[str, Any]:
+    """``one`` minus ``other`` on the seeds that both have; a test that cannot be made says why."""
+    apart = (values[one] - values[other]).reindex(study.seeds).tolist()
+    kept = [d for d in apart if math.isfinite(d)]
+    try:
+        found = corrected_t(apart, overlap=study.overlap)
+    except ValueError as problem:
+        why = str(problem) if kept else _absent(study, metric, where, (one, other))
+        mean = sum(kept) / len(kept) if kept else math.nan
+        found = Paired(mean, math.nan, math.nan, math.nan, math.nan, len(kept), why)
+    row = found._asdict()
+    del row["sd"]
+    return row
+
+
+def _absent(study: Study, metric: str, where: str, arms: tuple[str, str]) -> str:
+    """Say why there is no score of both arms at a place."""
+    scores = study.report()
+    rows = scores[(scores["metric"] == metric) & scores["arm"].isin(arms) & (scores["reason"] != "")]
+    told = list(
+        dict.fromkeys(rows[rows["test"] == where]["reason"] if where in study.federation.names else rows["reason"])
+    )
+    return f"{metric} cannot be computed at {where}" + (f": {'; '.join(told)}" if told else "")
+
+
+def judged(rows: list[dict[str, Any]], keys: list[str], metric: str) -> pd.DataFrame:
+    """Adjust for all rows, and name the winners."""
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table["p"].tolist())
+    better = -1 if metric in LOWER_IS_BETTER else 1
+    table["winner"] = [
+        {better: row["one"], -better: row["other"]}.get(ahead(row["low"], row["high"], row["p_holm"]), "")
+        for row in rows_of(table)
+    ]
+    return table[[*keys, *COLUMNS]]
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dicts."""
+    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
