@@ -10,13 +10,22 @@ from fedlab.course import (
     isolated_models,
     personalization,
     start_here,
+    strategies,
     your_algorithm,
 )
 from fedlab.course.core import Exercise, verdict, verdict_on
 
 EXERCISES: dict[str, Exercise] = {
     exercise.id: exercise
-    for notebook in (start_here, central_baseline, isolated_models, federated_training, personalization, your_algorithm)
+    for notebook in (
+        start_here,
+        central_baseline,
+        isolated_models,
+        federated_training,
+        strategies,
+        personalization,
+        your_algorithm,
+    )
     for exercise in notebook.EXERCISES
 }
 
