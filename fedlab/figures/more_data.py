@@ -143,7 +143,7 @@ def _notes(curve: LearningCurve, metric: str, where: str) -> list[str]:
         notes = ["One seed: no interval, so nothing here is clear."]
     else:
         notes = [
-            f"Line: mean over {seeds} seeds (split, start, batch order, rows drawn, order of hospitals). Band: its 95 % "
+            f"Line: mean over {seeds} seeds (split, start, batch order, rows drawn, order of hospitals). Band: 95 % "
             "interval (corrected resampled t). Filled mark, clear: the interval of the difference to the first point, "
             "on the same seeds, leaves zero out; not corrected for looking at every point."
         ]
