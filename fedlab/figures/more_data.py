@@ -27,7 +27,7 @@ PLACES = {
 def more_data(curve: LearningCurve, metric: str = "auc", *, where: str | None = None) -> go.Figure:
     """Draw a score on the same test patients against the amount of data that was learnt from, one panel a curve.
 
-    Lines are means over seeds, bands their 95 % intervals; a filled mark has a clear gain over the first point.
+    Lines are means over seeds, bands their 95 % intervals; a filled mark differs clearly from the first point.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def _add_arm(
 
 
 def _clear(row: dict[str, float]) -> bool:
-    return row["gain_low"] > 0 or row["gain_high"] < 0
+    return row["difference_low"] > 0 or row["difference_high"] < 0
 
 
 def _hover(row: dict[str, float]) -> str:
@@ -102,8 +102,8 @@ def _hover(row: dict[str, float]) -> str:
     if not math.isnan(row["low"]):
         text += f" [{number(row['low'], 3)}, {number(row['high'], 3)}]"
     text += f"<br>learnt from {row['rows']:.0f} rows in all"
-    if row["gain"] != 0 and not math.isnan(row["gain"]):
-        text += f"<br>{_gain(row)} against the first point"
+    if row["difference"] != 0 and not math.isnan(row["difference"]):
+        text += f"<br>{_apart(row)} against the first point"
     return text
 
 
@@ -115,16 +115,16 @@ def _axis(figure: go.Figure, column: int, by: str, at: list[int], curve: Learnin
     figure.update_xaxes(title_text=AXES[by], tickvals=at, ticktext=labels, tickangle=0, **ends, row=1, col=column)
 
 
-def _gain(row: dict[str, float]) -> str:
-    """Write the gain over the first point, its interval, and whether it is clear."""
-    if math.isnan(row["gain_low"]):
-        return f"{signed(row['gain'])}, one seed"
-    ends = f"[{signed(row['gain_low'])}, {signed(row['gain_high'])}]"
-    return f"{signed(row['gain'])} {ends}, {'clear' if _clear(row) else 'not clear'}"
+def _apart(row: dict[str, float]) -> str:
+    """Write the difference to the first point, its interval, and whether it is clear."""
+    if math.isnan(row["difference_low"]):
+        return f"{signed(row['difference'])}, one seed"
+    ends = f"[{signed(row['difference_low'])}, {signed(row['difference_high'])}]"
+    return f"{signed(row['difference'])} {ends}, {'clear' if _clear(row) else 'not clear'}"
 
 
 def _finding(here: pd.DataFrame, curve: LearningCurve, name: str) -> str:
-    """Say what the federated arm (or else the first) gained along each curve."""
+    """Say where the federated arm (or else the first) begins and ends along each curve."""
     arm = next((a for a in curve.arms if a != "centralized"), curve.arms[0])
     told = []
     for by, rows in here[here["arm"] == arm].groupby("by", sort=False):
@@ -133,7 +133,7 @@ def _finding(here: pd.DataFrame, curve: LearningCurve, name: str) -> str:
         if first["x"] < last["x"]:
             things = "rows a hospital" if by == "rows" else "hospital" + "s" * (first["x"] > 1)
             told.append(f"{number(first['mean'])} with {first['x']} {things}, {number(last['mean'])} with {last['x']} "
-                        f"({_gain(last)})")  # fmt: skip
+                        f"({_apart(last)})")  # fmt: skip
     return f"What are more data worth? {name} of {arm_name(arm)}: {'; '.join(told) or 'one point'}"
 
 
@@ -142,11 +142,13 @@ def _notes(curve: LearningCurve, metric: str, where: str) -> list[str]:
     if seeds == 1:
         notes = ["One seed: no interval, so nothing here is clear."]
     else:
-        notes = [f"Line: mean over {seeds} seeds (split, start, batch order, rows drawn, order of hospitals). Band: "
-                 "its 95 % interval (corrected resampled t). Filled mark, clear: the interval of the gain over the "
-                 "first point, on the same seeds, leaves zero out."]  # fmt: skip
-    notes.append("All points have the same number of gradient steps. The round is chosen on all valid patients of the "
-                 "hospitals that take part.")  # fmt: skip
+        notes = [
+            f"Line: mean over {seeds} seeds (split, start, batch order, rows drawn, order of hospitals). Band: 95 % "
+            "interval (corrected resampled t). Filled mark, clear: the interval of the difference to the first point, "
+            "on the same seeds, leaves zero out; not corrected for looking at every point."
+        ]
+    notes.append("All points have as many gradient steps, to within a round. The round is chosen on all valid patients "
+                 "of the hospitals that take part.")  # fmt: skip
     fewest = curve.scores.groupby("test", sort=False)["fewest"].min()
     small = [site for site in fewest.index if fewest[site] < FEW and where in (*PLACES, site)]
     if small and metric in NEEDS_EVERY_CLASS:

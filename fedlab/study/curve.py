@@ -47,7 +47,11 @@ class LearningCurve:
     def add(self, by: str, x: int, found: Mapping[str, pd.DataFrame | Exception]) -> None:
         """Take in a finished point: the scores of each arm, or why there are none."""
         good = [f.assign(by=by, x=x, arm=arm) for arm, f in found.items() if isinstance(f, pd.DataFrame)]
-        bad = [{"by": by, "x": x, "arm": arm, "reason": str(e)} for arm, e in found.items() if isinstance(e, Exception)]
+        bad = [
+            {"by": by, "x": x, "arm": arm, "reason": str(e) or type(e).__name__}
+            for arm, e in found.items()
+            if isinstance(e, Exception)
+        ]
         self.points.append((by, x))
         if good:
             self.scores = pd.concat([*([self.scores] if len(self.scores) else []), *good], ignore_index=True)
@@ -75,12 +79,12 @@ class LearningCurve:
         Returns
         -------
         DataFrame
-            One row per ``by``, ``arm``, ``where``, ``metric`` and ``x``: ``mean, sd, low, high``; the gain over the
-            curve's first point on the same seeds, ``gain, gain_low, gain_high``; and means over seeds of ``rows`` (in
-            all hospitals that took part), ``lacking``, ``rounds``, ``steps``. One seed has no interval (``nan``).
-            ``where`` is ``everywhere`` (the mean over hospitals, of every model there is), ``large sites`` (the same
-            without sites of fewer than ten test patients in a class), a site, or along ``sites`` ``took part`` and
-            ``took no part``.
+            One row per ``by``, ``arm``, ``where``, ``metric`` and ``x``: ``mean, sd, low, high``; the difference to
+            the curve's first point on the same seeds, ``difference, difference_low, difference_high``; and means over
+            seeds of ``rows`` (in all hospitals that took part), ``lacking``, ``rounds``, ``steps``. One seed has no
+            interval (``nan``). ``where`` is ``everywhere`` (the mean over hospitals, of every model there is), ``large
+            sites`` (the same without sites of fewer than ten test patients in a class), a site, or along ``sites``
+            ``took part`` and ``took no part``.
         """
         told = ["rows", "lacking", "rounds", "steps"]
         keys = ["by", "arm", "where", "metric"]
@@ -94,10 +98,10 @@ class LearningCurve:
             means = curve.groupby("x")[told].mean()
             for x in wide:
                 mean, sd, low, high = over_seeds(wide[x].tolist(), overlap=self.overlap)
-                gain, _, least, most = over_seeds((wide[x] - wide[wide.columns[0]]).tolist(), overlap=self.overlap)
+                apart, _, least, most = over_seeds((wide[x] - wide[wide.columns[0]]).tolist(), overlap=self.overlap)
                 row = {**dict(zip(keys, key, strict=True)), "x": x, "mean": mean, "sd": sd, "low": low, "high": high}
-                row |= {"gain": gain, "gain_low": least, "gain_high": most, "seeds": int(wide[x].notna().sum())}
-                rows.append(row | means.loc[x].to_dict())
+                row |= {"difference": apart, "difference_low": least, "difference_high": most}
+                rows.append(row | {"seeds": int(wide[x].notna().sum())} | means.loc[x].to_dict())
         return pd.DataFrame(rows)
 
     def __repr__(self) -> str:

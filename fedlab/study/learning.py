@@ -39,10 +39,10 @@ def learning_curve(
 
     Along ``rows`` every hospital learns from at most so many training rows (:meth:`Federation.thinned`; fewer are among
     more). Along ``sites`` so many hospitals take part with all their rows; they join in a random order, another one for
-    each seed. ``valid``, on which the round is chosen, keeps all rows of those who take part. All points have the same
-    number of gradient steps: with fewer batches a round makes more passes over them (and there are more rounds where
-    that does not come out even), unless ``local_steps`` is set. With all data it is what
-    :func:`fedlab.compare` gives, to the bit.
+    each seed. ``valid``, on which the round is chosen, keeps all rows of those who take part. All points have as many
+    gradient steps, to within a round: with fewer batches a round makes more passes over them (and there are more rounds
+    where that does not come out even), unless ``local_steps`` is set. With all data it is what :func:`fedlab.compare`
+    gives, to the bit.
 
     Parameters
     ----------

@@ -153,7 +153,7 @@ def test_another_seed_draws_other_rows(hospitals: Federation) -> None:
 # ---------------------------------------------------------------------- what it says
 
 
-def test_intervals_are_over_seeds_and_gains_are_paired(curve: LearningCurve, hospitals: Federation) -> None:
+def test_intervals_are_over_seeds_and_differences_are_paired(curve: LearningCurve, hospitals: Federation) -> None:
     scores = curve.scores.query("by == 'rows' and arm == 'fedavg' and metric == 'log_loss'")
     each = scores.groupby(["x", "seed"])["value"].mean().unstack("x")
     row = (
@@ -161,8 +161,9 @@ def test_intervals_are_over_seeds_and_gains_are_paired(curve: LearningCurve, hos
     )
     want = over_seeds(each[64].tolist(), overlap=curve.overlap)
     assert [row["mean"], row["sd"], row["low"], row["high"]] == pytest.approx(list(want))
-    gain = over_seeds((each[64] - each[16]).tolist(), overlap=curve.overlap)
-    assert [row["gain"], row["gain_low"], row["gain_high"]] == pytest.approx([gain.mean, gain.low, gain.high])
+    mean, _, low, high = over_seeds((each[64] - each[16]).tolist(), overlap=curve.overlap)
+    got = [row["difference"], row["difference_low"], row["difference_high"]]
+    assert got == pytest.approx([mean, low, high])
     test, train = (sum(len(site.split.parts()[k]) for site in hospitals.sites) for k in ("test", "train"))
     assert curve.overlap == pytest.approx(test / train)
 
@@ -184,7 +185,7 @@ def test_a_model_of_ones_own_is_tested_everywhere_too(hospitals: Federation) -> 
 
 def test_one_seed_has_no_interval(hospitals: Federation) -> None:
     single = learning_curve(hospitals, rows=[16, 64], sites=[], seeds=1, rounds=2, progress=False)
-    assert single.table("auc")[["low", "high", "gain_low"]].isna().all().all()
+    assert single.table("auc")[["low", "high", "difference_low"]].isna().all().all()
     figure = more_data(single)
     assert "One seed" in figure.layout.annotations[-1].text and "NaN" not in figure.to_json()
 
@@ -193,6 +194,14 @@ def test_a_site_without_a_class_among_its_rows_is_counted(hospitals: Federation)
     got = learning_curve(hospitals, algorithms=["fedavg"], rows=[1, 500], sites=[], **FEW)
     lacking = got.table("auc").query("where == 'everywhere'").set_index("x")["lacking"]
     assert lacking[1] == 4 and lacking[500] == 0
+
+
+@pytest.mark.slow
+def test_the_story_of_the_four_hospitals(hospitals: Federation) -> None:
+    """Ten seeds, defaults: with four hospitals rather than one, log loss falls clearly, pooled and federated."""
+    table = learning_curve(hospitals, rows=[], sites=[1, 4], progress=False).table("log_loss")
+    end = table.query("where == 'everywhere' and x == 4").set_index("arm")
+    assert (end["difference_high"] < 0).all() and (end["difference"] < -0.1).all(), end
 
 
 # ---------------------------------------------------------------------- what goes wrong
@@ -284,9 +293,9 @@ def test_a_line_and_a_band_for_each_arm_in_each_panel(curve: LearningCurve) -> N
     assert len({t.line.dash for t in lines}) == len({t.marker.symbol[0] for t in lines}) == 2
 
 
-def test_a_clear_gain_is_a_filled_mark(curve: LearningCurve) -> None:
+def test_a_clear_difference_is_a_filled_mark(curve: LearningCurve) -> None:
     table = curve.table("log_loss").query("where == 'everywhere' and arm == 'centralized' and by == 'rows'")
-    clear = ((table["gain_low"] > 0) | (table["gain_high"] < 0)).tolist()
+    clear = ((table["difference_low"] > 0) | (table["difference_high"] < 0)).tolist()
     marks = more_data(curve, "log_loss").data[1].marker.symbol
     assert [not mark.endswith("-open") for mark in marks] == clear
 
