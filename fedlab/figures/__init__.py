@@ -1,12 +1,13 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
->>> from fedlab.figures import atlas_map, learning_curves, seed_bands, who_gains
+>>> from fedlab.figures import atlas_map, learning_curves, reliability_curves, seed_bands, who_gains
 """
 
 from fedlab.figures.atlas import atlas_map
 from fedlab.figures.bands import seed_bands
 from fedlab.figures.curves import learning_curves
 from fedlab.figures.gains import who_gains
+from fedlab.figures.reliability import reliability_curves
 from fedlab.figures.theme import TEMPLATE
 
-__all__ = ["TEMPLATE", "atlas_map", "learning_curves", "seed_bands", "who_gains"]
+__all__ = ["TEMPLATE", "atlas_map", "learning_curves", "reliability_curves", "seed_bands", "who_gains"]
