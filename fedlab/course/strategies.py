@@ -70,9 +70,8 @@ EXERCISES = (
         "a number",
         number(
             _lost_to_drift,
-            "compare(paradox(), 'logistic', ['centralized', 'fedavg'], seeds=3, rounds=10, local_epochs=20, batch_size=64, "
-            "lr=0.1), "
-            "and subtract the two means in the table.",
+            "compare(paradox(), 'logistic', ['centralized', 'fedavg'], seeds=3, rounds=10, local_epochs=20, "
+            "batch_size=64, lr=0.1), and subtract the two means in the table.",
         ),
         "With one local epoch next to nothing would be lost: more work between two averages is not free.",
     ),

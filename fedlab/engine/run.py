@@ -168,6 +168,8 @@ class Run(Kept):
         DataFrame
             One row per ``train`` (where the model comes from: a site, or ``all sites``), ``test`` site and ``metric``:
             ``value, low, high, patients, fewest`` (patients of the rarest class) and the ``reason`` of a ``nan``.
+            ``balanced_accuracy_chosen`` is at the threshold that the test site chooses on its own ``valid`` rows, for
+            each model; ``sensitivity_at_specificity_90`` is read off the ROC curve of the test patients.
         """
         asked = (resamples, tuple(site.name for site in unseen))
         if asked not in self._reports:

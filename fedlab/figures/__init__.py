@@ -1,6 +1,7 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
 >>> from fedlab.figures import atlas_map, learning_curves, more_data, seed_bands, who_gains
+>>> from fedlab.figures import atlas_map, learning_curves, reliability_curves, seed_bands, who_gains
 """
 
 from fedlab.figures.atlas import atlas_map
@@ -10,4 +11,12 @@ from fedlab.figures.gains import who_gains
 from fedlab.figures.more_data import more_data
 from fedlab.figures.theme import TEMPLATE
 
-__all__ = ["TEMPLATE", "atlas_map", "learning_curves", "more_data", "seed_bands", "who_gains"]
+__all__ = [
+    "TEMPLATE",
+    "atlas_map",
+    "learning_curves",
+    "more_data",
+    "reliability_curves",
+    "seed_bands",
+    "who_gains",
+]
