@@ -17,7 +17,8 @@ class Kept:
     def save(self, folder: str | Path) -> Path:
         """Write the run to a folder, whole or not at all: JSON and safetensors, without any patient.
 
-        A record that is there already is replaced; a full disk or a kill leaves it as it was.
+        A record that is there already is replaced; a full disk or a kill leaves it as it was. Saved by hand, a run that
+        was stopped can be read, but not gone on with: that takes ``train(…, save=folder)``.
 
         Parameters
         ----------

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 import fedlab
-from fedlab.algorithms import ALGORITHMS
+from fedlab.algorithms import ALGORITHMS, FedAvg
 from fedlab.engine import Adam, Run
 from fedlab.engine.record import RecordDiffers
 from fedlab.federation import Federation
@@ -200,6 +201,23 @@ def test_what_was_saved_by_hand_in_the_middle_has_nothing_to_go_on_from(tmp_path
             event.run.save(tmp_path / "run")
     with pytest.raises(ValueError, match=r"saved by run.save.*Run.load reads it"):
         Run.resume(tmp_path / "run", uneven)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secretive(FedAvg):
+    """Its server holds an object that has no words."""
+
+    def begin(self, params: Any, sites: int, rng: torch.Generator) -> Any:
+        return {"held": iter(())}
+
+
+def test_a_server_that_holds_an_object_is_kept_and_cannot_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uneven: Federation
+) -> None:
+    killed_after(2, tmp_path / "run", uneven, "mlp", Secretive(), monkeypatch)
+    assert len(Run.load(tmp_path / "run", uneven, algorithm=Secretive()).records) == 2
+    with pytest.raises(ValueError, match=r"cannot go on: loop/state/held is a tuple_iterator"):
+        Run.resume(tmp_path / "run", uneven, algorithm=Secretive())
 
 
 def test_a_kept_run_is_not_trained_over(tmp_path: Path, uneven: Federation) -> None:
