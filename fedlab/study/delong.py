@@ -53,7 +53,7 @@ def delong(y: ArrayLike, one: ArrayLike, other: ArrayLike) -> DeLong:
     --------
     >>> got = delong([0, 0, 0, 1, 1, 1], [0.1, 0.3, 0.5, 0.4, 0.8, 0.9], [0.5, 0.2, 0.6, 0.4, 0.7, 0.3])
     >>> round(got.auc_one, 3), round(got.auc_other, 3), round(got.p, 2)
-    (0.889, 0.556, 0.21)
+    (0.889, 0.556, 0.22)
     """
     labels, scores = np.asarray(y), np.array([np.ravel(np.asarray(s, dtype=float)) for s in _same(y, one, other)])
     if not np.isin(labels, (0, 1)).all():

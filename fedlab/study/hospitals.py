@@ -36,7 +36,7 @@ def cliffs_delta(one: Sequence[float], other: Sequence[float]) -> float:
     Examples
     --------
     >>> cliffs_delta([1, 2, 3], [2, 0])
-    0.3333333333333333
+    0.5
     """
     apart = np.sign(np.subtract.outer(np.asarray(one, float), np.asarray(other, float)))
     return float(apart.mean())

@@ -105,7 +105,8 @@ def _everywhere(table: pd.DataFrame, metric: str, undecided: list[str]) -> list[
         one, other = row["one"], row["other"]
         if row["winner"]:
             better, worse, sign = (one, other, 1) if row["winner"] == one else (other, one, -1)
-            beaten.setdefault(f"{_name(better)} beats", []).append(f"{_name(worse)} ({_shown(row, metric, sign)})")
+            verb = "beat" if better == OWN else "beats"
+            beaten.setdefault(f"{_name(better)} {verb}", []).append(f"{_name(worse)} ({_shown(row, metric, sign)})")
         elif math.isnan(row["p"]):
             unknown.append(f"{_name(one)} against {_name(other)} is not judged ({row['reason']})")
     parts = [f"{start} {_listed(what)}" for start, what in beaten.items()]

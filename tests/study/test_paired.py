@@ -100,11 +100,11 @@ def test_holm_refuses_what_is_no_p() -> None:
         holm([0.2, 1.2])
 
 
-sites = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=6, max_size=12)
+sites = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=6, max_size=8)
 
 
 @given(sites)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=20)  # with ties scipy goes through all signs
 def test_over_sites_is_scipys_wilcoxon_and_cliffs_delta_by_brute_force(rows: list[tuple[int, int]]) -> None:
     one, other = map(list, zip(*rows, strict=True))
     got = over_sites(one, other)

@@ -118,14 +118,14 @@ def test_no_clear_winner_is_said() -> None:
     text = told(steady((0, 0, 0), (0, 0, 0), (0, 0, 0))).verdict()
     assert "no clear winner at the three hospitals, nor among FedAvg, FedProx, SCAFFOLD." in text
     assert "Over all hospitals: no clear winner in the three other pairs of arms." in text
-    assert "beats" not in text and "gains" not in text and "loses" not in text
+    assert not re.search(r"\b(beats?|gains|loses)\b", text)
 
 
 def test_the_same_numbers_of_a_loss_are_a_harm() -> None:
     study = told(steady((0, 0.05, 0)), metric="log_loss")
     assert study.pairs(metric="log_loss").loc[0, "winner"] == "isolated"
     text = study.verdict(metric="log_loss")
-    assert "B loses (+0.05 log loss [" in text and "the hospitals’ own models beats FedAvg (−0.02 log loss [−" in text
+    assert "B loses (+0.05 log loss [" in text and "the hospitals’ own models beat FedAvg (−0.02 log loss [−" in text
 
 
 def test_every_gain_is_told_of_its_arm() -> None:
@@ -137,7 +137,7 @@ def test_every_gain_is_told_of_its_arm() -> None:
 
 def test_holm_decides_among_several() -> None:
     study = told({name: [[0.7 + shift + jitter(a, s, 0, 0.03)] * 3 for s in range(10)]
-                  for a, (name, shift) in enumerate({"fedavg": 0.0, "fedprox": 0.0, "scaffold": 0.04, "krum": 0.0,
+                  for a, (name, shift) in enumerate({"fedavg": 0.0, "fedprox": 0.0, "scaffold": 0.055, "krum": 0.0,
                                                      "rfa": 0.0}.items())})  # fmt: skip
     table = study.pairs()
     clear = (table["low"] > 0) | (table["high"] < 0)
@@ -156,7 +156,7 @@ def test_nothing_is_called_real_whose_interval_holds_zero(values: list[list[int]
     table, text = study.pairs(), study.verdict()
     named = table[table["winner"] != ""]
     assert ((named["low"] > 0) | (named["high"] < 0)).all() and (named["p_holm"] < 0.05).all()
-    assert ("beats" in text) == (len(named) > 0)
+    assert bool(re.search(r"\bbeats?\b", text)) == (len(named) > 0)
     for low, high in re.findall(r"\[(−?\d\.\d+), (−?\d\.\d+)\]", text):
         low, high = (float(end.replace("−", "-")) for end in (low, high))
         assert low > 0 or high < 0
