@@ -1,7 +1,6 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
->>> from fedlab.figures import atlas_map, learning_curves, more_data, seed_bands, who_gains
->>> from fedlab.figures import atlas_map, learning_curves, reliability_curves, seed_bands, who_gains
+>>> from fedlab.figures import atlas_map, learning_curves, more_data, reliability_curves, seed_bands, who_gains
 """
 
 from fedlab.figures.atlas import atlas_map
@@ -9,6 +8,7 @@ from fedlab.figures.bands import seed_bands
 from fedlab.figures.curves import learning_curves
 from fedlab.figures.gains import who_gains
 from fedlab.figures.more_data import more_data
+from fedlab.figures.reliability import reliability_curves
 from fedlab.figures.theme import TEMPLATE
 
 __all__ = [
