@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedlab.cli.wrong import Wrong
-from fedlab.engine.folder import read_main
+from fedlab.engine.folder import check_files, read_main
 from fedlab.engine.plain import decode
 from fedlab.engine.record import RUN, Packed, read
 from fedlab.federation import METRICS
@@ -82,8 +82,15 @@ def _row(path: Path, top: Path) -> Row:
         return Row(where, "damaged", fault=str(error))
 
 
+def _whole(path: Path, main: str) -> dict[str, Any]:
+    """Read a main file, and make sure that the files beside it are what was written."""
+    about = read_main(path, main)
+    check_files(path, about)
+    return about
+
+
 def _run(path: Path, where: str) -> Row:
-    about = read_main(path, RUN)
+    about = _whole(path, RUN)
     algorithm, model = about["algorithm"]["said"], about["model"]["name"]
     done = f"{about['rounds']} of {about['settings']['rounds']}"
     opened = _times(about["test_openings"])
@@ -91,7 +98,7 @@ def _run(path: Path, where: str) -> Row:
 
 
 def _study(path: Path, where: str) -> Row:
-    about = read_main(path, STUDY)
+    about = _whole(path, STUDY)
     kept = about["study"]
     plan = kept.get("plan") or {}
     asked = plan.get("arms", about["arms"])

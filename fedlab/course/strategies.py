@@ -10,6 +10,7 @@ from fedlab.algorithms import FedProx
 from fedlab.course.cast import hospitals, paradox
 from fedlab.course.core import Exercise, letters, number
 from fedlab.study import compare
+from fedlab.study.statistics import overlap
 
 MUS = (0.01, 0.1, 1.0, 10.0)
 DRIFT: dict[str, Any] = dict(
@@ -19,9 +20,7 @@ DRIFT: dict[str, Any] = dict(
 
 def _wider() -> float:
     """How many times wider the corrected interval of ten seeds is than the plain one."""
-    sites = hospitals().sites
-    overlap = sum(len(s.split.test) for s in sites) / sum(len(s.split.train) for s in sites)
-    return math.sqrt(1 + 10 * overlap)
+    return math.sqrt(1 + 10 * overlap(hospitals()))
 
 
 @cache

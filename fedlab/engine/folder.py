@@ -191,6 +191,16 @@ def read_file(folder: Path, name: str, body: Mapping[str, Any]) -> bytes:
     return raw
 
 
+def check_files(folder: Path, body: Mapping[str, Any]) -> None:
+    """Check every file of a record, and those of the records inside it (a study's arms)."""
+    for name in body["files"]:
+        raw = read_file(folder, name, body)
+        if name.endswith(".json"):
+            inside = parsed(folder / name, raw)
+            if isinstance(inside, dict) and isinstance(inside.get("files"), dict):
+                check_files((folder / name).parent, inside)
+
+
 def parsed(path: Path, raw: bytes) -> Any:
     """Return the JSON of a file."""
     try:

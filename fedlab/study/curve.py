@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fedlab.federation import Federation
-from fedlab.study.statistics import over_seeds
+from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.study import FEW
 
 MAIN = ("auc", "accuracy", "log_loss")
@@ -63,10 +63,7 @@ class LearningCurve:
 
         The fewer rows of a point make two seeds less alike, not more, so its own (larger) ratio would be too wide.
         """
-        if self.federation.published:
-            return 0.0
-        parts = [site.split for site in self.federation.sites]
-        return sum(len(split.test) for split in parts) / sum(len(split.train) for split in parts)
+        return overlap(self.federation)
 
     def table(self, metric: str | None = None) -> pd.DataFrame:
         """Means over seeds and their 95 % intervals (corrected resampled t, with :attr:`overlap`).

@@ -18,7 +18,19 @@ from fedlab.algorithms import Algorithm
 from fedlab.engine import folder as files
 from fedlab.engine.parts import named
 from fedlab.engine.plain import decode, encode
-from fedlab.engine.record import Packed, differences, find_data, now, pack, say_data, tell, unpack, versions
+from fedlab.engine.record import (
+    HISTORY,
+    WEIGHTS,
+    Packed,
+    differences,
+    find_data,
+    now,
+    pack,
+    say_data,
+    tell,
+    unpack,
+    versions,
+)
 from fedlab.engine.run import Run
 from fedlab.engine.tensorfile import from_bytes, to_bytes
 from fedlab.federation import Federation
@@ -26,7 +38,7 @@ from fedlab.models import ModelLike
 from fedlab.study.plan import Given
 from fedlab.study.study import Study
 
-STUDY, ARM, HISTORY, WEIGHTS = "study.json", "arm.json", "history.json", "weights.safetensors"
+STUDY, ARM = "study.json", "arm.json"
 APART = ("federation", "runs", "trials")
 
 
@@ -46,13 +58,14 @@ def save(study: Study, folder: str | Path) -> Path:
     for number, (name, runs) in enumerate(study.runs.items()):
         trials = study.trials[study.trials["arm"] == name] if len(study.trials) else study.trials
         for file, raw in pack_arm(Arm(runs, trials.reset_index(drop=True))).items():
-            every[f"{_place(number)}/{file}"] = raw
+            every[f"{place(number)}/{file}"] = raw
     every[STUDY] = pack_study(study, {path: raw for path, raw in every.items() if path.endswith(ARM)})
     files.write_folder(Path(folder), every, main=STUDY)
     return Path(folder)
 
 
-def _place(number: int) -> str:
+def place(number: int) -> str:
+    """Name the folder of an arm."""
     return f"arms/{number:02}"
 
 

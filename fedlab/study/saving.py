@@ -13,7 +13,7 @@ from fedlab.engine.record import differences, tell
 from fedlab.engine.run import Run
 from fedlab.federation import Federation
 from fedlab.study.plan import Given, apart
-from fedlab.study.record import ARM, STUDY, Arm, pack_arm, pack_study, read_study
+from fedlab.study.record import ARM, STUDY, Arm, pack_arm, pack_study, place, read_study
 from fedlab.study.study import Study
 
 
@@ -80,7 +80,7 @@ class Saving:
         """
         if self.folder is None:
             return
-        path = f"arms/{len(self.entered):02}"
+        path = place(len(self.entered))
         arm = pack_arm(Arm(runs, trials.reset_index(drop=True)))
         files.write_folder(self.folder / path, arm, main=ARM)
         self.entered[f"{path}/{ARM}"] = arm[ARM]

@@ -13,7 +13,7 @@ from fedlab.federation import METRICS, Federation
 from fedlab.study import closer
 from fedlab.study.kept import Kept
 from fedlab.study.pairs import pairs
-from fedlab.study.statistics import over_seeds
+from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
 
 FEW = 10  # with fewer test patients in a class a site's AUC is mostly luck
@@ -76,10 +76,7 @@ class Study(Kept):
     @property
     def overlap(self) -> float:
         """Test rows over training rows: how much the splits of two seeds have in common."""
-        if self.federation.published:
-            return 0.0
-        sites = self.federation.sites
-        return sum(len(s.split.test) for s in sites) / sum(len(s.split.train) for s in sites)
+        return overlap(self.federation)
 
     def table(self, *, against: str = REFERENCE) -> pd.DataFrame:
         """What each arm is worth, and how it differs from another (by default isolated learning) on the same seeds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,18 @@ def test_runs_says_what_is_not_whole(results: tuple[Path, Run, Run], tmp_path: P
     assert result.exit_code == 1
     assert lines(result)["broken"] == ["damaged"] and lines(result)["whole"][0] == "run, mlp"
     assert "run.json: it is no JSON" in result.output and "1 of these records cannot be read" in result.output
+
+
+def test_runs_reads_every_file(results: tuple[Path, Run, Run], tmp_path: Path) -> None:
+    shutil.copytree(results[0], tmp_path / "copy")
+    for cut in ("deep/second/weights.safetensors", "study/arms/01/weights.safetensors"):
+        file = tmp_path / "copy" / cut
+        file.write_bytes(file.read_bytes()[:-1])
+    result = call("runs", str(tmp_path / "copy"))
+    got = lines(result)
+    assert result.exit_code == 1 and got["deep/second"] == got["study"] == ["damaged"]
+    assert got["first [bold]"][-1] == "once"
+    assert result.output.count("weights.safetensors: its sum differs") == 2
 
 
 def test_runs_says_how_many_arms_are_missing(hospitals: Federation, tmp_path: Path) -> None:
