@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 
-def leaves(payload: Any) -> Iterator[Any]:
-    """Go through a nest of dicts, depth first."""
+def leaves(payload: Any) -> list[Any]:
+    """List what a nest of dicts holds, depth first."""
     if isinstance(payload, Mapping):
-        for part in payload.values():
-            yield from leaves(part)
-    else:
-        yield payload
+        return [leaf for part in payload.values() for leaf in leaves(part)]
+    return [payload]
 
 
 def size(payload: Any) -> int:
     """Bytes of the arrays (and 8 for each plain number) in a payload; the envelope of a network comes on top."""
-    total = 0
-    for leaf in leaves(payload):
-        if isinstance(leaf, Tensor):
-            total += leaf.numel() * leaf.element_size()
-        elif isinstance(leaf, (int, float)) and not isinstance(leaf, bool):
-            total += 8
-    return total
+    return sum(_bytes(leaf) for leaf in leaves(payload))
+
+
+def _bytes(leaf: Any) -> int:
+    if isinstance(leaf, Tensor):
+        return leaf.nbytes
+    return 8 if isinstance(leaf, (int, float)) and not isinstance(leaf, bool) else 0
 
 
 def content(payload: Any, prefix: str = "") -> str:

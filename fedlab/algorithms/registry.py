@@ -65,9 +65,10 @@ def algorithm_class(name: str) -> type[Algorithm]:
     >>> algorithm_class("fedprox").__name__
     'FedProx'
     """
-    low, others = name.lower(), brought()
-    if low in ALGORITHMS:
+    low = name.lower()
+    if low in ALGORITHMS:  # first: reading what is installed takes longer than a round
         return ALGORITHMS[low]
+    others = brought()
     if low in others:
         return _load(others[low])
     near = get_close_matches(low, [*ALGORITHMS, *others], n=1)

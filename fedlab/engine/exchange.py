@@ -6,6 +6,8 @@ What is true of a run in a notebook is therefore true of it on Flower's simulati
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -168,12 +170,15 @@ def _plain(contents: list[dict[str, Any]]) -> bool:
 
 def _one_by_one(got: Sequence[Reply], asked: list[str], like: Tensors | None) -> tuple[Answers, dict[str, str]]:
     by_name = {reply.site: reply for reply in got}
-    usual = _usual([reply for reply in got if not reply.error])
+    looks = {reply.site: _looks(reply.content) for reply in got if not reply.error}
+    usual = next((look for look, _ in Counter(looks.values()).most_common(1)), "")  # ties to the first
     good: list[Reply] = []
     errors: dict[str, str] = {}
     for site in asked:
         reply = by_name.get(site)
-        fault = "no answer" if reply is None else reply.error or _fault(reply.content, like, usual)
+        fault = "no answer" if reply is None else reply.error or _fault(reply.content, like)
+        if not fault and looks[site] != usual:
+            fault = "sent other tensors than most sites"
         if fault or reply is None:
             errors[site] = fault
         else:
@@ -181,13 +186,7 @@ def _one_by_one(got: Sequence[Reply], asked: list[str], like: Tensors | None) ->
     return Answers([r.site for r in good], [r.content for r in good]), errors
 
 
-def _usual(replies: Sequence[Reply]) -> str:
-    """Return the looks (names, shapes, dtypes) that most sites sent; ties to the first."""
-    looks = [_looks(reply.content) for reply in replies]
-    return max(looks, key=looks.count) if looks else ""
-
-
-def _fault(content: dict[str, Any], like: Tensors | None, usual: str) -> str:
+def _fault(content: dict[str, Any], like: Tensors | None) -> str:
     """Say what is wrong with an answer; empty if nothing."""
     if like is not None:
         for name, tensor in content["model"].items():
@@ -195,20 +194,23 @@ def _fault(content: dict[str, Any], like: Tensors | None, usual: str) -> str:
                 return f"sent a tensor {name!r} that does not fit the model"
         if not finite(content["model"]) or not finite(content["extra"]):
             return "sent a model that is not finite"
-    return "" if _looks(content) == usual else "sent other tensors than most sites"
+    return ""
 
 
 def _looks(content: dict[str, Any]) -> str:
+    """Say what tensors an answer holds: names, shapes, dtypes; ``""`` for plain numbers."""
+
     def look(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: look(v) for k, v in sorted(value.items())}
         return (tuple(value.shape), str(value.dtype)) if isinstance(value, Tensor) else ""
 
-    return repr({name: look(content[name]) for name in ("model", "extra") if name in content})
+    held = {name: look(content[name]) for name in ("model", "extra") if name in content}
+    return repr(held) if held else ""
 
 
 def finite(tree: Any) -> bool:
     """Tell whether every number in a nest of tensors is finite."""
     if isinstance(tree, dict):
         return all(finite(v) for v in tree.values())
-    return bool(tree.isfinite().all())
+    return math.isfinite(tree.sum()) or bool(tree.isfinite().all())  # a finite sum is proof enough, and cheaper

@@ -6,8 +6,10 @@ In this process, on Flower's simulation and inside a Flower app it is the same c
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,8 +18,8 @@ from torch import Tensor
 
 from fedlab.algorithms.base import whole
 from fedlab.algorithms.tensors import PREPARATION, Tensors, mean, statistic
-from fedlab.engine.batches import Job, examples, steps_alone
-from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
+from fedlab.engine.batches import Job, examples, generator, steps_alone
+from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites, finite
 from fedlab.engine.net import no_preparation
 from fedlab.engine.run import Record, Run
 from fedlab.engine.schedules import factor
@@ -131,6 +133,7 @@ class Loop:
         self.run, self.exchange = run, exchange
         self.alg, self.net, self.settings = run.algorithm, run.net, run.settings
         self.places = list(exchange.transport.places)
+        self.number = {place: i for i, place in enumerate(self.places)}
         self.params: Tensors = {}
         self.state: Tensors = {}
         self.clock = 0
@@ -230,7 +233,7 @@ class Loop:
 
     def _asked(self, number: int) -> list[str]:
         """Whom the algorithm asks, and of those the share that the settings allow."""
-        rng = np.random.default_rng(np.random.SeedSequence([self.settings.seed, 5, number]))
+        rng = generator(self.settings.seed, 5, number)
         wanted = sorted(self.alg.asks(number, len(self.places), rng))
         if self.settings.fraction < 1 and not self.alg.alone:
             few = sampled(len(wanted), self.settings.fraction)
@@ -269,13 +272,14 @@ class Loop:
         """Let the algorithm combine; running statistics are averaged unless it says otherwise."""
         got = answers.stacked()
         uploads, weights = got["model"], got["rows"].to(self.net.dtype)
-        pairs = zip(answers.sites, got["rows"], strict=True)
-        self.run.examples_seen += sum(examples(int(rows), job, site) for site, rows in pairs)
-        who = torch.tensor([self.places.index(site) for site in answers.sites])
+        alike = Counter(zip(got["rows"].tolist(), answers.sites if job.stragglers else repeat(""), strict=False))
+        self.run.examples_seen += sum(n * examples(int(rows), job, site) for (rows, site), n in alike.items())
+        who = torch.tensor([self.number[site] for site in answers.sites])
         averaged: Tensors = {}
         if self.alg.statistics == "mean":
-            averaged = mean({k: u for k, u in uploads.items() if statistic(k)}, weights)
-            uploads = {k: u for k, u in uploads.items() if not statistic(k)}
+            running = {k: u for k, u in uploads.items() if statistic(k)}
+            averaged = mean(running, weights) if running else {}
+            uploads = {k: u for k, u in uploads.items() if k not in running}
         new, self.state = self.alg.combine(self.params, uploads, got["extra"], weights, self.state, who)
         self._check(new)
         self.params = {**self.params, **averaged, **new}
@@ -285,7 +289,7 @@ class Loop:
             old = self.params.get(name)
             if old is None or old.shape != tensor.shape or old.dtype != tensor.dtype:
                 fault = f"a tensor {name!r} of {_looks(tensor)}, where the model has {_looks(old)}"
-            elif not bool(tensor.isfinite().all()):
+            elif not finite(tensor):
                 fault = f"a tensor {name!r} that is not finite, from uploads that are"
             else:
                 continue

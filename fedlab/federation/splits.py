@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ def split_rows(y: NDArray[np.int64], group: NDArray[Any], *, site: str, seed: in
     rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(site.encode()), 1]))
     drawn = rng.permutation(len(first))
     order = drawn[np.argsort(y[first][drawn], kind="stable")]
-    part = _deal(order, size)
+    part = np.empty_like(order)
+    part[order] = _deal(tuple(size[order].tolist()))
     rows = [np.flatnonzero(part[who] == k) for k in range(3)]
     return Split(*rows)
 
@@ -85,13 +87,13 @@ def draw_rows(
     return drawn
 
 
-def _deal(order: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give each patient in turn to the part that lacks most rows; walked class by class, this stratifies."""
-    part = np.zeros(len(order), dtype=np.int64)
+@lru_cache(maxsize=64)  # where each patient has one row, all seeds of a site are dealt alike
+def _deal(sizes: tuple[int, ...]) -> NDArray[np.int64]:
+    """Give patients of so many rows in turn to the part that lacks most; walked class by class, this stratifies."""
+    part = np.zeros(len(sizes), dtype=np.int64)
     filled, total = [0.0, 0.0, 0.0], 0.0
     shares = SHARES.tolist()
-    for patient in order.tolist():
-        rows = float(size[patient])
+    for patient, rows in enumerate(sizes):
         total += rows
         lack = [share * total - have for share, have in zip(shares, filled, strict=True)]
         k = lack.index(max(lack))
