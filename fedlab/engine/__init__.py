@@ -2,10 +2,10 @@
 
 from fedlab.engine.exchange import TooFewSites
 from fedlab.engine.optimisers import SGD, Adam
-from fedlab.engine.replicas import Spread
 from fedlab.engine.rounds import Event
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
+from fedlab.engine.spread import Spread
 from fedlab.engine.stream import stream
 from fedlab.engine.train import train
 

@@ -7,11 +7,10 @@ the sites of all runs work as one stack. Each run gets what it would get alone (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
-import pandas as pd
 import torch
 
 from fedlab.algorithms import Algorithm
@@ -28,55 +27,9 @@ from fedlab.federation import Federation
 from fedlab.models import ModelLike
 
 TOGETHER = ("train", "evaluate")
-MIDDLE = 0.1, 0.9
-"""The quantiles of the band over seeds."""
 Asks: TypeAlias = dict[int, Ask]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The same round of several seeds.
-
-    Parameters
-    ----------
-    runs : list of Run
-        One a seed, up to date; one that has stopped early stays as it was.
-    """
-
-    runs: list[Run]
-
-    @property
-    def run(self) -> Run:
-        """The first seed's."""
-        return self.runs[0]
-
-    @property
-    def round(self) -> int:
-        """The round that the furthest has finished."""
-        return max(len(run.records) for run in self.runs)
-
-    @property
-    def rounds(self) -> int:
-        """How many there will be at most."""
-        return self.run.settings.rounds
-
-    @property
-    def errors(self) -> dict[str, str]:
-        """Sites that failed in this round, and how, in any of the runs."""
-        last = [run.records[-1] for run in self.runs if run.records and run.records[-1].round == self.round]
-        return {site: what for record in last for site, what in record.errors.items()}
-
-    def band(self, metric: str) -> pd.DataFrame:
-        """Mean over the seeds and the bounds of their middle 80 %, one row a site, on ``valid`` in this round.
-
-        ``metric`` is ``"log_loss"`` or ``"auc"``.
-        """
-        each = pd.DataFrame([{site: got[metric] for site, got in run.records[-1].valid.items()} for run in self.runs])
-        low, high = MIDDLE
-        return pd.DataFrame({"mean": each.mean(), "low": each.quantile(low), "high": each.quantile(high)})
-
-    def __repr__(self) -> str:
-        return f"<Spread of {len(self.runs)} seeds, round {self.round} of {self.rounds}>"
+Lose: TypeAlias = "Callable[[Run, Exception], None]"
+"""Told of a run that fails, and how, where the others go on without it."""
 
 
 def train_seeds(
@@ -87,6 +40,7 @@ def train_seeds(
     seeds: Sequence[int],
     rates: Sequence[float] | None = None,
     stop: Stop = lambda: False,
+    lose: Lose | None = None,
     **settings: Any,
 ) -> Iterator[list[Run]]:
     """Train one run a seed; yields the runs after each round.
@@ -99,6 +53,9 @@ def train_seeds(
         Of the runs; the same one may come with several rates.
     rates : sequence of float, optional
         The learning rate of each run, where they differ.
+    lose : callable, optional
+        Called as ``lose(run, error)`` with a run that fails; the others go on, and it stays as it was. Without it the
+        first failure is raised.
     model, algorithm, **settings
         As for :func:`~fedlab.engine.train.train`. Runs that cannot be stacked take turns, round by round; on Ray they
         go one after the other.
@@ -116,17 +73,17 @@ def train_seeds(
         transports = [LocalTransport(run, stop=stop) for run in runs]
         if all(transport.can_share for transport in transports) and _same_constants(runs):
             try:
-                yield from _together(runs, transports, stop)
+                yield from _together(runs, transports, stop, lose)
                 return
             except Stopped:
                 return
             except TooFewSites:
                 raise
             except Exception:
-                if runs[0].records:
+                if any(run.records for run in runs):
                     raise
                 runs = fresh()  # what cannot be stacked takes turns, and says so there
-    yield from _in_turns(runs, stop)
+    yield from _in_turns(runs, stop, lose)
 
 
 def _same_constants(runs: Sequence[Run]) -> bool:
@@ -135,30 +92,45 @@ def _same_constants(runs: Sequence[Run]) -> bool:
     return all(torch.equal(value, run.net.constants[name]) for run in runs for name, value in first.items())
 
 
-def _in_turns(runs: list[Run], stop: Stop) -> Iterator[list[Run]]:
+def _in_turns(runs: list[Run], stop: Stop, lose: Lose | None) -> Iterator[list[Run]]:
+    live = [(run, run_live(run, stop=stop)) for run in runs]
     if runs[0].settings.engine == "ray":  # one simulation at a time
-        for run in runs:
-            for _ in run_live(run, stop=stop):
+        for run, events in live:
+            while _goes_on(run, partial(next, events, None), lose):
                 pass
         yield runs
         return
-    live = [run_live(run, stop=stop) for run in runs]
     try:
         while live:
-            live = [events for events in live if next(events, None) is not None]
+            live = [(run, events) for run, events in live if _goes_on(run, partial(next, events, None), lose)]
             if live:
                 yield list(runs)
     finally:
-        for events in live:
+        for _, events in live:
             events.close()
+    if lose:  # as below
+        yield list(runs)
 
 
-def _together(runs: Sequence[Run], transports: Sequence[LocalTransport], stop: Stop) -> Iterator[list[Run]]:
+def _goes_on(run: Run, step: Callable[[], Ask | Event | None], lose: Lose | None) -> Ask | Event | None:
+    """Take a step of one run: ``None`` at its end, or where it fails and the others may go on."""
+    try:
+        return step()
+    except Exception as error:
+        if lose is None or isinstance(error, Stopped):
+            raise
+        lose(run, error)
+        return None
+
+
+def _together(
+    runs: Sequence[Run], transports: Sequence[LocalTransport], stop: Stop, lose: Lose | None
+) -> Iterator[list[Run]]:
     exchanges = [
         Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
         for run, transport in zip(runs, transports, strict=True)
     ]
-    drivers = [_Driver(Loop(run, exchange)) for run, exchange in zip(runs, exchanges, strict=True)]
+    drivers = [_Driver(Loop(run, exchange), lose) for run, exchange in zip(runs, exchanges, strict=True)]
     stack: _Stack | None = None
     try:
         steps = [driver.advance(None) for driver in drivers]
@@ -170,14 +142,24 @@ def _together(runs: Sequence[Run], transports: Sequence[LocalTransport], stop: S
                 steps = [driver.advance(None) if step else None for driver, step in zip(drivers, steps, strict=True)]
                 continue
             asked = {number: drivers[number].loop.exchange.send(ask) for number, ask in asks.items()}
-            with one_thread():
-                got = stack.ask(asks, asked)
+            try:
+                with one_thread():
+                    got = stack.ask(asks, asked)
+            except Exception as error:  # of a computation that all share: it fails for all of them
+                if lose is None or isinstance(error, Stopped) or not any(run.records for run in runs):
+                    raise
+                for number in asks:
+                    lose(runs[number], error)
+                    steps[number] = None
+                continue
             for number, ask in asks.items():
                 steps[number] = drivers[number].receive(ask, asked[number], got[number])
     finally:
         if stack is not None:
             for driver in drivers:
                 collect(driver.loop)
+    if lose:  # whoever asks sees all runs once more, also where none has come to the end of a round
+        yield list(runs)
 
 
 def _cut(tree: Any, mine: slice) -> Any:
@@ -187,19 +169,25 @@ def _cut(tree: Any, mine: slice) -> Any:
 class _Driver:
     """One run's loop: questions that are not for the whole stack are answered at once."""
 
-    def __init__(self, loop: Loop) -> None:
-        self.loop, self.steps = loop, loop.steps()
+    def __init__(self, loop: Loop, lose: Lose | None) -> None:
+        self.loop, self.steps, self.lose = loop, loop.steps(), lose
 
     def receive(self, ask: Ask, who: list[str], replies: Sequence[Reply] | Stacked) -> Ask | Event | None:
         """Go on with what came back."""
+        return _goes_on(self.loop.run, partial(self._receive, ask, who, replies), self.lose)
+
+    def advance(self, answers: Answers | None) -> Ask | Event | None:
+        """Go on to the next question for the stack, or to the end of a round; ``None`` at the end of the run."""
+        return _goes_on(self.loop.run, partial(self._advance, answers), self.lose)
+
+    def _receive(self, ask: Ask, who: list[str], replies: Sequence[Reply] | Stacked) -> Ask | Event | None:
         try:
-            return self.advance(self.loop.exchange.receive(ask, who, replies))
+            return self._advance(self.loop.exchange.receive(ask, who, replies))
         except TooFewSites as error:
             error.run = self.loop.run
             raise
 
-    def advance(self, answers: Answers | None) -> Ask | Event | None:
-        """Go on to the next question for the stack, or to the end of a round; ``None`` at the end of the run."""
+    def _advance(self, answers: Answers | None) -> Ask | Event | None:
         try:
             step = self.steps.send(answers)
             while isinstance(step, Ask) and step.purpose not in TOGETHER:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 from fedlab.algorithms import Algorithm
-from fedlab.engine.replicas import Spread, train_seeds
+from fedlab.engine.replicas import train_seeds
 from fedlab.engine.rounds import Event
+from fedlab.engine.spread import Spread
 from fedlab.engine.train import begin, run_live
 from fedlab.federation import Federation
 from fedlab.models import ModelLike
@@ -61,7 +62,7 @@ def stream(
         ``"fedavg"``, …, or an object with its hyper-parameters.
     seeds : int or sequence of int, optional
         How many (0, 1, …), or which: each is a split, a start and a batch order. They train side by side, and each
-        event is a :class:`~fedlab.engine.replicas.Spread` of them.
+        event is a :class:`~fedlab.engine.spread.Spread` of them.
     stop : threading.Event, optional
     **settings
         See :class:`~fedlab.engine.settings.Settings`.

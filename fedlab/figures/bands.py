@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.engine import Run
-from fedlab.engine.replicas import MIDDLE
+from fedlab.engine.spread import MIDDLE
 from fedlab.figures.curves import SCORED, frame_of, plain, setting_of
 from fedlab.figures.theme import foot, head, style
 

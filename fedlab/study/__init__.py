@@ -4,6 +4,7 @@ from fedlab.study.atlas import atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
 from fedlab.study.delong import DeLong, delong
+from fedlab.study.failed import SeedsFailed
 from fedlab.study.hospitals import OverSites, cliffs_delta, over_sites
 from fedlab.study.learning import learning_curve
 from fedlab.study.paired import Paired, corrected_t, holm
@@ -16,6 +17,7 @@ __all__ = [
     "LearningCurve",
     "OverSites",
     "Paired",
+    "SeedsFailed",
     "Study",
     "atlas",
     "cliffs_delta",

@@ -94,7 +94,8 @@ def _at_holdout(study: Study, holdout: Site, resamples: int) -> pd.DataFrame:
     alone = replace(study.federation, sites=(holdout,))
     rows = []
     for arm, runs in study.runs.items():
-        for seed, run in zip(study.seeds, runs, strict=True):
+        for run in runs:
+            seed = run.settings.seed
             there = alone.resplit(seed)[holdout.name]
             scores = run.report(resamples=resamples, unseen=[there])
             rows.append(scores[scores["test"] == holdout.name].assign(arm=arm, seed=seed))

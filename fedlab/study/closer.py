@@ -99,11 +99,7 @@ def _over(rows: pd.DataFrame, overlap: float) -> dict[str, Any]:
 def _opened(study: Study, asked: Any, look: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
     """Look at every run, once."""
     if asked not in study._reports:
-        parts = [
-            look(run).assign(arm=arm, seed=seed)
-            for arm, runs in study.runs.items()
-            for seed, run in zip(study.seeds, runs, strict=True)
-        ]
+        parts = [look(run).assign(arm=arm, seed=run.settings.seed) for arm, runs in study.runs.items() for run in runs]
         study.test_openings += 1  # only now: a question that is refused opens nothing
         study._reports[asked] = pd.concat(parts, ignore_index=True)
     return study._reports[asked]

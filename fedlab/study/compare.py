@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fedlab.algorithms import Algorithm, algorithm
@@ -14,9 +15,12 @@ from fedlab.engine.progress import progress_line
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.stream import seed_numbers
+from fedlab.engine.train import begin
 from fedlab.federation import Federation
 from fedlab.models import ModelLike, model_name
+from fedlab.study.failed import Lost, SeedsFailed, told
 from fedlab.study.plan import Given, say_plan
+from fedlab.study.record import Arm, study_of
 from fedlab.study.saving import Saving
 from fedlab.study.study import Study
 from fedlab.study.tuning import Trial, train_trials, trials, validation_loss
@@ -59,6 +63,13 @@ def compare(
     **settings
         Of :class:`~fedlab.engine.settings.Settings`, the same for all.
 
+    Warns
+    -----
+    SeedsFailed
+        If an algorithm failed on some seeds: its rows are of the others, the rest stands, ``study.failed`` says how. An
+        arm that failed on all has no result (with ``save`` it is tried again); where no arm has one, the failure is
+        raised.
+
     Examples
     --------
     >>> import fedlab
@@ -74,42 +85,59 @@ def compare(
     splits = [federation.resplit(seed) for seed in numbers]
     once = Settings(**settings).rounds
     rounds = once * len({str({**trial, "lr": 0}) for trial in tried})  # rates train side by side
+    for alg in arms.values():  # what no seed can do is said now, and not after the arms before it
+        begin(splits[0], model, alg, {**settings, **tried[0]})
     plan = say_plan(federation, model, arms, numbers, tried if tune else [], {**settings, **tried[0]})
     kept = Saving(save, plan, federation, Given(model, arms, [{**settings, **trial} for trial in tried]))
-    runs: dict[str, list[Run]] = {}
-    told: list[pd.DataFrame] = []
+    done: dict[str, Arm] = {}
+    lost: list[tuple[pd.DataFrame, Exception]] = []
     doing = [""]
     with progress_line(len(arms) * rounds, "compare", "round", show=progress, doing=lambda: doing[0]) as line:
         try:
             for number, (name, alg) in enumerate(arms.items()):
                 if found := kept.find(name):
-                    runs[name], table = found
-                    told.append(table)
+                    done[name] = found
                     continue
                 doing[0] = f"{name}, {len(numbers)} seeds" + (f", {len(tried)} trials" if tune else "")
-                for done in train_trials(splits, model, alg, seeds=numbers, tried=tried, **settings):
-                    share = sum(len(each[-1].records) for each in done) / (once * len(tried))
+                failures = Lost()
+                options: dict[str, Any] = {"seeds": numbers, "tried": tried, "lose": failures.enter} | settings
+                for runs in train_trials(splits, model, alg, **options):
+                    share = sum(max(len(run.records) for run in each) for each in runs) / (once * len(tried))
                     line.update(max(0, number * rounds + int(share * rounds) - line.n))
-                runs[name], table = _chosen(done, tried, numbers)
-                told.append(table.assign(arm=name))
-                kept.enter(name, runs[name], told[-1] if tune else pd.DataFrame())
+                arm = _chosen(name, runs, tried if tune else [], numbers, failures)
+                if arm.runs:
+                    done[name] = arm
+                    kept.enter(name, arm)
+                else:
+                    lost.append((arm.failed, failures.runs[0][1]))
         except KeyboardInterrupt:
-            if not runs:
+            if not done:
                 raise
-    every = pd.concat(told, ignore_index=True) if tune else pd.DataFrame()
-    return kept.finish(Study(federation, model_name(model), runs, numbers, trials=every, plan=plan))
+    if lost and not done:
+        raise lost[0][1]
+    about = {"federation": federation, "model_name": model_name(model), "seeds": numbers, "plan": plan}
+    study = kept.finish(study_of(done, failed=[table for table, _ in lost], **about))
+    for what in told(study):
+        warnings.warn(f"{what} fedlab.train with that seed shows where", SeedsFailed, stacklevel=2)
+    return study
 
 
-def _chosen(done: list[list[Run]], tried: list[Trial], seeds: list[int]) -> tuple[list[Run], pd.DataFrame]:
-    """Return each seed's best trial on its own ``valid`` (ties to the first), and the table of all."""
-    losses = np.array([[validation_loss(run) for run in runs] for runs in done])
-    best = losses.argmin(0)
+def _chosen(name: str, runs: list[list[Run]], tried: list[Trial], seeds: list[int], lost: Lost) -> Arm:
+    """Take each seed's best trial on its own ``valid``, ties to the first; a seed has failed where all trials have."""
+
+    def standing(run: Run) -> tuple[bool, float]:
+        failed = lost.error(run) is not None
+        return failed, math.inf if failed else validation_loss(run)
+
+    by_seed = list(zip(*runs, strict=True))
+    best = [min(each, key=standing) for each in by_seed]
+    kept = [run for run in best if not standing(run)[0]]
     rows = [
-        {"seed": seed, **trial, "log_loss": losses[t, s], "chosen": bool(best[s] == t)}
-        for s, seed in enumerate(seeds)
-        for t, trial in enumerate(tried)
-    ]
-    return [done[t][s] for s, t in enumerate(best)], pd.DataFrame(rows)
+        {"seed": seed, **trial, "log_loss": standing(run)[1], "chosen": run is chosen and not standing(run)[0], "arm": name}
+        for seed, each, chosen in zip(seeds, by_seed, best, strict=True)
+        for trial, run in zip(tried, each, strict=True)
+    ] if tried else []  # fmt: skip
+    return Arm(kept, pd.DataFrame(rows), lost.table(name, best))
 
 
 def name_arms(algorithms: Sequence[str | Algorithm] | Mapping[str, str | Algorithm]) -> dict[str, Algorithm]:

@@ -35,18 +35,20 @@ from fedlab.engine.run import Run
 from fedlab.engine.tensorfile import from_bytes, to_bytes
 from fedlab.federation import Federation
 from fedlab.models import ModelLike
+from fedlab.study.failed import no_failures
 from fedlab.study.plan import Given
 from fedlab.study.study import Study
 
 STUDY, ARM = "study.json", "arm.json"
-APART = ("federation", "runs", "trials")
+APART = ("federation", "runs", "trials", "failed")
 
 
 class Arm(NamedTuple):
-    """A finished arm: its runs, one a seed, and its rows of the trials."""
+    """A finished arm: its runs, one a seed that did not fail, its rows of the trials, and those of ``Study.failed``."""
 
     runs: list[Run]
     trials: pd.DataFrame
+    failed: pd.DataFrame
 
 
 # --------------------------------------------------------------------------- to the disk
@@ -55,13 +57,18 @@ class Arm(NamedTuple):
 def save(study: Study, folder: str | Path) -> Path:
     """Write a study's folder; :meth:`fedlab.Study.save`."""
     every: dict[str, bytes] = {}
-    for number, (name, runs) in enumerate(study.runs.items()):
-        trials = study.trials[study.trials["arm"] == name] if len(study.trials) else study.trials
-        for file, raw in pack_arm(Arm(runs, trials.reset_index(drop=True))).items():
+    for number, name in enumerate(study.arms):
+        for file, raw in pack_arm(arm_of(study, name)).items():
             every[f"{place(number)}/{file}"] = raw
     every[STUDY] = pack_study(study, {path: raw for path, raw in every.items() if path.endswith(ARM)})
     files.write_folder(Path(folder), every, main=STUDY)
     return Path(folder)
+
+
+def arm_of(study: Study, name: str) -> Arm:
+    """Return one arm of a study."""
+    mine = [table[table["arm"] == name] if len(table) else table for table in (study.trials, study.failed)]
+    return Arm(study.runs[name], *(table.reset_index(drop=True) for table in mine))
 
 
 def place(number: int) -> str:
@@ -93,7 +100,8 @@ def pack_arm(arm: Arm) -> dict[str, bytes]:
         history.append(packed.history)
         tensors |= {f"{number}:{name}": tensor for name, tensor in packed.tensors.items()}
     beside = {HISTORY: files.as_json(history), WEIGHTS: to_bytes(tensors)}
-    body = {"kind": "arm", "runs": about, "trials": encode(_in_words(arm.trials), {})}
+    tables = {"trials": encode(_in_words(arm.trials), {}), "failed": encode(arm.failed, {})}
+    body = {"kind": "arm", "runs": about, **tables}
     return {**beside, ARM: files.seal(body, beside)}
 
 
@@ -126,25 +134,29 @@ def load(
 def read_study(folder: Path, main: Mapping[str, Any], federation: Federation, given: Given) -> tuple[Study, list[str]]:
     """Return the study of the arms that are entered, and in what their models differ from then."""
     kept = decode(main["study"], {})
-    splits = [federation.resplit(seed) for seed in kept["seeds"]]
+    splits = {seed: federation.resplit(seed) for seed in kept["seeds"]}
     arms: dict[str, Arm] = {}
     apart: list[str] = []
     for name, path in main["arms"].items():
         arms[name], other = read_arm(folder, path, main, splits, name, given)
         apart += [what for what in other if what not in apart]
     known = {f.name for f in dataclasses.fields(Study)}
-    tables = [arm.trials for arm in arms.values() if len(arm.trials)]
-    study = Study(
-        federation=federation,
-        runs={name: arm.runs for name, arm in arms.items()},
-        trials=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(),
-        **{name: value for name, value in kept.items() if name in known},
-    )
-    return study, apart
+    return study_of(arms, federation=federation, **{k: v for k, v in kept.items() if k in known}), apart
+
+
+def study_of(arms: Mapping[str, Arm], *, failed: Sequence[pd.DataFrame] = (), **kept: Any) -> Study:
+    """Put a study together; ``failed`` has the rows of arms without any run."""
+    runs = {name: arm.runs for name, arm in arms.items()}
+    trials = [arm.trials for arm in arms.values() if len(arm.trials)]
+    study = Study(runs=runs, trials=pd.concat(trials, ignore_index=True) if trials else pd.DataFrame(), **kept)
+    lost = [table for table in (*(arm.failed for arm in arms.values()), *failed) if len(table)]
+    if lost:
+        study.failed = pd.concat(lost, ignore_index=True)
+    return study
 
 
 def read_arm(
-    folder: Path, path: str, main: Mapping[str, Any], splits: Sequence[Federation], name: str, given: Given
+    folder: Path, path: str, main: Mapping[str, Any], splits: Mapping[int, Federation], name: str, given: Given
 ) -> tuple[Arm, list[str]]:
     """Return an arm, checked against the sums in the study's main file and its own."""
     body = files.parsed(folder / path, files.read_file(folder, path, main))
@@ -152,16 +164,17 @@ def read_arm(
     history = files.parsed(inside / HISTORY, files.read_file(inside, HISTORY, body))
     tensors = from_bytes(files.read_file(inside, WEIGHTS, body))
     runs, apart = [], []
-    for number, (about, happened, split) in enumerate(zip(body["runs"], history, splits, strict=True)):
+    for number, (about, happened) in enumerate(zip(body["runs"], history, strict=True)):
         start = f"{number}:"
         own = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
         run, other = unpack(
             Packed(about, happened, own),
-            split,
+            splits[about["settings"]["seed"]],
             model=given.model,
             algorithm=given.algorithms.get(name),
             settings=given.settings(about["settings"]["unsaid"]),
         )
         runs.append(run)
         apart += [what for what in other if what not in apart]
-    return Arm(runs, decode(body["trials"], {})), apart
+    failed = decode(body["failed"], {}) if "failed" in body else no_failures()
+    return Arm(runs, decode(body["trials"], {}), failed), apart

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from fedlab.engine import folder as files
+from fedlab.engine.plain import decode
 from fedlab.engine.record import differences, tell
-from fedlab.engine.run import Run
 from fedlab.federation import Federation
 from fedlab.study.plan import Given, apart
-from fedlab.study.record import ARM, STUDY, Arm, pack_arm, pack_study, place, read_study
+from fedlab.study.record import ARM, STUDY, Arm, arm_of, pack_arm, pack_study, place, read_study
 from fedlab.study.study import Study
 
 
@@ -52,7 +50,7 @@ class Saving:
 
     def _take_up(self, folder: Path, federation: Federation, given: Given) -> None:
         main = files.read_main(folder, STUDY)
-        there = main["study"].get("plan", {})
+        there = decode(main["study"], {}).get("plan", {})
         other = apart(there, self.plan, list(main["arms"]))
         if other:
             raise ValueError(
@@ -63,14 +61,11 @@ class Saving:
         self.entered = {path: (folder / path).read_bytes() for path in main["arms"].values()}
         self.so_far = self.before
 
-    def find(self, name: str) -> tuple[list[Run], pd.DataFrame] | None:
-        """Return an arm that is finished already, and its rows of the trials."""
-        if self.before is None or name not in self.before.runs:
-            return None
-        trials = self.before.trials
-        return self.before.runs[name], trials[trials["arm"] == name] if len(trials) else trials
+    def find(self, name: str) -> Arm | None:
+        """Return an arm that is finished already."""
+        return arm_of(self.before, name) if self.before is not None and name in self.before.runs else None
 
-    def enter(self, name: str, runs: list[Run], trials: pd.DataFrame) -> None:
+    def enter(self, name: str, arm: Arm) -> None:
         """Keep an arm that has just been finished.
 
         Raises
@@ -81,10 +76,10 @@ class Saving:
         if self.folder is None:
             return
         path = place(len(self.entered))
-        arm = pack_arm(Arm(runs, trials.reset_index(drop=True)))
-        files.write_folder(self.folder / path, arm, main=ARM)
-        self.entered[f"{path}/{ARM}"] = arm[ARM]
-        self.so_far.runs[name] = runs
+        packed = pack_arm(arm)
+        files.write_folder(self.folder / path, packed, main=ARM)
+        self.entered[f"{path}/{ARM}"] = packed[ARM]
+        self.so_far.runs[name] = arm.runs
         self.so_far.plan = self.plan
         self.so_far._reports = {}  # of fewer arms
         files.replace_file(self.folder / STUDY, pack_study(self.so_far, self.entered))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from fedlab.engine.run import EVERY_SITE, Run
 from fedlab.federation import METRICS, Federation
 from fedlab.study import closer
+from fedlab.study.failed import no_failures, told, why
 from fedlab.study.kept import Kept
 from fedlab.study.pairs import pairs
 from fedlab.study.statistics import over_seeds, overlap
@@ -27,10 +29,12 @@ class Study(Kept):
     Attributes
     ----------
     runs : dict of str to list of Run
-        For each arm, one run a seed.
+        For each arm, one run a seed; a run's own seed is ``run.settings.seed``.
     seeds : list of int
     trials : DataFrame
         What was tuned: one row per ``arm``, ``seed`` and trial, its ``log_loss`` on ``valid``, and which was chosen.
+    failed : DataFrame
+        Seeds on which an arm failed: ``arm``, ``seed``, the ``round`` and the ``error``. They have no run.
     test_openings : int
         How often ``test`` was looked at; the same report again returns the stored one.
     plan : dict
@@ -42,13 +46,14 @@ class Study(Kept):
     runs: dict[str, list[Run]]
     seeds: list[int]
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
+    failed: pd.DataFrame = field(default_factory=no_failures)
     test_openings: int = 0
     plan: dict[str, Any] = field(default_factory=dict)
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """Names of the algorithms."""
+        """Names of the algorithms that have a result."""
         return tuple(self.runs)
 
     def report(self, *, resamples: int = 0) -> pd.DataFrame:
@@ -59,9 +64,9 @@ class Study(Kept):
         if resamples not in self._reports:
             self.test_openings += 1
             parts = [
-                run.report(resamples=resamples).assign(arm=arm, seed=seed)
+                run.report(resamples=resamples).assign(arm=arm, seed=run.settings.seed)
                 for arm, runs in self.runs.items()
-                for seed, run in zip(self.seeds, runs, strict=True)
+                for run in runs
             ]
             self._reports[resamples] = pd.concat(parts, ignore_index=True)
         return self._reports[resamples].copy()
@@ -91,7 +96,8 @@ class Study(Kept):
         DataFrame
             One row per ``arm``, ``where`` and ``metric`` with ``mean, sd, low, high`` over seeds and ``difference,
             difference_low, difference_high`` to the other arm (corrected resampled t, 95 %; ``nan`` without such an
-            arm). ``where`` is
+            arm), how many ``seeds`` those are, and the ``reason`` where the arm failed on some: one that failed on all
+            has a row of ``nan``. ``where`` is
 
             * ``everywhere``: a model anywhere (isolated: all pairs of training and test site),
             * ``home``: each site's own patients, read by its own arm's model,
@@ -107,7 +113,17 @@ class Study(Kept):
             row = {"arm": arm, "where": where, "metric": metric}
             row |= over_seeds(by_seed.tolist(), overlap=self.overlap)._asdict()
             row |= self._difference(values, against, str(where), str(metric), by_seed)
+            row |= {"seeds": int(by_seed.notna().sum()), "reason": why(self.failed, str(arm), len(self.seeds))}
             rows.append(row)
+        for arm in dict.fromkeys(self.failed["arm"]):
+            if arm not in self.runs:
+                reason = why(self.failed, arm, len(self.seeds))
+                places = dict.fromkeys((row["where"], row["metric"]) for row in rows)
+                rows += [
+                    dict.fromkeys(rows[0], np.nan)
+                    | {"arm": arm, "where": where, "metric": metric, "seeds": 0, "reason": reason}
+                    for where, metric in places
+                ]
         return pd.DataFrame(rows)
 
     def _difference(
@@ -159,7 +175,7 @@ class Study(Kept):
         arms: dict[str, Any] = {}
         for row in self.table().to_dict("records"):
             arm = arms.setdefault(row.pop("arm"), {"everywhere": {}, "home": {}, "home_large": {}, "sites": {}})
-            where, metric = row.pop("where"), row.pop("metric")
+            where, metric, _, _ = (row.pop(key) for key in ("where", "metric", "seeds", "reason"))
             place = {"everywhere": "everywhere", "home": "home", "home, large sites": "home_large"}.get(where)
             target = arm[place] if place else arm["sites"].setdefault(where, {})
             target[metric] = {k: None if np.isnan(v) else v for k, v in row.items()}
@@ -178,6 +194,7 @@ class Study(Kept):
             index=["where", "arm"], columns="metric", values="cell", aggfunc="first", sort=False
         )
         note = f"mean ± sd over {len(self.seeds)} seeds on test (opened {self.test_openings} times)"
+        note = "; ".join([note, *(escape(what) for what in told(self))])
         return f"<div>{wide[list(METRICS)].to_html(border=0)}<small>{note}</small></div>"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedlab.algorithms import Algorithm
-from fedlab.engine.replicas import train_seeds
+from fedlab.engine.replicas import Lose, train_seeds
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.federation import Federation
@@ -52,19 +52,22 @@ def train_trials(
     *,
     seeds: Sequence[int],
     tried: Sequence[Trial],
+    lose: Lose,
     **settings: Any,
 ) -> Iterator[list[list[Run]]]:
     """Train every trial of every seed; yields ``[trial][seed]`` as far as they have come, after each round.
 
-    Trials that differ in the rate alone train in one stacked pass with all seeds.
+    Trials that differ in the rate alone train in one stacked pass with all seeds. One that fails is told to ``lose``,
+    and the others go on.
     """
     found: dict[int, list[Run]] = {}
     for group in _passes(tried):
         rest = {k: v for k, v in tried[group[0]].items() if k != "lr"}
         rates = [tried[t]["lr"] for t in group for _ in seeds] if "lr" in tried[group[0]] else None
         together = train_seeds(
-            list(splits) * len(group), model, alg, seeds=list(seeds) * len(group), rates=rates, **{**settings, **rest}
-        )
+            list(splits) * len(group), model, alg, seeds=list(seeds) * len(group), rates=rates, lose=lose,
+            **{**settings, **rest},
+        )  # fmt: skip
         for runs in together:
             found |= {t: runs[i * len(seeds) : (i + 1) * len(seeds)] for i, t in enumerate(group)}
             yield [found[t] for t in sorted(found)]

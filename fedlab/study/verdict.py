@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fedlab.algorithms import ALGORITHMS
+from fedlab.study.failed import told as failures
 from fedlab.study.pairs import LOWER_IS_BETTER, gains, pairs, rows_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def verdict(study: Study, *, metric: str = "auc", against: str = OWN) -> str:
         told.append(_at_home(gains(study, metric=metric, against=against), rest, against, metric, undecided))
     elif undecided:
         told.append(f"No clear winner among {', '.join(undecided)}.")
-    return " ".join([*told, *_everywhere(table, metric, undecided), *_few(study, metric), *_how(study, table)])
+    lost = failures(study)
+    return " ".join([*lost, *told, *_everywhere(table, metric, undecided), *_few(study, metric), *_how(study, table)])
 
 
 def _at_home(table: pd.DataFrame, rest: list[str], against: str, metric: str, undecided: list[str]) -> str:
