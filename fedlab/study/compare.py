@@ -125,15 +125,17 @@ def compare(
 def _chosen(name: str, runs: list[list[Run]], tried: list[Trial], seeds: list[int], lost: Lost) -> Arm:
     """Take each seed's best trial on its own ``valid``, ties to the first; a seed has failed where all trials have."""
 
-    def standing(run: Run) -> tuple[bool, float]:
-        failed = lost.error(run) is not None
-        return failed, math.inf if failed else validation_loss(run)
+    def failed(run: Run) -> bool:
+        return lost.error(run) is not None
+
+    def loss(run: Run) -> float:
+        return math.inf if failed(run) else validation_loss(run)
 
     by_seed = list(zip(*runs, strict=True))
-    best = [min(each, key=standing) for each in by_seed]
-    kept = [run for run in best if not standing(run)[0]]
+    best = [min(each, key=lambda run: (failed(run), loss(run))) for each in by_seed]
+    kept = [run for run in best if not failed(run)]
     rows = [
-        {"seed": seed, **trial, "log_loss": standing(run)[1], "chosen": run is chosen and not standing(run)[0], "arm": name}
+        {"seed": seed, **trial, "log_loss": loss(run), "chosen": run is chosen and not failed(run), "arm": name}
         for seed, each, chosen in zip(seeds, by_seed, best, strict=True)
         for trial, run in zip(tried, each, strict=True)
     ] if tried else []  # fmt: skip
