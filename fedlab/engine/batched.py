@@ -253,15 +253,15 @@ class _AllSites:
             numbers[: len(plan), i] = plan
         there = numbers >= 0
         flat = (np.where(there, numbers, 0) + first[None, :, None]).reshape(self.length, -1)
-        self.flat = torch.from_numpy(flat).to(x.device)
-        self.weights = torch.from_numpy(there).to(x)
+        self.flat = torch.from_numpy(flat).to(x.device).unbind()
+        self.weights = torch.from_numpy(there).to(x).unbind()
         self.steps = torch.from_numpy(steps).to(x.device)
         self.everybody = int(steps.min())
 
     def batch(self, step: int) -> Batch:
-        at, shape = self.flat[step], self.weights.shape[1:]
+        at, weights = self.flat[step], self.weights[step]
         x, y = self.x.index_select(0, at), self.y.index_select(0, at)
-        return x.unflatten(0, shape), y.unflatten(0, shape), self.weights[step]
+        return x.view(*weights.shape, *x.shape[1:]), y.view(weights.shape), weights
 
     def going(self, step: int) -> Tensor | None:
         return None if step < self.everybody else self.steps > step

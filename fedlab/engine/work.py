@@ -101,6 +101,7 @@ class Work:
             if stop():
                 raise Stopped
             trained, still, state = self._step(lean, feed, step, trained, still, state, lr)
+        trained = tree_map(torch.detach, trained)
         with torch.no_grad():
             upload, extra, memory = self._lifted("finish")(self._finish, (0, 0, 0))(trained, still, box)
         memory["opt"] = {} if self.alg.restart else state
@@ -125,11 +126,10 @@ class Work:
         trained = tree_map(lambda v: v.detach().requires_grad_(), trained)
         value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, still, box, now, step)
         leaves = tree_leaves(trained)
-        found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+        found = torch.autograd.grad(value, leaves, torch.ones_like(value), allow_unused=True)
         found_or_zero = [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, found, strict=True)]
         grads: Tensors = tree_like(trained, found_or_zero)
         with torch.no_grad():
-            trained = tree_map(torch.detach, trained)
             keep = self._keep(trained, still, box, step, going)
             if self.job.clip:
                 grads = self._clipped(grads, keep)
