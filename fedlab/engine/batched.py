@@ -35,7 +35,8 @@ def _stack(trees: Sequence[Any]) -> Any:
 def _finite(trees: Any) -> Tensor:
     """Tell for each entry of the stacked axis whether all its numbers are finite."""
     rows = [leaf.reshape(len(leaf), -1) for leaf in tree_leaves(trees)]
-    good = torch.stack([row.sum(1).isfinite() for row in rows]).all(0)  # a finite sum is proof enough, and cheaper
+    sums = torch.stack([row.sum(1, dtype=torch.float64) for row in rows])
+    good = sums.isfinite().all(0)  # a finite sum is proof enough, and cheaper
     return good if bool(good.all()) else torch.stack([row.isfinite().all(1) for row in rows]).all(0)
 
 
