@@ -2,15 +2,24 @@
 
 from fedlab.federation.federation import Federation
 from fedlab.federation.metrics import METRICS, Score
+from fedlab.federation.partition import IID, Classes, Clusters, Column, Dirichlet, Infeasible, PowerLaw, Quantity
 from fedlab.federation.preparation import Summary, fit, merge, prepare, summarise
 from fedlab.federation.site import Examples, Feature, Site, Split
 from fedlab.federation.task import Task
 
 __all__ = [
+    "IID",
     "METRICS",
+    "Classes",
+    "Clusters",
+    "Column",
+    "Dirichlet",
     "Examples",
     "Feature",
     "Federation",
+    "Infeasible",
+    "PowerLaw",
+    "Quantity",
     "Score",
     "Site",
     "Split",

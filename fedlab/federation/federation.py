@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from fedlab.federation.made import Made
 from fedlab.federation.site import Feature, Site
 from fedlab.federation.splits import draw_rows, split_rows
 from fedlab.federation.task import Task
+
+if TYPE_CHECKING:
+    from fedlab.federation.partition import Scheme
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +177,40 @@ class Federation(Made):
             return replace(site, split=replace(site.split, train=kept))
 
         return replace(self, sites=tuple(fewer(site) for site in self.sites))
+
+    def partition(self, scheme: Scheme, *, sites: int = 8, seed: int = 0) -> Federation:
+        """Throw all sites' patients together and deal them out anew, to sites that differ in one stated way.
+
+        Every row once, a patient's rows together, each site with a split of its own (by the same seed).
+
+        Parameters
+        ----------
+        scheme : Scheme
+            ``IID()``, ``Quantity(sigma)``, ``PowerLaw(exponent)``, ``Dirichlet(alpha)``, ``Classes(per_site)``,
+            ``Column(by, bands)`` or ``Clusters()`` of :mod:`fedlab.federation`, or anything with their ``deal``.
+        sites : int
+            How many; ``Column`` makes one for each value.
+        seed : int
+            The same seed deals the same, to the bit.
+
+        Raises
+        ------
+        Infeasible
+            If it cannot be had (too few patients, a site left without any); the message names the nearest that can.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> from fedlab.federation import Dirichlet, PowerLaw
+        >>> hospitals = fedlab.load("heart_disease")
+        >>> [len(site) for site in hospitals.partition(PowerLaw(), sites=3).sites]
+        [502, 251, 167]
+        >>> hospitals.partition(Dirichlet(alpha=0.3), sites=5).describe()["share ill"].round(1).nunique() > 1
+        True
+        """
+        from fedlab.federation.partition import partition
+
+        return partition(self, scheme, sites=sites, seed=seed)
 
     def resplit(self, seed: int) -> Federation:
         """Draw the split of every site anew: the same rows, other row numbers (a published split stays)."""

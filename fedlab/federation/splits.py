@@ -42,7 +42,7 @@ def split_rows(y: NDArray[np.int64], group: NDArray[Any], *, site: str, seed: in
     drawn = rng.permutation(len(first))
     order = drawn[np.argsort(y[first][drawn], kind="stable")]
     part = np.empty_like(order)
-    part[order] = _deal(tuple(size[order].tolist()))
+    part[order] = _deal(size[order])
     rows = [np.flatnonzero(part[who] == k) for k in range(3)]
     return Split(*rows)
 
@@ -87,9 +87,23 @@ def draw_rows(
     return drawn
 
 
-@lru_cache(maxsize=64)  # where each patient has one row, all seeds of a site are dealt alike
-def _deal(sizes: tuple[int, ...]) -> NDArray[np.int64]:
+def _deal(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give patients of so many rows in turn to the part that lacks most; walked class by class, this stratifies."""
+    alike = bool((sizes == 1).all())  # each its own row: then more patients only go on where fewer have ended
+    part = _one_row_each(1 << len(sizes).bit_length())[: len(sizes)].copy() if alike else _walk(sizes.tolist())
+    for k in range(3):  # a site of three to six patients can leave a part empty
+        if not (part == k).any():
+            largest = np.bincount(part, minlength=3).argmax()
+            part[np.flatnonzero(part == largest)[-1]] = k
+    return part
+
+
+@lru_cache(maxsize=8)
+def _one_row_each(patients: int) -> NDArray[np.int64]:
+    return _walk([1] * patients)
+
+
+def _walk(sizes: list[int]) -> NDArray[np.int64]:
     part = np.zeros(len(sizes), dtype=np.int64)
     filled, total = [0.0, 0.0, 0.0], 0.0
     shares = SHARES.tolist()
@@ -99,8 +113,4 @@ def _deal(sizes: tuple[int, ...]) -> NDArray[np.int64]:
         k = lack.index(max(lack))
         part[patient] = k
         filled[k] += rows
-    for k in range(3):  # a site of three to six patients can leave a part empty
-        if not (part == k).any():
-            largest = np.bincount(part, minlength=3).argmax()
-            part[np.flatnonzero(part == largest)[-1]] = k
     return part
