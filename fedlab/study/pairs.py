@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fedlab.federation.metrics import LOWER_IS_BETTER
 from fedlab.study.paired import Paired, ahead, corrected_t, holm
+from fedlab.study.places import per_seed, without
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
 
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
 COLUMNS = ("difference", "low", "high", "p", "p_holm", "seeds", "winner", "reason")
 
 
@@ -31,7 +32,8 @@ def pairs(study: Study, *, metric: str = "auc", where: str = "everywhere") -> pd
         One row per pair: ``one``, ``other``; ``difference`` (one minus other, mean over seeds), ``low`` and ``high``
         (its corrected 95 % interval, of this pair by itself) and ``p`` of the same test (:func:`corrected_t`);
         ``p_holm``, adjusted for all pairs in the table; ``seeds`` that both have a score of; ``winner``, the better of
-        the two or nothing; ``reason`` of a ``nan``, e.g. one seed.
+        the two or nothing; ``reason`` of a ``nan``, e.g. one seed, or which hospitals are not in a mean
+        (:meth:`Study.table`).
 
         Holm decides: a winner has ``p_holm`` below .05, and its interval then leaves zero out too. An interval may
         leave zero out without a winner: with many pairs, some do by luck.
@@ -79,7 +81,7 @@ def gains(study: Study, *, metric: str, against: str) -> pd.DataFrame:
 
 def series(study: Study, metric: str, where: str) -> dict[str, pd.Series[float]]:
     """One number a seed for each arm at one place; refuses a metric or place that is not there."""
-    values = study._per_seed()
+    values = per_seed(study.report())
     for name, asked in (("metric", metric), ("where", where)):
         known = list(dict.fromkeys(values[name]))
         if asked not in known:
@@ -103,6 +105,7 @@ def paired(
         mean = sum(kept) / len(kept) if kept else math.nan
         found = Paired(mean, math.nan, math.nan, math.nan, math.nan, len(kept), why)
     row = found._asdict()
+    row["reason"] = "; ".join(filter(None, [found.reason, without(study.report(), metric, where)]))
     del row["sd"]
     return row
 
