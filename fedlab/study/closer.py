@@ -62,6 +62,7 @@ def subgroups(
         ends; each seed's sites are tested on their own split), how many
         ``seeds`` those are, ``patients`` and ``fewest`` (of the rarest class), mean over all seeds, and a ``reason``
         where seeds are missing. With fewer than half of the seeds the mean is ``nan``: it would be that of a selection.
+        ``fedlab.figures.subgroup_scores`` draws it.
 
     Examples
     --------

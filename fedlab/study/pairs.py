@@ -39,7 +39,7 @@ def pairs(study: Study, *, metric: str = "auc", where: str = "everywhere") -> pd
         leave zero out without a winner: with many pairs, some do by luck.
 
         On a published split the seeds redraw starts and batch orders only: nothing is corrected (``Study.overlap`` is
-        0), and the interval says nothing of other patients. :func:`delong` does, for two models of one seed.
+        0), and the interval says nothing of other patients. :meth:`delong` does, for two models of one seed.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def pairs(study: Study, *, metric: str = "auc", where: str = "everywhere") -> pd
         for k, one in enumerate(study.arms)
         for other in study.arms[k + 1 :]
     ]
-    return judged(rows, ["one", "other"], metric)
+    return judged(rows, ["one", "other", *COLUMNS], metric)
 
 
 def gains(study: Study, *, metric: str, against: str) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def gains(study: Study, *, metric: str, against: str) -> pd.DataFrame:
             if arm != against:
                 found = paired(study, values, arm, against, metric, where)
                 rows.append({"where": where, "one": arm, "other": against} | found)
-    return judged(rows, ["where", "one", "other"], metric)
+    return judged(rows, ["where", "one", "other", *COLUMNS], metric)
 
 
 def series(study: Study, metric: str, where: str) -> dict[str, pd.Series[float]]:
@@ -120,7 +120,7 @@ def _absent(study: Study, metric: str, where: str, arms: tuple[str, str]) -> str
     return f"{metric} cannot be computed at {where}" + (f": {'; '.join(told)}" if told else "")
 
 
-def judged(rows: list[dict[str, Any]], keys: list[str], metric: str) -> pd.DataFrame:
+def judged(rows: list[dict[str, Any]], columns: list[str], metric: str) -> pd.DataFrame:
     """Adjust for all rows, and name the winners."""
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].tolist())
@@ -129,7 +129,7 @@ def judged(rows: list[dict[str, Any]], keys: list[str], metric: str) -> pd.DataF
         {better: row["one"], -better: row["other"]}.get(ahead(row["low"], row["high"], row["p_holm"]), "")
         for row in rows_of(table)
     ]
-    return table[[*keys, *COLUMNS]]
+    return table[columns]
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:

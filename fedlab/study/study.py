@@ -11,7 +11,7 @@ import pandas as pd
 from fedlab.engine.run import Run
 from fedlab.federation import METRICS, Federation
 from fedlab.federation.metrics import bounds
-from fedlab.study import closer
+from fedlab.study import closer, two_arms
 from fedlab.study.kept import Kept
 from fedlab.study.pairs import pairs
 from fedlab.study.places import FEW, per_seed, without
@@ -130,6 +130,8 @@ class Study(Kept):
 
     pairs = pairs
     verdict = verdict
+    delong = two_arms.delong
+    over_sites = two_arms.over_sites
 
     def cost(self) -> pd.DataFrame:
         """What each arm took, mean over seeds: rounds, gradient steps in sequence, examples, bytes, seconds."""

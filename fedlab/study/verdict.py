@@ -132,7 +132,8 @@ def _how(study: Study, table: pd.DataFrame, metric: str) -> list[str]:
         told = ", ".join(f"{site} ({why})" for site, why in gone.items())
         said.append(f"No mean over hospitals has {told}.")
     if study.federation.published:
-        said.append("The split is a published one: its seeds are starts and batch orders, not other patients.")
+        said.append("The split is a published one: its seeds are starts and batch orders, not other patients; "
+                    "study.delong() judges by those.")  # fmt: skip
     return said
 
 
