@@ -53,7 +53,7 @@ class Saving:
     def _take_up(self, folder: Path, federation: Federation, given: Given) -> None:
         main = files.read_main(folder, STUDY)
         there = main["study"].get("plan", {})
-        other = apart(there, self.plan, list(main["arms"]))
+        other = apart(there, self.plan, list(main["arms"]), federation)
         if other:
             raise ValueError(
                 f"{folder} keeps another comparison: {'; '.join(other)}. Choose another folder, or ask the same"
