@@ -14,6 +14,7 @@ import pandas as pd
 from fedlab.engine import Run
 from fedlab.federation.metrics import bounds
 from fedlab.federation.reliability import BINS
+from fedlab.study.openings import enter
 from fedlab.study.statistics import over_seeds
 
 if TYPE_CHECKING:
@@ -106,4 +107,5 @@ def _opened(study: Study, asked: Any, look: Callable[[Run], pd.DataFrame]) -> pd
         parts = [look(run).assign(arm=arm, seed=run.settings.seed) for arm, runs in study.runs.items() for run in runs]
         study.test_openings += 1  # only now: a question that is refused opens nothing
         study._reports[asked] = pd.concat(parts, ignore_index=True)
+        enter(study)
     return study._reports[asked]

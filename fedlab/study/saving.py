@@ -12,6 +12,7 @@ from fedlab.engine import folder as files
 from fedlab.engine.record import differences, tell
 from fedlab.engine.run import Run
 from fedlab.federation import Federation
+from fedlab.study.openings import place_of
 from fedlab.study.plan import Given, apart
 from fedlab.study.record import ARM, STUDY, Arm, pack_arm, pack_study, place, read_study
 from fedlab.study.study import Study
@@ -95,4 +96,6 @@ class Saving:
             study.test_openings = self.before.test_openings
             if study.arms == self.before.arms:
                 study._reports = self.before._reports
+        if self.folder is not None:
+            study.kept_in = place_of(self.folder)
         return study

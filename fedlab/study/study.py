@@ -13,6 +13,7 @@ from fedlab.federation import METRICS, Federation
 from fedlab.federation.metrics import bounds
 from fedlab.study import closer, two_arms
 from fedlab.study.kept import Kept
+from fedlab.study.openings import enter
 from fedlab.study.pairs import pairs
 from fedlab.study.places import FEW, per_seed, without
 from fedlab.study.statistics import over_seeds, overlap
@@ -65,6 +66,7 @@ class Study(Kept):
                 for seed, run in zip(self.seeds, runs, strict=True)
             ]
             self._reports[resamples] = pd.concat(parts, ignore_index=True)
+            enter(self)
         return self._reports[resamples].copy()
 
     def atlas(self, *, resamples: int = 0) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from fedlab.federation import Site
 from fedlab.federation.delong import unknown
 from fedlab.study.hospitals import OverSites, enough
 from fedlab.study.hospitals import over_sites as wilcoxon
+from fedlab.study.openings import enter
 from fedlab.study.pairs import judged, series
 from fedlab.study.places import FEW
 
@@ -73,6 +74,7 @@ def delong(self: Study, one: str, other: str, *, seed: int | None = None) -> pd.
         for looked_at in (self, *runs):
             looked_at.test_openings += 1
         self._reports[asked] = judged(rows, COLUMNS, "auc")
+        enter(self)
     return self._reports[asked].copy()
 
 
