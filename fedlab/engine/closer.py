@@ -15,6 +15,7 @@ from fedlab.engine import opened
 from fedlab.federation import METRICS
 from fedlab.federation.groups import NOT_KNOWN, group_by
 from fedlab.federation.reliability import BINS, Bin
+from fedlab.federation.threshold import PREDICTS_NAN
 
 if TYPE_CHECKING:
     from fedlab.engine.run import Run
@@ -62,7 +63,7 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
 
 def _bins(found: list[Bin], bins: int) -> list[dict[str, Any]]:
     nan = float("nan")
-    reason = "no patients" if found else "the model predicts NaN"
+    reason = "no patients" if found else PREDICTS_NAN
     found = found or [Bin(k / bins, (k + 1) / bins, nan, nan, nan, nan, 0) for k in range(bins)]
     return [
         {"bin": k, **each._asdict(), "uncertain": each.patients < UNCERTAIN, "reason": "" if each.patients else reason}

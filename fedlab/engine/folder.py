@@ -30,8 +30,12 @@ class DamagedRecord(ValueError):
 def seal(body: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
     """Return a main file: ``body``, the sums of the files beside it, and its own."""
     sums = {name: sha256(raw).hexdigest() for name, raw in files.items()}
-    whole = {"format": FORMAT, **body, "files": sums}
-    return json.dumps({**whole, "sha256": _own_sum(whole)}, indent=1, ensure_ascii=False).encode()
+    return resealed({"format": FORMAT, **body, "files": sums})
+
+
+def resealed(body: Mapping[str, Any]) -> bytes:
+    """Return a main file whose content, as :func:`read_main` gives it, was changed; the files beside it were not."""
+    return json.dumps({**body, "sha256": _own_sum(body)}, indent=1, ensure_ascii=False).encode()
 
 
 def as_json(value: Any) -> bytes:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
 from fedlab.federation import METRICS, Examples, Score, Site
+from fedlab.federation.delong import DeLong, delong
 from fedlab.federation.groups import Grouping
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.federation.reliability import Bin, reliability
@@ -52,6 +53,27 @@ def calibration(site: Site, net: Net, models: Models, *, bins: int) -> list[list
         reliability(rows.y.numpy(), p, bins=bins) if np.isfinite(p).all() else []
         for p in _predicted(net, models, rows)
     ]  # fmt: skip
+
+
+def compared(site: Site, one: tuple[Net, list[Tensors]], other: tuple[Net, list[Tensors]], *, fewest: int) -> DeLong:
+    """Compare the AUCs of two predictors of a task of two classes on the site's ``test`` rows.
+
+    Fewer than ``fewest`` rows of a class, or several of one patient, leave no interval and no p.
+    """
+    rows, classes = site.test, one[0].task.classes
+    y = rows.y.numpy()
+    found = delong(y, *(_predicted(net, [models], rows)[0][:, 1] for net, models in (one, other)))
+    counts = np.bincount(y, minlength=len(classes))
+    rarest = int(counts.argmin())
+    if found.reason:
+        return found
+    if counts[rarest] < fewest:
+        why = f"{counts[rarest]} of {len(y)} patients {classes[rarest]}: at least {fewest} of each class needed"
+    elif len(np.unique(rows.group)) < len(y):
+        why = "patients have several rows, which the test would take for other patients"
+    else:
+        return found
+    return found._replace(low=np.nan, high=np.nan, p=np.nan, reason=why)
 
 
 def by_group(

@@ -49,7 +49,7 @@ def resume(folder: str | Path, federation: Federation | None = None, *, progress
     found = federation or record.find_data(about["data"], about["settings"]["seed"])
     own = {name: given.pop(name, None) for name in ("model", "algorithm")}
     run, apart = record.unpack(packed, found, **own, settings=given)
-    if found.fingerprint != about["data"]["fingerprint"] or apart:
+    if apart or not record.same_data(found, about["data"]):
         apart = record.differences({**about, "versions": {}}, found) + apart
         raise ValueError(f"the run in {folder} cannot go on with other: {'; '.join(apart)}. Give those of then")
     if "loop" not in history:

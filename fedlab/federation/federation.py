@@ -123,9 +123,16 @@ class Federation(Made):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all tensors, names and the split: two federations with the same one train the same."""
+        """SHA-256 of all tensors, names and the split, whatever the order of the sites.
+
+        Two federations with the same one train the same.
+        """
+        return self.fingerprint_of(sorted(self.names))
+
+    def fingerprint_of(self, names: Sequence[str]) -> str:
+        """Return the SHA-256 of these sites in this order: what records had before the order was left out of it."""
         digest = hashlib.sha256()
-        for site in self.sites:
+        for site in map(self.__getitem__, names):
             digest.update(repr((site.name, self.task.classes, self.columns, self.prepared)).encode())
             for tensor in (site.rows.x, site.rows.y, site.rows.mask):
                 if tensor is not None:

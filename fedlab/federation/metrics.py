@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fedlab.federation.ranking import Floats, Ranking, auc, average_precision, rank, ratio, sensitivity_at_specificity
 from fedlab.federation.reliability import BINS, called, in_bin
-from fedlab.federation.threshold import NONE, Threshold, balanced_accuracy_at
+from fedlab.federation.threshold import NONE, PREDICTS_NAN, Threshold, balanced_accuracy_at
 
 Metric = Callable[[NDArray[np.int64], Floats, Floats], Floats]
 
@@ -98,8 +98,21 @@ METRICS: dict[str, Metric] = {
     CHOSEN: balanced_accuracy_at,
     "sensitivity_at_specificity_90": partial(_ranked, sensitivity_at_specificity),
 }
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
 NEEDS_TWO_CLASSES = {CHOSEN, "sensitivity_at_specificity_90"}
+TOP = {"log_loss": np.inf, "brier": 2.0}  # a Brier score of several classes sums over them; the others end at 1
 NEEDS_EVERY_CLASS = {"auc", "balanced_accuracy", "average_precision", *NEEDS_TWO_CLASSES}
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """Return the least and the greatest value that a metric can have.
+
+    Examples
+    --------
+    >>> bounds("auc"), bounds("log_loss")
+    ((0.0, 1.0), (0.0, inf))
+    """
+    return 0.0, TOP.get(metric, 1.0)
 
 
 def scores(
@@ -145,7 +158,7 @@ def scores(
 def _unfit(y: NDArray[np.int64], p: Floats) -> str:
     if len(y) == 0:
         return "no patients"
-    return "" if np.isfinite(p).all() else "the model predicts NaN"
+    return "" if np.isfinite(p).all() else PREDICTS_NAN
 
 
 def _lacks(name: str, absent: int, y: NDArray[np.int64], classes: int) -> str:

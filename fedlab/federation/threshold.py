@@ -20,6 +20,7 @@ class Threshold(NamedTuple):
     reason: str = ""
 
 
+PREDICTS_NAN = "the model predicts NaN"
 NONE = Threshold(math.nan, "no threshold was chosen on valid")
 
 
@@ -48,7 +49,7 @@ def choose_threshold(y: NDArray[np.int64], p: Floats) -> Threshold:
     if p.shape[1] != 2:
         return Threshold(math.nan, f"a threshold needs a task of two classes; this one has {p.shape[1]}")
     if not np.isfinite(p).all():
-        return Threshold(math.nan, "the model predicts NaN on valid: no threshold can be chosen")
+        return Threshold(math.nan, f"{PREDICTS_NAN} on valid: no threshold can be chosen")
     said = p[:, 1]
     ill, well = np.sort(said[y == 1]), np.sort(said[y == 0])
     if len(ill) == 0 or len(well) == 0:

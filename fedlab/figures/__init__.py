@@ -1,6 +1,7 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
->>> from fedlab.figures import atlas_map, learning_curves, more_data, reliability_curves, seed_bands, who_gains
+>>> from fedlab.figures import atlas_map, learning_curves, more_data, reliability_curves
+>>> from fedlab.figures import seed_bands, subgroup_scores, who_gains
 """
 
 from fedlab.figures.atlas import atlas_map
@@ -9,6 +10,7 @@ from fedlab.figures.curves import learning_curves
 from fedlab.figures.gains import who_gains
 from fedlab.figures.more_data import more_data
 from fedlab.figures.reliability import reliability_curves
+from fedlab.figures.subgroups import subgroup_scores
 from fedlab.figures.theme import TEMPLATE
 
 __all__ = [
@@ -18,5 +20,6 @@ __all__ = [
     "more_data",
     "reliability_curves",
     "seed_bands",
+    "subgroup_scores",
     "who_gains",
 ]

@@ -50,9 +50,8 @@ def who_gains(study: Study, metric: str = "auc", *, federated: str | None = None
     figure = go.Figure(layout=_layout(study, places, small, what.axis))
     for at, place in enumerate(places):
         _bar(figure, [(table.loc[(arm, place), "mean"], at + d) for arm, (_, d, _) in arms.items()])
-    top = math.inf if metric == "log_loss" else 1.0
     for arm, (name, offset, look) in arms.items():
-        _add_arm(figure, table.loc[arm].loc[places], name, offset, look, top)
+        _add_arm(figure, table.loc[arm].loc[places], name, offset, look)
     if everywhere:
         figure.add_hline(y=len(places) - 1.5, line=dict(color=GREY, dash="dot", width=1))
     head(figure, *_title(study, table, arms, metric), above_plot=36)
@@ -80,14 +79,13 @@ def _bar(figure: go.Figure, ends: list[tuple[float, float]]) -> None:
     )  # fmt: skip
 
 
-def _add_arm(figure: go.Figure, rows: pd.DataFrame, name: str, offset: float, look: Style, top: float) -> None:
+def _add_arm(figure: go.Figure, rows: pd.DataFrame, name: str, offset: float, look: Style) -> None:
     heights = [at + offset for at in range(len(rows))]
     x: list[float | None] = []
     y: list[float | None] = []
     for height, low, high in zip(heights, rows["low"], rows["high"], strict=True):
         if not math.isnan(low):
-            # a t interval does not know that the metric ends: draw no further than it goes
-            x, y = [*x, max(low, 0.0), min(high, top), None], [*y, height, height, None]
+            x, y = [*x, low, high, None], [*y, height, height, None]
     figure.add_scatter(x=x, y=y, mode="lines", showlegend=False, legendgroup=name, hoverinfo="skip",
                        line=dict(color=look.colour, dash=look.dash, width=2))  # fmt: skip
     figure.add_scatter(

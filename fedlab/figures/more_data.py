@@ -61,7 +61,7 @@ def more_data(curve: LearningCurve, metric: str = "auc", *, where: str | None = 
         along = here[here["by"] == by]
         for i, arm in enumerate(curve.arms):
             shown = by == panels[0] or arm not in set(here.loc[here["by"] == panels[0], "arm"])
-            _add_arm(figure, number_, i, along[along["arm"] == arm], arm, metric, shown)
+            _add_arm(figure, number_, i, along[along["arm"] == arm], arm, shown)
         _axis(figure, number_, by, sorted(along["x"].unique()), curve)
     figure.update_yaxes(title_text=what.axis, col=1)
     setting = f"{curve.model_name}, {curve.federation.name}. {PLACES.get(where, f'Tested on test of {where}.')}"
@@ -69,19 +69,16 @@ def more_data(curve: LearningCurve, metric: str = "auc", *, where: str | None = 
     return foot(figure, _notes(curve, metric, where), below=78)
 
 
-def _add_arm(
-    figure: go.Figure, column: int, number_: int, rows: pd.DataFrame, arm: str, metric: str, shown: bool
-) -> None:
+def _add_arm(figure: go.Figure, column: int, number_: int, rows: pd.DataFrame, arm: str, shown: bool) -> None:
     if rows.empty:
         return
     look, name, x = style(number_), arm_name(arm), rows["x"].tolist()
-    top = math.inf if metric == "log_loss" else 1.0
-    low, high = plain(rows["low"].clip(lower=0)), plain(rows["high"].clip(upper=top))  # a t interval knows no ends
-    if None not in low:
+    band = rows[rows["low"].notna()]
+    if len(band):
         figure.add_scatter(
-            x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=look.colour, opacity=0.18, mode="lines",
-            line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=name, name=f"{name}, band",
-            row=1, col=column,
+            x=[*band["x"], *band["x"][::-1]], y=[*band["high"], *band["low"][::-1]], fill="toself",
+            fillcolor=look.colour, opacity=0.18, mode="lines", line=dict(width=0),
+            hoverinfo="skip", showlegend=False, legendgroup=name, name=f"{name}, band", row=1, col=column,
         )  # fmt: skip
     figure.add_scatter(
         x=x, y=plain(rows["mean"]), name=name, mode="lines+markers", legendgroup=name, showlegend=shown,
@@ -118,7 +115,7 @@ def _axis(figure: go.Figure, column: int, by: str, at: list[int], curve: Learnin
 def _apart(row: dict[str, float]) -> str:
     """Write the difference to the first point, its interval, and whether it is clear."""
     if math.isnan(row["difference_low"]):
-        return f"{signed(row['difference'])}, one seed"
+        return f"{signed(row['difference'])}, {'one seed' if row['seeds'] < 2 else 'not clear'}"
     ends = f"[{signed(row['difference_low'])}, {signed(row['difference_high'])}]"
     return f"{signed(row['difference'])} {ends}, {'clear' if _clear(row) else 'not clear'}"
 

@@ -11,17 +11,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedlab.engine.closer import UNCERTAIN
-from fedlab.engine.run import EVERY_SITE
 from fedlab.federation import Federation
 from fedlab.federation.reliability import wilson
-from fedlab.figures.theme import GREY, GRID, NAME, Style, foot, head, style
-from fedlab.figures.words import arm_name, listed, number
+from fedlab.figures.home import ONE_RUN, called, home, looks_of
+from fedlab.figures.theme import GREY, GRID, NAME, Style, foot, head
+from fedlab.figures.words import listed, number
 
-MOST_ARMS = 3  # more lines in a panel cannot be told apart
 ACROSS = 2
 BLOCK = 400  # pixels of a hospital's two panels
-ONE_RUN = ""
-LOOKS = {"isolated": 1, "centralized": 2}  # as in who_gains
 
 
 def reliability_curves(
@@ -53,44 +50,20 @@ def reliability_curves(
     >>> reliability_curves(run.calibration()).layout.title.text.split(":")[0]
     'Does the predicted risk come true? Calibration error'
     """
-    table, drawn = _home(calibration, arms)
+    table, drawn = home(calibration, arms)
     sites = list(table["test"].unique())
-    looks = _looks(drawn)
+    looks = looks_of(drawn)
     figure = _panels(table, sites, looks)
     for k, site in enumerate(sites):
         row, column = _place(k)
         _add_diagonal(figure, row, column)
         for arm in drawn:
             bins = _over_seeds(table[(table["arm"] == arm) & (table["test"] == site)])
-            _add_bins(figure, bins, _name(arm), looks[arm], row, column, first=k == 0, alone=len(drawn) == 1)
+            _add_bins(figure, bins, called(arm), looks[arm], row, column, first=k == 0, alone=len(drawn) == 1)
     _axes(figure, sites, federation)
     head(figure, _finding(table, drawn), "On the line it does. Below it the risk is overstated, above it understated.",
          above_plot=24 if ONE_RUN in looks else 52)  # fmt: skip
     return foot(figure, _notes(table, drawn, calibration), below=0)
-
-
-def _home(calibration: pd.DataFrame, arms: Sequence[str] | None) -> tuple[pd.DataFrame, list[str]]:
-    """Keep the model that each hospital would use, and the arms that are drawn."""
-    table = calibration if "arm" in calibration else calibration.assign(arm=ONE_RUN, seed=0)
-    there = list(table["arm"].unique())
-    drawn = list(dict.fromkeys(arms)) if arms is not None else there[:MOST_ARMS]
-    odd = [arm for arm in drawn if arm not in there]
-    if odd or not drawn:
-        raise ValueError(f"there is no arm {odd[0] if odd else None!r} in this calibration; its arms are "
-                         f"{', '.join(there)}")  # fmt: skip
-    if len(drawn) > MOST_ARMS:
-        raise ValueError(f"{len(drawn)} arms in one panel cannot be told apart: choose at most {MOST_ARMS} in arms=")
-    own = (table["train"] == table["test"]) | (table["train"] == EVERY_SITE)
-    return table[own & table["arm"].isin(drawn)], drawn
-
-
-def _looks(arms: list[str]) -> dict[str, Style]:
-    free = iter([0, 3, 4])
-    return {arm: style(LOOKS[arm] if arm in LOOKS else next(free)) for arm in arms}
-
-
-def _name(arm: str) -> str:
-    return arm_name(arm) if arm else "the model"
 
 
 def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
@@ -189,7 +162,7 @@ def _finding(table: pd.DataFrame, arms: list[str]) -> str:
     told = []
     for arm in arms:
         error = _error(table[table["arm"] == arm])
-        told.append(f"{_name(arm)} {number(error)}" if arm else number(error))
+        told.append(f"{called(arm)} {number(error)}" if arm else number(error))
     return f"Does the predicted risk come true? Calibration error: {', '.join(told)}"
 
 
@@ -217,7 +190,7 @@ def _notes(table: pd.DataFrame, arms: list[str], calibration: pd.DataFrame) -> l
                  "split on its own: of so few patients it is not 0 even where every risk is true.")  # fmt: skip
     left_out = [arm for arm in calibration.get("arm", pd.Series(dtype=str)).unique() if arm not in arms]
     if left_out:
-        notes.append(f"Not drawn: {listed([_name(arm) for arm in left_out])}.")
+        notes.append(f"Not drawn: {listed([called(arm) for arm in left_out])}.")
     silent = sorted({row["test"] for row in table.to_dict("records") if "NaN" in str(row["reason"])})
     if silent:
         notes.append(f"No value at {listed(silent)}: the model predicts NaN.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fedlab.algorithms import ALGORITHMS
 from fedlab.federation import METRICS, Federation
+from fedlab.federation.metrics import LOWER_IS_BETTER
 
 FEW = 10
 """With fewer test patients in a class a site's score is mostly luck (as :data:`fedlab.study.study.FEW`)."""
@@ -22,18 +23,20 @@ class Words:
 
 
 WORDS = {
-    "auc": Words("AUC", "AUC (0.5 guesses, 1 ranks perfectly)", True),
-    "accuracy": Words("accuracy", "accuracy (share of patients classified right)", True),
-    "balanced_accuracy": Words("balanced accuracy", "balanced accuracy (mean over classes)", True),
-    "log_loss": Words("log loss", "log loss (nats per patient, lower is better)", False),
-    "brier": Words("Brier score", "Brier score (squared error, lower is better)", False),
-    "ece": Words("calibration error", "expected calibration error (lower is better)", False),
-    "average_precision": Words("average precision", "average precision (a guess scores the share of positives)", True),
-    "balanced_accuracy_chosen": Words(
-        "balanced accuracy, own threshold", "balanced accuracy at the threshold chosen on valid", True
+    "auc": ("AUC", "AUC (0.5 guesses, 1 ranks perfectly)"),
+    "accuracy": ("accuracy", "accuracy (share of patients classified right)"),
+    "balanced_accuracy": ("balanced accuracy", "balanced accuracy (mean over classes)"),
+    "log_loss": ("log loss", "log loss (nats per patient, lower is better)"),
+    "brier": ("Brier score", "Brier score (squared error, lower is better)"),
+    "ece": ("calibration error", "expected calibration error (lower is better)"),
+    "average_precision": ("average precision", "average precision (a guess scores the share of positives)"),
+    "balanced_accuracy_chosen": (
+        "balanced accuracy, own threshold",
+        "balanced accuracy at the threshold chosen on valid",
     ),
-    "sensitivity_at_specificity_90": Words(
-        "sensitivity at 90 % specificity", "sensitivity at 90 % specificity (read off the ROC curve)", True
+    "sensitivity_at_specificity_90": (
+        "sensitivity at 90 % specificity",
+        "sensitivity at 90 % specificity (read off the ROC curve)",
     ),
 }
 
@@ -47,7 +50,7 @@ def words(metric: str) -> Words:
     """Return the words for a metric, or refuse it with the list of those there are."""
     if metric not in METRICS:
         raise ValueError(f"there is no metric {metric!r}; known are {', '.join(METRICS)}")
-    return WORDS.get(metric, Words(metric, metric, True))
+    return Words(*WORDS.get(metric, (metric, metric)), higher=metric not in LOWER_IS_BETTER)
 
 
 def arm_name(arm: str) -> str:

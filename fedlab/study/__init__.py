@@ -1,9 +1,9 @@
 """Comparisons that one can believe: paired seeds, one clock, a locked test, honest intervals."""
 
+from fedlab.federation.delong import DeLong, delong
 from fedlab.study.atlas import atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
-from fedlab.study.delong import DeLong, delong
 from fedlab.study.failed import SeedsFailed
 from fedlab.study.hospitals import OverSites, cliffs_delta, over_sites
 from fedlab.study.learning import learning_curve

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fedlab.engine import Run
+from fedlab.federation.metrics import bounds
 from fedlab.federation.reliability import BINS
+from fedlab.study.openings import enter
 from fedlab.study.statistics import over_seeds
 
 if TYPE_CHECKING:
@@ -57,9 +59,11 @@ def subgroups(
     -------
     DataFrame
         One row per ``arm, train, test, group, metric``: ``mean, sd, low, high`` over the seeds whose split leaves the
-        group large enough (corrected resampled t, 95 %; each seed's sites are tested on their own split), how many
+        group large enough (corrected resampled t, 95 %, cut at the metric's
+        ends; each seed's sites are tested on their own split), how many
         ``seeds`` those are, ``patients`` and ``fewest`` (of the rarest class), mean over all seeds, and a ``reason``
         where seeds are missing. With fewer than half of the seeds the mean is ``nan``: it would be that of a selection.
+        ``fedlab.figures.subgroup_scores`` draws it.
 
     Examples
     --------
@@ -74,11 +78,12 @@ def subgroups(
     each = _opened(self, asked, lambda run: run.subgroups(**options))
     keys = ["arm", "train", "test", "group", "metric"]
     return pd.DataFrame(
-        dict(zip(keys, key, strict=True)) | _over(rows, self.overlap) for key, rows in each.groupby(keys, sort=False)
+        dict(zip(keys, key, strict=True)) | _over(rows, self.overlap, str(key[-1]))
+        for key, rows in each.groupby(keys, sort=False)
     )
 
 
-def _over(rows: pd.DataFrame, overlap: float) -> dict[str, Any]:
+def _over(rows: pd.DataFrame, overlap: float, metric: str) -> dict[str, Any]:
     """One row over seeds; the reason is the first seed's that has one."""
     values = rows["value"].tolist()
     known = [value for value in values if math.isfinite(value)]
@@ -88,7 +93,7 @@ def _over(rows: pd.DataFrame, overlap: float) -> dict[str, Any]:
     why = next((reason for reason in rows["reason"] if reason), "")
     reason = f"{missing} of {len(values)} seeds: {why}" if missing and len(values) > 1 else why
     return {
-        **over_seeds(known, overlap=overlap)._asdict(),
+        **over_seeds(known, overlap=overlap, within=bounds(metric))._asdict(),
         "seeds": len(values) - missing,
         "patients": rows["patients"].mean(),
         "fewest": rows["fewest"].mean(),
@@ -102,4 +107,5 @@ def _opened(study: Study, asked: Any, look: Callable[[Run], pd.DataFrame]) -> pd
         parts = [look(run).assign(arm=arm, seed=run.settings.seed) for arm, runs in study.runs.items() for run in runs]
         study.test_openings += 1  # only now: a question that is refused opens nothing
         study._reports[asked] = pd.concat(parts, ignore_index=True)
+        enter(study)
     return study._reports[asked]

@@ -59,7 +59,8 @@ def compare(
         Show a line after two seconds. A kernel interrupt keeps the algorithms that are finished.
     save : str or Path, optional
         A folder that keeps every algorithm as it is finished: after a kill the same call goes on with those that are
-        missing. One that keeps another comparison is refused with the difference.
+        missing. One that keeps another comparison is refused with the difference. What the study opens of ``test``
+        later on is counted there too.
     **settings
         Of :class:`~fedlab.engine.settings.Settings`, the same for all.
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from fedlab.federation import Federation
+from fedlab.federation.metrics import bounds
+from fedlab.study.places import FEW
 from fedlab.study.statistics import over_seeds, overlap
-from fedlab.study.study import FEW
 
 MAIN = ("auc", "accuracy", "log_loss")
 
@@ -66,7 +67,9 @@ class LearningCurve:
         return overlap(self.federation)
 
     def table(self, metric: str | None = None) -> pd.DataFrame:
-        """Means over seeds and their 95 % intervals (corrected resampled t, with :attr:`overlap`).
+        """Means over seeds and their 95 % intervals.
+
+        Those are of the corrected resampled t with :attr:`overlap`; of the means, cut at the metric's ends.
 
         Parameters
         ----------
@@ -94,7 +97,7 @@ class LearningCurve:
             wide = curve.pivot(index="seed", columns="x", values="value")
             means = curve.groupby("x")[told].mean()
             for x in wide:
-                mean, sd, low, high = over_seeds(wide[x].tolist(), overlap=self.overlap)
+                mean, sd, low, high = over_seeds(wide[x].tolist(), overlap=self.overlap, within=bounds(str(key[-1])))
                 apart, _, least, most = over_seeds((wide[x] - wide[wide.columns[0]]).tolist(), overlap=self.overlap)
                 row = {**dict(zip(keys, key, strict=True)), "x": x, "mean": mean, "sd": sd, "low": low, "high": high}
                 row |= {"difference": apart, "difference_low": least, "difference_high": most}

@@ -42,6 +42,21 @@ def cliffs_delta(one: Sequence[float], other: Sequence[float]) -> float:
     return float(apart.mean())
 
 
+def enough(sites: int) -> None:
+    """Refuse so few sites that no p of Wilcoxon's test could be below .05.
+
+    Examples
+    --------
+    >>> enough(6)
+    """
+    if sites < FEWEST:
+        smallest = f"with {sites} the smallest p is {2 / 2**sites:.4g}" if sites else "there is none"
+        raise ValueError(
+            f"{sites} sites have a score of both arms, and Wilcoxon's test needs {FEWEST}: {smallest}, so that it "
+            "could never find a difference. Compare over seeds instead: study.pairs()"
+        )
+
+
 def over_sites(one: Sequence[float], other: Sequence[float]) -> OverSites:
     """Compare two arms over hospitals: Wilcoxon's signed-rank test and Cliff's delta.
 
@@ -72,12 +87,7 @@ def over_sites(one: Sequence[float], other: Sequence[float]) -> OverSites:
     if len(one) != len(other):
         raise ValueError(f"one has {len(one)} sites and other {len(other)}: give both arms' score at each site")
     both = np.array([pair for pair in zip(one, other, strict=True) if all(map(math.isfinite, pair))], dtype=float)
-    if len(both) < FEWEST:
-        smallest = f"with {len(both)} the smallest p is {2 / 2 ** len(both):.4g}" if len(both) else "there is none"
-        raise ValueError(
-            f"{len(both)} sites have a score of both arms, and Wilcoxon's test needs {FEWEST}: {smallest}, so that it "
-            "could never find a difference. Compare over seeds instead: study.pairs()"
-        )
+    enough(len(both))
     from scipy.stats import wilcoxon  # a second to import: only when asked
 
     apart = both[:, 0] - both[:, 1]

@@ -6,13 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from fedlab.federation import Federation
+from fedlab.study.openings import Place, place_of
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
 
 
 class Kept:
-    """A study's way to the disk and back."""
+    """A study's way to the disk and back.
+
+    Attributes
+    ----------
+    kept_in : Place or None
+        The folder where the study was last saved or loaded: later openings of ``test`` are counted there too.
+    """
+
+    kept_in: Place | None = None
 
     def save(self, folder: str | Path) -> Path:
         """Write the study to a folder, whole or not at all: JSON and safetensors, without any patient.
@@ -20,7 +29,8 @@ class Kept:
         Parameters
         ----------
         folder : str or Path
-            A study that is there already is replaced, and stands where this one cannot be written.
+            A study that is there already is replaced, and stands where this one cannot be written. What is opened of
+            ``test`` later on is entered there, with its table.
 
         Raises
         ------
@@ -31,7 +41,9 @@ class Kept:
         """
         from fedlab.study.record import save
 
-        return save(cast("Study", self), folder)
+        written = save(cast("Study", self), folder)
+        self.kept_in = place_of(written)
+        return written
 
     @classmethod
     def load(cls, folder: str | Path, federation: Federation | None = None, **given: Any) -> Self:
@@ -69,4 +81,6 @@ class Kept:
         """
         from fedlab.study.record import load
 
-        return cast(Self, load(folder, federation, **given))
+        study = load(folder, federation, **given)
+        study.kept_in = place_of(folder)
+        return cast(Self, study)

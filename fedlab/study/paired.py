@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from fedlab.study.statistics import over_seeds
 
 LEVEL = 0.05
-FLAT = 1e-12  # a spread below this is rounding
 
 
 class Paired(NamedTuple):
@@ -72,11 +71,11 @@ def corrected_t(differences: Sequence[float], *, overlap: float) -> Paired:
             "across seeds cannot be judged. Compare with several, seeds=10"
         )
     mean, sd, low, high = over_seeds(kept, overlap=overlap)
-    if np.ptp(kept) <= FLAT:
-        if abs(mean) <= FLAT:
-            return Paired(mean, 0.0, mean, mean, 1.0, len(kept))
+    if sd == 0 and low == high:
+        return Paired(mean, sd, low, high, 1.0, len(kept))
+    if sd == 0:
         why = "the difference is the same for every seed: there is no spread to judge it by"
-        return Paired(mean, 0.0, math.nan, math.nan, math.nan, len(kept), why)
+        return Paired(mean, sd, low, high, math.nan, len(kept), why)
     from scipy.stats import t  # a second to import: only when a report asks
 
     error = sd * math.sqrt(1 / len(kept) + overlap)

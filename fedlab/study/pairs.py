@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fedlab.federation.metrics import LOWER_IS_BETTER
 from fedlab.study.paired import Paired, ahead, corrected_t, holm
+from fedlab.study.places import per_seed, without
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
 
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
 COLUMNS = ("difference", "low", "high", "p", "p_holm", "seeds", "winner", "reason")
 
 
@@ -31,13 +32,14 @@ def pairs(study: Study, *, metric: str = "auc", where: str = "everywhere") -> pd
         One row per pair: ``one``, ``other``; ``difference`` (one minus other, mean over seeds), ``low`` and ``high``
         (its corrected 95 % interval, of this pair by itself) and ``p`` of the same test (:func:`corrected_t`);
         ``p_holm``, adjusted for all pairs in the table; ``seeds`` that both have a score of; ``winner``, the better of
-        the two or nothing; ``reason`` of a ``nan``, e.g. one seed.
+        the two or nothing; ``reason`` of a ``nan``, e.g. one seed, or which hospitals are not in a mean
+        (:meth:`Study.table`).
 
         Holm decides: a winner has ``p_holm`` below .05, and its interval then leaves zero out too. An interval may
         leave zero out without a winner: with many pairs, some do by luck.
 
         On a published split the seeds redraw starts and batch orders only: nothing is corrected (``Study.overlap`` is
-        0), and the interval says nothing of other patients. :func:`delong` does, for two models of one seed.
+        0), and the interval says nothing of other patients. :meth:`delong` does, for two models of one seed.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def pairs(study: Study, *, metric: str = "auc", where: str = "everywhere") -> pd
         for k, one in enumerate(study.arms)
         for other in study.arms[k + 1 :]
     ]
-    return judged(rows, ["one", "other"], metric)
+    return judged(rows, ["one", "other", *COLUMNS], metric)
 
 
 def gains(study: Study, *, metric: str, against: str) -> pd.DataFrame:
@@ -74,12 +76,12 @@ def gains(study: Study, *, metric: str, against: str) -> pd.DataFrame:
             if arm != against:
                 found = paired(study, values, arm, against, metric, where)
                 rows.append({"where": where, "one": arm, "other": against} | found)
-    return judged(rows, ["where", "one", "other"], metric)
+    return judged(rows, ["where", "one", "other", *COLUMNS], metric)
 
 
 def series(study: Study, metric: str, where: str) -> dict[str, pd.Series[float]]:
     """One number a seed for each arm at one place; refuses a metric or place that is not there."""
-    values = study._per_seed()
+    values = per_seed(study.report())
     for name, asked in (("metric", metric), ("where", where)):
         known = list(dict.fromkeys(values[name]))
         if asked not in known:
@@ -103,6 +105,7 @@ def paired(
         mean = sum(kept) / len(kept) if kept else math.nan
         found = Paired(mean, math.nan, math.nan, math.nan, math.nan, len(kept), why)
     row = found._asdict()
+    row["reason"] = "; ".join(filter(None, [found.reason, without(study.report(), metric, where)]))
     del row["sd"]
     return row
 
@@ -117,7 +120,7 @@ def _absent(study: Study, metric: str, where: str, arms: tuple[str, str]) -> str
     return f"{metric} cannot be computed at {where}" + (f": {'; '.join(told)}" if told else "")
 
 
-def judged(rows: list[dict[str, Any]], keys: list[str], metric: str) -> pd.DataFrame:
+def judged(rows: list[dict[str, Any]], columns: list[str], metric: str) -> pd.DataFrame:
     """Adjust for all rows, and name the winners."""
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].tolist())
@@ -126,7 +129,7 @@ def judged(rows: list[dict[str, Any]], keys: list[str], metric: str) -> pd.DataF
         {better: row["one"], -better: row["other"]}.get(ahead(row["low"], row["high"], row["p_holm"]), "")
         for row in rows_of(table)
     ]
-    return table[[*keys, *COLUMNS]]
+    return table[columns]
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine.parts import named, say_algorithm, say_model, say_settings
-from fedlab.engine.record import say_data
+from fedlab.engine.record import same_data, say_data
 from fedlab.engine.settings import Settings
 from fedlab.engine.train import begin
 from fedlab.federation import Federation
@@ -57,7 +57,9 @@ def say_plan(
     }
 
 
-def apart(then: Mapping[str, Any], asked: Mapping[str, Any], finished: Sequence[str]) -> list[str]:
+def apart(
+    then: Mapping[str, Any], asked: Mapping[str, Any], finished: Sequence[str], federation: Federation
+) -> list[str]:
     """Say in what two plans differ, with both values; arms that are not finished yet may."""
     if not then:
         return ["what was asked (the folder does not say it)"]
@@ -66,7 +68,7 @@ def apart(then: Mapping[str, Any], asked: Mapping[str, Any], finished: Sequence[
         out += [
             f"{what} {name} ({_short(old)} there, {_short(asked[what].get(name))} asked)"
             for name, old in then[what].items()
-            if old != asked[what].get(name)
+            if old != asked[what].get(name) and not (name == "fingerprint" and same_data(federation, then["data"]))
         ]
     for what in ("seeds", "trials"):
         if then[what] != asked[what]:

@@ -10,6 +10,7 @@ from fedlab.engine import folder as files
 from fedlab.engine.plain import decode
 from fedlab.engine.record import differences, tell
 from fedlab.federation import Federation
+from fedlab.study.openings import place_of
 from fedlab.study.plan import Given, apart
 from fedlab.study.record import ARM, STUDY, Arm, arm_of, pack_arm, pack_study, place, read_study
 from fedlab.study.study import Study
@@ -51,7 +52,7 @@ class Saving:
     def _take_up(self, folder: Path, federation: Federation, given: Given) -> None:
         main = files.read_main(folder, STUDY)
         there = decode(main["study"], {}).get("plan", {})
-        other = apart(there, self.plan, list(main["arms"]))
+        other = apart(there, self.plan, list(main["arms"]), federation)
         if other:
             raise ValueError(
                 f"{folder} keeps another comparison: {'; '.join(other)}. Choose another folder, or ask the same"
@@ -90,4 +91,6 @@ class Saving:
             study.test_openings = self.before.test_openings
             if study.arms == self.before.arms:
                 study._reports = self.before._reports
+        if self.folder is not None:
+            study.kept_in = place_of(self.folder)
         return study

@@ -10,9 +10,11 @@ import numpy as np
 
 from fedlab.federation import Federation
 
+FLAT = 1e-12  # a spread below this is rounding
+
 
 class Interval(NamedTuple):
-    """Mean, standard deviation and 95 % interval over seeds (``nan`` bounds where there is one seed)."""
+    """Mean, standard deviation and 95 % interval over seeds (``nan`` bounds where it cannot be told)."""
 
     mean: float
     sd: float
@@ -37,7 +39,9 @@ def overlap(federation: Federation) -> float:
     return sum(len(split.test) for split in splits) / sum(len(split.train) for split in splits)
 
 
-def over_seeds(values: Sequence[float], *, overlap: float) -> Interval:
+def over_seeds(
+    values: Sequence[float], *, overlap: float, within: tuple[float, float] = (-math.inf, math.inf)
+) -> Interval:
     r"""Corrected resampled t interval of a mean over seeds.
 
     Splits drawn from the same patients overlap, so that the plain t interval is much too narrow. Nadeau & Bengio
@@ -50,6 +54,15 @@ def over_seeds(values: Sequence[float], *, overlap: float) -> Interval:
         One per seed; ``nan`` is left out.
     overlap : float
         :math:`n_{test}/n_{train}`; 0 where the seeds do not redraw the split (a published one).
+    within : (float, float)
+        Where a score lies (:func:`fedlab.federation.metrics.bounds`): a t interval does not know that the metric ends,
+        and is cut there. Give none for differences.
+
+    Returns
+    -------
+    Interval
+        Bounds are ``nan`` with one seed, and where all seeds have the same value: without a spread nothing can be said.
+        Differences that are all 0 are the exception, ``[0, 0]``: the two do not differ.
 
     Examples
     --------
@@ -64,5 +77,8 @@ def over_seeds(values: Sequence[float], *, overlap: float) -> Interval:
     from scipy.stats import t  # a second to import: only when a report asks
 
     mean, sd = float(kept.mean()), float(kept.std(ddof=1))
+    if np.ptp(kept) <= FLAT:
+        bound = 0.0 if abs(mean) <= FLAT and math.isinf(within[0]) else math.nan
+        return Interval(mean, 0.0, bound, bound)
     half = float(t.ppf(0.975, len(kept) - 1)) * sd * math.sqrt(1 / len(kept) + overlap)
-    return Interval(mean, sd, mean - half, mean + half)
+    return Interval(mean, sd, max(mean - half, within[0]), min(mean + half, within[1]))

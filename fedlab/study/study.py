@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedlab.engine.run import EVERY_SITE, Run
+from fedlab.engine.run import Run
 from fedlab.federation import METRICS, Federation
-from fedlab.study import closer
+from fedlab.federation.metrics import bounds
+from fedlab.study import closer, two_arms
 from fedlab.study.failed import no_failures, told, why
 from fedlab.study.kept import Kept
+from fedlab.study.openings import enter
 from fedlab.study.pairs import pairs
+from fedlab.study.places import FEW, per_seed, without
 from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
 
-FEW = 10  # with fewer test patients in a class a site's AUC is mostly luck
 REFERENCE = "isolated"
 
 
@@ -69,6 +71,7 @@ class Study(Kept):
                 for run in runs
             ]
             self._reports[resamples] = pd.concat(parts, ignore_index=True)
+            enter(self)
         return self._reports[resamples].copy()
 
     def atlas(self, *, resamples: int = 0) -> pd.DataFrame:
@@ -94,37 +97,45 @@ class Study(Kept):
         Returns
         -------
         DataFrame
-            One row per ``arm``, ``where`` and ``metric`` with ``mean, sd, low, high`` over seeds and ``difference,
-            difference_low, difference_high`` to the other arm (corrected resampled t, 95 %; ``nan`` without such an
-            arm), how many ``seeds`` those are, and the ``reason`` where the arm failed on some: one that failed on all
-            has a row of ``nan``. ``where`` is
+            One row per ``arm``, ``where`` and ``metric`` with ``mean, sd, low, high`` over the ``seeds`` that have a
+            score (corrected resampled t, 95 %, cut at the metric's ends) and ``difference, difference_low,
+            difference_high`` to the other arm on the seeds of both (the same t, not cut; ``nan`` without such an arm).
+            Bounds are ``nan`` where the seeds do not differ, so that nothing is certain for lack of a spread. An arm
+            that failed on all seeds has a row of ``nan``. ``where`` is
 
             * ``everywhere``: a model anywhere (isolated: all pairs of training and test site),
             * ``home``: each site's own patients, read by its own arm's model,
             * ``home, large sites``: the same without sites of fewer than ten test patients in a class,
             * or a site: its own patients.
+
+            The means are over the same hospitals for all arms and seeds. One that some seed's split has no score of,
+            as a class has no patient there, is left out of that metric; ``reason`` names it. An arm that misses one of
+            the others, as its model predicts NaN, has no mean for that seed.
         """
         if against != REFERENCE and against not in self.runs:
             raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(self.runs)}")
-        values = self._per_seed()
+        scores = self.report()
+        values = per_seed(scores)
         rows = []
         for (arm, where, metric), group in values.groupby(["arm", "where", "metric"], sort=False):
             by_seed = group.set_index("seed")["value"]
             row = {"arm": arm, "where": where, "metric": metric}
-            row |= over_seeds(by_seed.tolist(), overlap=self.overlap)._asdict()
+            row |= over_seeds(by_seed.tolist(), overlap=self.overlap, within=bounds(str(metric)))._asdict()
             row |= self._difference(values, against, str(where), str(metric), by_seed)
-            row |= {"seeds": int(by_seed.notna().sum()), "reason": why(self.failed, str(arm), len(self.seeds))}
+            reasons = why(self.failed, str(arm), len(self.seeds)), without(scores, str(metric), str(where))
+            row |= {"seeds": int(by_seed.notna().sum()), "reason": "; ".join(filter(None, reasons))}
             rows.append(row)
-        for arm in dict.fromkeys(self.failed["arm"]):
-            if arm not in self.runs:
-                reason = why(self.failed, arm, len(self.seeds))
-                places = dict.fromkeys((row["where"], row["metric"]) for row in rows)
-                rows += [
-                    dict.fromkeys(rows[0], np.nan)
-                    | {"arm": arm, "where": where, "metric": metric, "seeds": 0, "reason": reason}
-                    for where, metric in places
-                ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows + self._without_result(rows))
+
+    def _without_result(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows of the arms that failed on all seeds."""
+        nothing = dict.fromkeys(rows[0], np.nan) | {"seeds": 0}
+        return [
+            nothing | {"arm": arm, "where": where, "metric": metric, "reason": why(self.failed, arm, len(self.seeds))}
+            for arm in dict.fromkeys(self.failed["arm"])
+            if arm not in self.runs
+            for where, metric in dict.fromkeys((row["where"], row["metric"]) for row in rows)
+        ]
 
     def _difference(
         self, values: pd.DataFrame, against: str, where: str, metric: str, by_seed: pd.Series[Any]
@@ -135,24 +146,10 @@ class Study(Kept):
         mean, _, low, high = over_seeds(apart, overlap=self.overlap)
         return {"difference": mean, "difference_low": low, "difference_high": high}
 
-    def _per_seed(self) -> pd.DataFrame:
-        """One number per arm, place, metric and seed; sites count alike."""
-        scores = self.report()
-        own = scores[(scores["train"] == scores["test"]) | (scores["train"] == EVERY_SITE)]
-        small = own.groupby("test")["fewest"].min()
-        large = own[own["test"].map(small) >= FEW]
-        places = [
-            scores.assign(where="everywhere"),
-            own.assign(where="home"),
-            large.assign(where="home, large sites"),
-            own.assign(where=own["test"]),
-        ]
-        every = pd.concat(places, ignore_index=True)
-        keys = ["arm", "where", "metric", "seed"]
-        return every.groupby(keys, sort=False, as_index=False)["value"].mean()
-
     pairs = pairs
     verdict = verdict
+    delong = two_arms.delong
+    over_sites = two_arms.over_sites
 
     def cost(self) -> pd.DataFrame:
         """What each arm took, mean over seeds: rounds, gradient steps in sequence, examples, bytes, seconds."""
@@ -175,7 +172,8 @@ class Study(Kept):
         arms: dict[str, Any] = {}
         for row in self.table().to_dict("records"):
             arm = arms.setdefault(row.pop("arm"), {"everywhere": {}, "home": {}, "home_large": {}, "sites": {}})
-            where, metric, _, _ = (row.pop(key) for key in ("where", "metric", "seeds", "reason"))
+            where, metric = row.pop("where"), row.pop("metric")
+            del row["seeds"], row["reason"]
             place = {"everywhere": "everywhere", "home": "home", "home, large sites": "home_large"}.get(where)
             target = arm[place] if place else arm["sites"].setdefault(where, {})
             target[metric] = {k: None if np.isnan(v) else v for k, v in row.items()}

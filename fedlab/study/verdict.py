@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fedlab.algorithms import ALGORITHMS
+from fedlab.federation.metrics import LOWER_IS_BETTER
 from fedlab.study.failed import told as failures
-from fedlab.study.pairs import LOWER_IS_BETTER, gains, pairs, rows_of
+from fedlab.study.pairs import gains, pairs, rows_of
+from fedlab.study.places import FEW, left_out
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -61,8 +63,8 @@ def verdict(study: Study, *, metric: str = "auc", against: str = OWN) -> str:
         told.append(_at_home(gains(study, metric=metric, against=against), rest, against, metric, undecided))
     elif undecided:
         told.append(f"No clear winner among {', '.join(undecided)}.")
-    lost = failures(study)
-    return " ".join([*lost, *told, *_everywhere(table, metric, undecided), *_few(study, metric), *_how(study, table)])
+    rest_of_it = [*_everywhere(table, metric, undecided), *_few(study, metric), *_how(study, table, metric)]
+    return " ".join([*failures(study), *told, *rest_of_it])
 
 
 def _at_home(table: pd.DataFrame, rest: list[str], against: str, metric: str, undecided: list[str]) -> str:
@@ -119,7 +121,7 @@ def _everywhere(table: pd.DataFrame, metric: str, undecided: list[str]) -> list[
     return [f"Over all hospitals: {'; '.join(parts)}."] if parts else []
 
 
-def _how(study: Study, table: pd.DataFrame) -> list[str]:
+def _how(study: Study, table: pd.DataFrame, metric: str) -> list[str]:
     """What the intervals cover."""
     seeds, fewest = len(study.seeds), int(table["seeds"].min())
     test = "t" if study.federation.published else "t, corrected for overlapping splits (Nadeau & Bengio)"
@@ -127,15 +129,18 @@ def _how(study: Study, table: pd.DataFrame) -> list[str]:
             "not mean equal.)"]  # fmt: skip
     if fewest < seeds:
         said.append(f"Some pairs have a score on {fewest} seeds only.")
+    gone = left_out(study.report(), metric)
+    if gone:
+        told = ", ".join(f"{site} ({why})" for site, why in gone.items())
+        said.append(f"No mean over hospitals has {told}.")
     if study.federation.published:
-        said.append("The split is a published one: its seeds are starts and batch orders, not other patients.")
+        said.append("The split is a published one: its seeds are starts and batch orders, not other patients; "
+                    "study.delong() judges by those.")  # fmt: skip
     return said
 
 
 def _few(study: Study, metric: str) -> list[str]:
     """Name the sites whose score is mostly luck."""
-    from fedlab.study.study import FEW  # which imports this module
-
     scores = study.report()
     fewest = scores[scores["metric"] == metric].groupby("test", sort=False)["fewest"].min()
     small = [str(site) for site, count in fewest.items() if count < FEW]

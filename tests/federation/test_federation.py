@@ -120,6 +120,11 @@ def test_the_fingerprint_sees_every_change(hospitals: Federation) -> None:
     assert len(prints) == 4
 
 
+def test_the_fingerprint_does_not_see_the_order_of_the_sites(hospitals: Federation) -> None:
+    turned = hospitals.select(*reversed(hospitals.names))
+    assert turned.names != hospitals.names and turned.fingerprint == hospitals.fingerprint
+
+
 def test_the_parts_say_what_they_are_in_one_line(hospitals: Federation) -> None:
     assert repr(hospitals).startswith("<Federation heart_disease: 4 sites (Cleveland 303, Hungary 294")
     assert repr(hospitals["Cleveland"]).startswith("<Site Cleveland: 303 rows (182 train, 45 valid, 76 test")

@@ -89,7 +89,7 @@ def test_at_most_three_arms_and_the_others_are_named(arms: pd.DataFrame) -> None
     assert [t.name for t in points(chosen) if t.showlegend] == ["FedProx", "own model"]
     with pytest.raises(ValueError, match="at most 3"):
         reliability_curves(arms, arms=["isolated", "centralized", "fedavg", "fedprox"])
-    with pytest.raises(ValueError, match="no arm 'krum' in this calibration; its arms are isolated"):
+    with pytest.raises(ValueError, match="no arm 'krum' in this table; its arms are isolated"):
         reliability_curves(arms, arms=["krum"])
 
 

@@ -91,7 +91,7 @@ def test_without_a_federation_the_recipe_is_loaded_again(hospitals: Federation, 
 
 def test_other_data_warn_once_with_both_values(hospitals: Federation, uneven: Federation, tmp_path: Path) -> None:
     folder = ask(hospitals, ["fedavg"]).save(tmp_path / "study")
-    other = hospitals.select(*reversed(hospitals.names))
+    other = hospitals.resplit(9)
     with pytest.warns(RecordDiffers) as told:
         Study.load(folder, other)
     assert len(told) == 1 and told[0].filename == __file__
@@ -131,8 +131,8 @@ def test_a_newer_format_is_refused(uneven: Federation, tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_old_study(uneven: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = ask(uneven, ["fedavg"])
     folder = study.save(tmp_path / "study")
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     study.report()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"study \(No space left.*what was there before stands"):
         study.save(folder)
@@ -237,6 +237,20 @@ def test_other_data_are_refused(uneven: Federation, tmp_path: Path) -> None:
     other = uneven.resplit(5)
     with pytest.raises(ValueError, match=rf"fingerprint \({uneven.fingerprint[:12]} there, {other.fingerprint[:12]}"):
         ask(other, ["fedavg"], save=tmp_path / "study")
+
+
+def test_a_record_whose_fingerprint_hangs_on_the_order_of_the_sites_is_of_the_same_data(
+    uneven: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[str]
+) -> None:
+    turned = uneven.select(*reversed(uneven.names))
+    with monkeypatch.context() as then:
+        then.setattr(Federation, "fingerprint", property(lambda self: self.fingerprint_of(self.names)))
+        study = ask(turned, ["fedavg"], save=tmp_path / "study")
+        fedlab.train(turned, rounds=1, progress=False, save=tmp_path / "run")
+    trained.clear()
+    assert ask(uneven, ["fedavg"], save=tmp_path / "study").arms == ("fedavg",) and trained == []
+    same(Study.load(tmp_path / "study", turned), study)
+    assert len(fedlab.Run.resume(tmp_path / "run", uneven).records) == 1
 
 
 def test_a_folder_of_something_else_is_refused_before_training(

@@ -29,7 +29,7 @@ def delong(y: ArrayLike, one: ArrayLike, other: ArrayLike) -> DeLong:
 
     The variance is DeLong, DeLong & Clarke-Pearson's (Biometrics 44, 1988), from mid-ranks as Sun & Xu have it (IEEE
     Signal Processing Letters 21, 2014): n log n. It covers other patients of the same kind, with both models fixed;
-    the corrected t over seeds (:func:`corrected_t`) covers new training too.
+    the corrected t over seeds (``Study.pairs``) covers new training too. ``Study.delong`` asks it at every site.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ def delong(y: ArrayLike, one: ArrayLike, other: ArrayLike) -> DeLong:
     ill = labels.astype(bool)
     counts = [int(ill.sum()), int((~ill).sum())]
     if min(counts) == 0:
-        return _unknown(f"one of the classes has no patient among these {len(labels)}")
+        return unknown(f"one of the classes has no patient among these {len(labels)}")
     if not np.isfinite(scores).all():
-        return _unknown("a model predicts NaN or infinity")
+        return unknown("a model predicts NaN or infinity")
     won = _pairs_won(scores, ill), _pairs_won(scores, ~ill)
     pairs = counts[0] * counts[1]
     aucs = won[0].sum(1) / 2 / pairs
@@ -75,7 +75,14 @@ def delong(y: ArrayLike, one: ArrayLike, other: ArrayLike) -> DeLong:
     return _judged(float(aucs[0]), float(aucs[1]), variance, min(counts), bool((won[0][0] == won[0][1]).all()))
 
 
-def _unknown(why: str) -> DeLong:
+def unknown(why: str) -> DeLong:
+    """Return a comparison of which nothing can be told, and why.
+
+    Examples
+    --------
+    >>> unknown("no model").reason
+    'no model'
+    """
     return DeLong(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, why)
 
 

@@ -1,0 +1,150 @@
+"""Two arms of a study: on the same patients of one seed, and over many hospitals.
+
+These are methods of :class:`fedlab.Study`. Both open ``test``, which is counted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from fedlab.engine import Run, opened
+from fedlab.federation import Site
+from fedlab.federation.delong import unknown
+from fedlab.study.hospitals import OverSites, enough
+from fedlab.study.hospitals import over_sites as wilcoxon
+from fedlab.study.openings import enter
+from fedlab.study.pairs import judged, series
+from fedlab.study.places import FEW
+
+if TYPE_CHECKING:
+    from fedlab.study.study import Study
+
+COLUMNS = ["where", "one", "other", "auc_one", "auc_other", "difference", "low", "high", "p", "p_holm", "patients",
+           "winner", "reason"]  # fmt: skip
+
+
+def delong(self: Study, one: str, other: str, *, seed: int | None = None) -> pd.DataFrame:
+    """Compare two arms' AUCs at each hospital on the same ``test`` patients of one split; this is counted.
+
+    Every hospital reads its patients with the model that it would use: the arm's one model, or its own. It computes the
+    test (:func:`fedlab.study.delong`) from its predictions, which do not leave it. The interval covers other patients
+    of the hospital, with both models as they are; :meth:`pairs` covers new splits and training. On a published split
+    only this one says anything of other patients.
+
+    Parameters
+    ----------
+    one, other : str
+        Two arms.
+    seed : int, optional
+        Which of the study's; default: the first that both arms have a run of. Choose it before you look.
+
+    Returns
+    -------
+    DataFrame
+        One row per site ``where``: ``auc_one``, ``auc_other``, their ``difference`` (one minus other) with its 95 %
+        interval ``low, high`` and two-sided ``p``; ``p_holm``, adjusted for all sites in the table; test ``patients``;
+        the ``winner`` if ``p_holm`` is below .05; and the ``reason`` of a ``nan``: a class without patients, or fewer
+        than ten, or patients with several rows.
+
+    Raises
+    ------
+    ValueError
+        An arm or seed that the study does not have, the same arm twice, or a task of more than two classes.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> study = fedlab.compare(fedlab.load("heart_disease"), seeds=2, rounds=2, progress=False)
+    >>> table = study.delong("fedavg", "isolated").set_index("where")
+    >>> table.loc["Switzerland", "reason"]
+    '2 of 31 patients healthy: at least 10 of each class needed'
+    """
+    classes = self.federation.task.classes
+    if len(classes) != 2:
+        raise ValueError(f"DeLong's test compares AUCs of two classes, and this task has {len(classes)}: study.pairs()")
+    runs = _runs(self, one, other, seed)
+    asked = ("delong", one, other, runs[0].settings.seed)
+    if asked not in self._reports:
+        rows = [
+            {"where": site.name, "one": one, "other": other, "patients": len(site.split.test)} | _at(site, runs)
+            for site in runs[0].federation.sites
+        ]
+        for looked_at in (self, *runs):
+            looked_at.test_openings += 1
+        self._reports[asked] = judged(rows, COLUMNS, "auc")
+        enter(self)
+    return self._reports[asked].copy()
+
+
+def over_sites(self: Study, one: str, other: str, *, metric: str = "auc") -> OverSites:
+    """Compare two arms over hospitals, each on its own ``test`` patients: Wilcoxon's test and Cliff's delta.
+
+    A hospital's score is its mean over the seeds that both arms have one of. It opens ``test`` as :meth:`report` does.
+
+    Parameters
+    ----------
+    one, other : str
+        Two arms.
+    metric : str
+
+    Returns
+    -------
+    OverSites
+        ``difference`` is the median over hospitals of one minus other; hospitals without a score are left out.
+
+    Raises
+    ------
+    ValueError
+        Fewer than six hospitals: no p could then be below .05. Or an arm or metric that the study does not have.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> study = fedlab.compare(fedlab.load("heart_disease"), seeds=1, rounds=1, progress=False)
+    >>> study.over_sites("fedavg", "isolated")
+    Traceback (most recent call last):
+    ...
+    ValueError: 4 sites have a score of both arms, and Wilcoxon's test needs 6: with 4 the smallest p is 0.125, ...
+    """
+    _check(self, one, other)
+    enough(len(self.federation.sites))  # before anything is opened
+    means: tuple[list[float], list[float]] = ([], [])
+    for site in self.federation.names:
+        each = series(self, metric, site)
+        both = pd.concat([each[one], each[other]], axis=1, keys=[one, other]).dropna()
+        for mine, arm in zip(means, (one, other), strict=True):
+            mine.append(float(both[arm].mean()))
+    return wilcoxon(*means)
+
+
+def _check(study: Study, one: str, other: str) -> None:
+    for arm in (one, other):
+        if arm not in study.runs:
+            raise ValueError(f"there is no arm {arm!r}; the arms are {', '.join(study.arms)}")
+    if one == other:
+        raise ValueError(f"{one} is named twice: a comparison with itself says nothing")
+
+
+def _runs(study: Study, one: str, other: str, seed: int | None) -> tuple[Run, Run]:
+    """Return both arms' runs of a seed, by default the first that both have."""
+    _check(study, one, other)
+    mine, theirs = ({run.settings.seed: run for run in study.runs[arm]} for arm in (one, other))
+    both = [number for number in mine if number in theirs]
+    if not both:
+        raise ValueError(f"{one} and {other} have no seed in common: there is nothing to compare")
+    if seed is not None and seed not in both:
+        there = ", ".join(map(str, both))
+        raise ValueError(f"{one} and {other} do not both have a run of seed {seed}; they do of {there}")
+    chosen = both[0] if seed is None else seed
+    return mine[chosen], theirs[chosen]
+
+
+def _at(site: Site, runs: tuple[Run, Run]) -> dict[str, Any]:
+    """Compare the models that a site would read its patients with."""
+    try:
+        one, other = ((run.net, run._models(None if run.algorithm.one_model else site.name)) for run in runs)
+    except ValueError as missing:  # a site that never answered has no model of its own
+        return unknown(str(missing))._asdict()
+    return opened.compared(site, one, other, fewest=FEW)._asdict()
