@@ -2,8 +2,8 @@
 
 from fedlab.federation.federation import Federation
 from fedlab.federation.metrics import METRICS, Score
-from fedlab.federation.partition import IID, Classes, Clusters, Column, Dirichlet, Infeasible, PowerLaw, Quantity
 from fedlab.federation.preparation import Summary, fit, merge, prepare, summarise
+from fedlab.federation.schemes import IID, Classes, Clusters, Column, Dirichlet, Infeasible, PowerLaw, Quantity
 from fedlab.federation.site import Examples, Feature, Site, Split
 from fedlab.federation.task import Task
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from fedlab.federation.splits import draw_rows, split_rows
 from fedlab.federation.task import Task
 
 if TYPE_CHECKING:
-    from fedlab.federation.partition import Scheme
+    from fedlab.federation.schemes import Scheme
 
 
 @dataclass(frozen=True, eq=False)
