@@ -60,6 +60,7 @@ def differences(study: Study, metric: str = "auc", *, against: str = "isolated",
     for column, place in enumerate(places, 1):
         _add_place(figure, table[table["where"] == place], column)
     ticks = dict(tickvals=list(range(len(arms))), ticktext=[arm_name(arm) for arm in arms], ticks="")
+    figure.update_annotations(font_size=13)
     figure.update_yaxes(range=[len(arms) - 0.5, -0.5], **ticks)
     figure.update_xaxes(nticks=5)
     figure.add_vline(0, line=dict(dash="dot", color=GREY, width=1.5))
@@ -110,10 +111,13 @@ def _finding(table: pd.DataFrame, name: str, against: str) -> str:
         return f"{asked}: no clear winner"
     if len(won) + len(lost) > MOST_NAMED:
         return f"{asked}: {len(won)} clearly better, {len(lost)} clearly worse, of {len(table)} differences"
-    here = len(set(table["where"])) > 1
+    here = table["where"].nunique() > 1
 
     def named(rows: list[dict[str, Any]]) -> str:
-        return listed([arm_name(row["one"]) + (f" at {row['where']}" if here else "") for row in rows])
+        at: dict[str, list[str]] = {}
+        for row in rows:
+            at.setdefault(row["where"], []).append(arm_name(row["one"]))
+        return "; ".join(listed(names) + (f" at {place}" if here else "") for place, names in at.items())
 
     told = [f"{named(rows)} clearly {word}" for rows, word in ((won, "better"), (lost, "worse")) if rows]
     return f"{asked}: {', '.join(told)}"
