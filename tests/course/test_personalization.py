@@ -28,7 +28,7 @@ def at_home(run: fedlab.Run) -> float:
 
 
 def dialled(hospitals: Federation) -> dict[float, float]:
-    """The first split of the notebook's dial, as it is trained there: five seeds in one pass."""
+    """The first split of the notebook's dial, as it is trained there: several seeds in one pass."""
     dial = fedlab.compare(hospitals, "mlp", [Ditto(lam=lam) for lam in LAMS], seeds=5, progress=False)
     return {lam: validated(runs[0]) for lam, runs in zip(LAMS, dial.runs.values(), strict=True)}
 
