@@ -65,7 +65,7 @@ def save(run: Run, folder: str | Path, *, loop: Loop | None = None) -> Path:
     if loop is not None:
         try:
             held: dict[str, Tensor] = {}
-            packed.history["loop"] = encode(loop.snapshot(), held, "loop")
+            packed.history["loop"] = encode(loop.snapshot(loop.exchange.transport), held, "loop")
             packed.tensors.update(held)
         except TypeError as error:
             packed.history["stuck"] = str(error)

@@ -1,6 +1,6 @@
 """A run that is kept after every round, and one that goes on where it was stopped, to the same bits.
 
-Between rounds the server holds a few numbers and tensors (:meth:`~fedlab.engine.rounds.Loop.snapshot`), the sites what
+Between rounds the server holds a few numbers and tensors (:meth:`~fedlab.engine.held.Held.snapshot`), the sites what
 their algorithm remembers; batches, dropout and noise are drawn anew from (seed, round, site). That is all there is.
 """
 
@@ -11,8 +11,9 @@ from typing import Any
 
 from fedlab.engine import folder as files
 from fedlab.engine import record
+from fedlab.engine.choice import EARLY
 from fedlab.engine.plain import decode
-from fedlab.engine.rounds import EARLY, Keep, Loop
+from fedlab.engine.rounds import Keep, Loop
 from fedlab.engine.run import Run
 from fedlab.engine.train import carry
 from fedlab.federation import Federation

@@ -32,7 +32,7 @@ from fedlab.algorithms import (
 )
 from fedlab.algorithms.tensors import mean
 from fedlab.engine import SGD, Adam
-from fedlab.engine.rounds import CombineError
+from fedlab.engine.combined import CombineError
 from fedlab.federation import Federation
 from tests.algorithms.asked import ENGINES, NAN, run_of
 from tests.algorithms.references import apart, prepared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -110,12 +109,3 @@ def test_fetch_of_a_recipe_without_files() -> None:
     assert [str(s) for s in data_recipes.fetch(["breast_cancer"])] == [
         "breast_cancer: nothing to fetch, its data are installed"
     ]
-
-
-def test_import_is_light() -> None:
-    code = (
-        "import sys, data_recipes; heavy = {'sklearn', 'pooch', 'scipy.stats', 'torch', 'pandas'} & set(sys.modules);"
-        "assert not heavy, heavy; data_recipes.load('heart_disease');"
-        "heavy = {'sklearn', 'pooch', 'scipy.stats', 'requests'} & set(sys.modules); assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(data_recipes.__file__).parents[1])

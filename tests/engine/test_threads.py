@@ -95,7 +95,7 @@ def test_a_drawing_function_is_found_without_a_layer(uneven: Federation, two_cor
         fedlab.train(uneven, Hidden, engine="threads", progress=False)
 
 
-def test_the_threads_end_with_the_run_and_the_threads_of_torch_stay(two_cores: None) -> None:
+def test_the_threads_end_with_the_run_and_the_threads_of_torch_stay(two_cores: None, two_threads: None) -> None:
     before, torchs = threading.active_count(), torch.get_num_threads()
     train(cnn, engine="threads")
     assert threading.active_count() == before and torch.get_num_threads() == torchs
