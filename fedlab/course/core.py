@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
+from fedlab.study.paired import ahead
+
 Judge: TypeAlias = Callable[[Any], str]
 """What is wrong with an answer, and a hint; empty if it is right."""
 
@@ -122,13 +124,17 @@ def letters(expected: str, hints: Sequence[str]) -> Judge:
     return judge
 
 
-def verdict(mean: float, low: float, high: float, *, digits: int = 2, lower_is_better: bool = False) -> str:
+def verdict(
+    mean: float, low: float, high: float, *, p: float = 0.0, digits: int = 2, lower_is_better: bool = False
+) -> str:
     """Say what an interval of a difference says, and no more.
 
     Parameters
     ----------
     mean, low, high : float
         The difference and its interval.
+    p : float
+        Of several differences: adjusted for how many there are (``fedlab.study.holm``). It must be below .05 too.
     digits : int
         More are written where a bound would look like the zero that it is not.
     lower_is_better : bool
@@ -140,8 +146,10 @@ def verdict(mean: float, low: float, high: float, *, digits: int = 2, lower_is_b
     'better (+0.05 [+0.01, +0.09])'
     >>> verdict(0.05, -0.01, 0.11)
     'no clear difference (+0.05 [−0.01, +0.11])'
+    >>> verdict(0.05, 0.01, 0.09, p=0.08)
+    'no clear difference (+0.05 [+0.01, +0.09])'
     """
-    clear = low > 0 or high < 0  # not where a bound is nan
+    clear = ahead(low, high, p) != 0
     while clear and digits < 9 and float(f"{low if low > 0 else high:.{digits}f}") == 0:
         digits += 1  # a bound that is not zero must not look like it
     point, *bounds = [_signed(value, digits) for value in (mean, low, high)]

@@ -1,12 +1,13 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
->>> from fedlab.figures import atlas_map, learning_curves, more_data, reliability_curves
+>>> from fedlab.figures import atlas_map, differences, learning_curves, more_data, reliability_curves
 >>> from fedlab.figures import seed_bands, subgroup_scores, who_gains
 """
 
 from fedlab.figures.atlas import atlas_map
 from fedlab.figures.bands import seed_bands
 from fedlab.figures.curves import learning_curves
+from fedlab.figures.differences import differences
 from fedlab.figures.gains import who_gains
 from fedlab.figures.more_data import more_data
 from fedlab.figures.reliability import reliability_curves
@@ -16,6 +17,7 @@ from fedlab.figures.theme import TEMPLATE
 __all__ = [
     "TEMPLATE",
     "atlas_map",
+    "differences",
     "learning_curves",
     "more_data",
     "reliability_curves",

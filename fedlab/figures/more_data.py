@@ -56,7 +56,7 @@ def more_data(curve: LearningCurve, metric: str = "auc", *, where: str | None = 
         raise ValueError(f"this curve has no place {where!r}; it has {', '.join(places)}")
     panels = list(here["by"].unique())
     figure = make_subplots(rows=1, cols=len(panels), shared_yaxes=True, horizontal_spacing=0.05)
-    figure.update_layout(template=NAME, height=430, legend=dict(orientation="h", x=0, y=1, yanchor="bottom"))
+    figure.update_layout(template=NAME, height=500, legend=dict(orientation="h", x=0, y=1, yanchor="bottom"))
     for number_, by in enumerate(panels, start=1):
         along = here[here["by"] == by]
         for i, arm in enumerate(curve.arms):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fedlab.federation import Federation
 from fedlab.federation.metrics import bounds
-from fedlab.study.places import FEW
+from fedlab.study.places import FEW, shared
 from fedlab.study.statistics import over_seeds, overlap
 
 MAIN = ("auc", "accuracy", "log_loss")
@@ -82,16 +82,17 @@ class LearningCurve:
             One row per ``by``, ``arm``, ``where``, ``metric`` and ``x``: ``mean, sd, low, high``; the difference to
             the curve's first point on the same seeds, ``difference, difference_low, difference_high``; and means over
             seeds of ``rows`` (in all hospitals that took part), ``lacking``, ``rounds``, ``steps``. One seed has no
-            interval (``nan``). ``where`` is ``everywhere`` (the mean over hospitals, of every model there is), ``large
-            sites`` (the same without sites of fewer than ten test patients in a class), a site, or along ``sites``
-            ``took part`` and ``took no part``.
+            interval (``nan``). A site whose patients do not allow for a metric is in no mean of it. ``where`` is
+            ``everywhere`` (the mean over hospitals, of every model there is), ``large sites`` (the same without sites
+            of fewer than ten test patients in a class), a site, or along ``sites`` ``took part`` and ``took no part``.
         """
         told = ["rows", "lacking", "rounds", "steps"]
         keys = ["by", "arm", "where", "metric"]
         scores = self.scores if metric is None else self.scores[self.scores["metric"] == metric]
         if scores.empty:
             raise ValueError(f"there is no metric {metric!r}; known are {', '.join(self.scores['metric'].unique())}")
-        each = _places(scores).groupby([*keys, "x", "seed"], sort=False)[["value", *told]].mean().reset_index()
+        points = _places(scores).groupby([*keys, "x", "seed"], sort=False)
+        each = points[told].mean().assign(value=points["value"].mean(skipna=False)).reset_index()
         rows = []
         for key, curve in each.groupby(keys, sort=False):
             wide = curve.pivot(index="seed", columns="x", values="value")
@@ -124,11 +125,12 @@ class LearningCurve:
 
 
 def _places(scores: pd.DataFrame) -> pd.DataFrame:
-    large = scores["test"].map(scores.groupby("test")["fewest"].min()) >= FEW
-    along = scores[scores["by"] == "sites"]
+    among = scores[shared(scores)]
+    large = among["test"].map(among.groupby("test")["fewest"].min()) >= FEW
+    along = among[among["by"] == "sites"]
     parts = [
-        scores.assign(where="everywhere"),
-        scores[large].assign(where="large sites"),
+        among.assign(where="everywhere"),
+        among[large].assign(where="large sites"),
         along.assign(where=np.where(along["took_part"], "took part", "took no part")),
         scores.assign(where=scores["test"]),
     ]

@@ -21,16 +21,22 @@ def per_seed(scores: pd.DataFrame) -> pd.DataFrame:
     """Average a report: one ``value`` per ``arm, where, metric, seed``, sites alike; places as in ``Study.table``."""
     own = scores[(scores["train"] == scores["test"]) | (scores["train"] == EVERY_SITE)]
     large = own["test"].map(own.groupby("test")["fewest"].min() >= FEW)
-    out = pd.Series(False, index=scores.index)
-    for metric in scores["metric"].unique():
-        out |= (scores["metric"] == metric) & scores["test"].isin(left_out(scores, metric))
-    shared, at_home = scores[~out], own[~out[own.index]]
-    places = (shared, at_home, at_home[large[at_home.index]])
+    among = shared(scores)
+    at_home = own[among[own.index]]
+    places = (scores[among], at_home, at_home[large[at_home.index]])
     rows = [part.assign(where=where) for where, part in zip(MEANS, places, strict=True)]
     grouped = pd.concat([*rows, own.assign(where=own["test"])]).groupby(["arm", "where", "metric", "seed"], sort=False)
     value, sites = grouped["value"].mean(skipna=False), grouped["test"].nunique()
     whole = sites == sites.groupby(["where", "metric"]).transform("max")
     return value.where(whole).reset_index()
+
+
+def shared(scores: pd.DataFrame) -> pd.Series[bool]:
+    """Tell which rows of a report a mean over hospitals is of."""
+    out = pd.Series(False, index=scores.index)
+    for metric in scores["metric"].unique():
+        out |= (scores["metric"] == metric) & scores["test"].isin(left_out(scores, metric))
+    return ~out
 
 
 def left_out(scores: pd.DataFrame, metric: str) -> dict[str, str]:

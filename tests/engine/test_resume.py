@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from torch import nn
 import fedlab
 from fedlab.algorithms import ALGORITHMS, FedAvg
 from fedlab.engine import Adam, Run
-from fedlab.engine.record import RecordDiffers
 from fedlab.federation import Federation
 from tests.conftest import ragged
 
@@ -64,13 +62,6 @@ def same(a: Run, b: Run) -> None:
         for one, other in zip(models, b.models[site], strict=True):
             assert all(torch.equal(one[k], other[k]) for k in {**one, **other})
     pd.testing.assert_frame_equal(a.report(), b.report(), check_exact=True)
-
-
-@pytest.fixture(autouse=True)
-def no_unasked_warning() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RecordDiffers)
-        yield
 
 
 def check(monkeypatch: pytest.MonkeyPatch, folder: Path, alg: Any, model: Any = "mlp_norm", **options: Any) -> None:
