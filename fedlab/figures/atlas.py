@@ -174,19 +174,22 @@ def _write(figure: go.Figure, grid: list[list[Cell]], rows: list[_Row], sites: l
     low, high = _ends(grid)
     home = {site: cell["value"] for line, row in zip(grid, rows, strict=True)
             for site, cell in zip(sites, line, strict=True) if cell and row.sources[site] == site}  # fmt: skip
+    notes, frames = [], []
     for y, (line, row) in enumerate(zip(grid, rows, strict=True)):
         for x, (cell, site) in enumerate(zip(line, sites, strict=True)):
             if not cell or math.isnan(cell["value"]):
-                figure.add_annotation(x=x, y=y, text="no value" if cell else "–", showarrow=False, font=dict(size=11))
+                text = "no value" if cell else "–"
+                notes.append(dict(x=x, y=y, text=text, showarrow=False, font=dict(size=11)))
                 continue
             share = (cell["value"] - low) / max(high - low, 1e-9)
             ink = "#ffffff" if (share if what.higher else 1 - share) > DARK_FROM else "#000000"
             against = home.get(site, math.nan) if row.sources[site] != site and len(sites) <= ROOM else math.nan
-            apart = cell["value"] - against
-            figure.add_annotation(x=x, y=y, text=_text(cell, apart), showarrow=False, font=dict(size=13, color=ink))
+            text = _text(cell, cell["value"] - against)
+            notes.append(dict(x=x, y=y, text=text, showarrow=False, font=dict(size=13, color=ink)))
             if row.sources[site] == site:
-                figure.add_shape(type="rect", x0=x - 0.46, x1=x + 0.46, y0=y - 0.43, y1=y + 0.43, fillcolor=CLEAR,
-                                 line=dict(color=ink, width=2))  # fmt: skip
+                frames.append(dict(type="rect", x0=x - 0.46, x1=x + 0.46, y0=y - 0.43, y1=y + 0.43, fillcolor=CLEAR,
+                                   line=dict(color=ink, width=2)))  # fmt: skip
+    figure.update_layout(annotations=notes, shapes=frames)  # at once: one by one takes minutes with many hospitals
 
 
 def _text(cell: Cell, apart: float) -> str:
@@ -213,7 +216,7 @@ def _notes(cells: pd.DataFrame, sites: list[str], federation: Federation | None,
     notes = ["Framed: at home. " + (f"Mean over {seeds} seeds (splits). " if seeds > 1 else "One seed (split). ")]
     if cells["low"].notna().any():
         notes[0] += "Small: 95 % bootstrap interval over the test patients of one split."
-    elif seeds > 1:
+    elif seeds > 1 and cells["sd"].notna().any():
         notes[0] += "Small: standard deviation over the seeds."
     if len(sites) <= ROOM and (cells["train"] == cells["test"]).any():
         notes[0] += " In brackets: difference to the hospital's own model."
