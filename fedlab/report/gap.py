@@ -5,82 +5,47 @@ Everything is a series over seeds first, so that every difference is paired and 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine.run import EVERY_SITE
-from fedlab.figures.words import words
-from fedlab.study import Interval, Study, over_seeds
-from fedlab.study.paired import ahead
+from fedlab.report.judged import Difference, judge
+from fedlab.study import Interval, LearningCurve, Study, over_seeds
+from fedlab.study.pairs import gains, judged, paired, pairs, rows_of
 from fedlab.study.study import FEW, REFERENCE, average
 
+MAIN = ("auc", "accuracy", "log_loss")
 LARGE = ", large sites"
-
-
-class Difference(NamedTuple):
-    """A paired difference over seeds with its 95 % interval."""
-
-    metric: str
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def said(self) -> str:
-        """``better``, ``worse`` or ``no clear difference``; ``not known`` without an interval (one seed).
-
-        Examples
-        --------
-        >>> Difference("auc", 0.1, -0.1, 0.3).said, Difference("log_loss", 0.2, 0.1, 0.3).said
-        ('no clear difference', 'worse')
-        """
-        if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return "not known"
-        lead = ahead(self.low, self.high)
-        if not lead:
-            return "no clear difference"
-        return "better" if (lead > 0) == words(self.metric).higher else "worse"
-
-    def __str__(self) -> str:
-        if not math.isfinite(self.mean):
-            return "–"
-        if not math.isfinite(self.low):
-            return signed(self.mean)
-        return f"{signed(self.mean)} [{signed(self.low)}, {signed(self.high)}]"
-
-
-def signed(value: float) -> str:
-    """Three digits with a sign, a real minus.
-
-    Examples
-    --------
-    >>> signed(-0.0123)
-    '−0.012'
-    """
-    text = f"{value:+.3f}"
-    return "0.000" if text in ("-0.000", "+0.000") else text.replace("-", "−")
+Place = str | tuple[str, str]
 
 
 @dataclass
 class Gap:
-    """A study read as the gap; ``unseen`` has the rows of ``unseen_sites`` with a column ``seed``.
+    """A study read as the gap.
 
     Parameters
     ----------
     study : Study
     unseen : DataFrame, optional
+        Of ``unseen_sites``: one arm trained without each hospital in turn.
+    held : DataFrame, optional
+        Of ``at_holdout``: all arms at a hospital that took no part in the study.
+    curve : LearningCurve, optional
+        What more data are worth.
     resamples : int
-        Of the patient-level bootstrap in :attr:`atlas`.
+        Of the patient-level bootstrap in :attr:`opened`.
     """
 
     study: Study
     unseen: pd.DataFrame = field(default_factory=pd.DataFrame)
+    held: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curve: LearningCurve | None = None
     resamples: int = 0
+    _families: dict[Any, dict[Any, dict[str, Any]]] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ who is who
 
@@ -99,67 +64,10 @@ class Gap:
         """The arm that sentences call federated."""
         return lead({arm: runs[0].algorithm for arm, runs in self.study.runs.items()})
 
-    # ------------------------------------------------------------------ one number a seed
-
-    @cached_property
-    def scores(self) -> pd.DataFrame:
-        """The opened test: one row per arm, seed, ``train``, ``test``, metric."""
-        return self.study.report()
-
-    def series(self, arm: str, metric: str, where: str | tuple[str, str]) -> pd.Series[float]:
-        """Return one number a seed, sites counting alike.
-
-        Parameters
-        ----------
-        arm, metric : str
-        where : str or (str, str)
-            ``everywhere``, ``home``, ``elsewhere`` (isolated: other hospitals' models) or ``unseen``, each also with
-            ``", large sites"`` behind it (tested at these alone); or ``(train, test)``, where ``train`` may be
-            ``all sites`` or ``all but SITE``.
-        """
-        left_out = where[0].startswith("all but ") if isinstance(where, tuple) else where.startswith("unseen")
-        scores = self.unseen if left_out else self.scores
-        if scores.empty:
-            return pd.Series(dtype=float)
-        rows = scores[(scores["arm"] == arm) & (scores["metric"] == metric)]
-        if isinstance(where, tuple):
-            rows = rows[(rows["train"] == where[0]) & (rows["test"] == where[1])]
-        else:
-            own = (rows["train"] == rows["test"]) | (rows["train"] == EVERY_SITE)
-            place = where.removesuffix(LARGE)
-            rows = rows[own] if place == "home" else rows[~own] if place == "elsewhere" else rows
-            rows = rows[~rows["test"].isin(self.few)] if where.endswith(LARGE) else rows
-        return rows.groupby("seed")["value"].mean()
-
-    def interval(self, arm: str, metric: str, where: str | tuple[str, str]) -> Interval:
-        """Mean, sd and interval over seeds."""
-        return over_seeds(self.series(arm, metric, where).tolist(), overlap=self.study.overlap)
-
-    def difference(
-        self,
-        metric: str,
-        one: tuple[str, str | tuple[str, str]],
-        other: tuple[str, str | tuple[str, str]],
-    ) -> Difference:
-        """``one`` minus ``other``, each ``(arm, where)``, on the same seeds."""
-        apart = self.series(one[0], metric, one[1]) - self.series(other[0], metric, other[1])
-        mean, _, low, high = over_seeds(apart.tolist(), overlap=self.study.overlap)
-        return Difference(metric, mean, low, high)
-
-    # ------------------------------------------------------------------ what is often asked
-
-    def own(self, arm: str, site: str) -> tuple[str, tuple[str, str]]:
-        """Return the place where ``site`` is read by its own arm's model."""
-        return arm, (EVERY_SITE if arm in self.shared else site, site)
-
-    def at_home(self, arm: str, site: str, metric: str) -> Difference:
-        """Difference of this arm's model to the hospital's own one, on that hospital's patients."""
-        return self.difference(metric, self.own(arm, site), self.own(REFERENCE, site))
-
-    def not_seen(self, site: str, metric: str) -> Difference:
-        """Difference, at ``site``, of the model that has not seen it to the one that has."""
-        arm = str(self.federated)
-        return self.difference(metric, (arm, (f"all but {site}", site)), self.own(arm, site))
+    @property
+    def held_out(self) -> str:
+        """The hospital that took no part; empty where there is none."""
+        return "" if self.held.empty else str(self.held["test"].iloc[0])
 
     @property
     def large(self) -> str:
@@ -169,16 +77,124 @@ class Gap:
     @cached_property
     def few(self) -> dict[str, int]:
         """Sites with fewer than ten test patients in a class, and how many those are at least."""
-        fewest = self.scores.groupby("test")["fewest"].min()
+        fewest = self.study.report().groupby("test")["fewest"].min()
         return {str(site): int(count) for site, count in fewest.items() if count < FEW}
+
+    # ------------------------------------------------------------------ the opened test
+
+    @cached_property
+    def opened(self) -> pd.DataFrame:
+        """Every score: one row per arm, seed, ``train``, ``test``, metric; other hospitals included."""
+        parts = [self.study.report(resamples=self.resamples), self.unseen, self.held]
+        return pd.concat([part for part in parts if not part.empty], ignore_index=True)
 
     @cached_property
     def atlas(self) -> pd.DataFrame:
-        """Train here, test there, unseen hospitals included: mean over seeds with bootstrap intervals."""
-        parts = [self.study.atlas(resamples=self.resamples)]
+        """Train here, test there: mean over seeds with bootstrap intervals."""
+        table = average(self.opened)
+        return table.assign(holdout=table["test"] == self.held_out)
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """Bins of predicted probability; opens ``test`` once more."""
+        return self.study.calibration()
+
+    # ------------------------------------------------------------------ one number a seed
+
+    def series(self, arm: str, metric: str, where: Place) -> pd.Series[float]:
+        """Return one number a seed, sites counting alike.
+
+        Parameters
+        ----------
+        arm, metric : str
+        where : str or (str, str)
+            ``everywhere``, ``home``, ``elsewhere`` (isolated: other hospitals' models), ``unseen`` or ``held out``,
+            each also with ``", large sites"`` behind it (tested at these alone); or ``(train, test)``, where ``train``
+            may be ``all sites`` or ``all but SITE``.
+        """
+        place = where if isinstance(where, tuple) else where.removesuffix(LARGE)
+        left_out = place == "unseen" or isinstance(place, tuple) and place[0].startswith("all but ")
+        scores = self.unseen if left_out else self.held if place == "held out" else self.study.report()
+        if scores.empty:
+            return pd.Series(dtype=float)
+        rows = scores[(scores["arm"] == arm) & (scores["metric"] == metric)]
+        if isinstance(where, tuple):
+            rows = rows[(rows["train"] == where[0]) & (rows["test"] == where[1])]
+        else:
+            own = (rows["train"] == rows["test"]) | (rows["train"] == EVERY_SITE)
+            rows = rows[own] if place == "home" else rows[~own] if place == "elsewhere" else rows
+            rows = rows[~rows["test"].isin(self.few)] if where.endswith(LARGE) else rows
+        return rows.groupby("seed")["value"].mean()
+
+    def interval(self, arm: str, metric: str, where: Place) -> Interval:
+        """Mean, sd and interval over seeds."""
+        return over_seeds(self.series(arm, metric, where).tolist(), overlap=self.study.overlap)
+
+    def own(self, arm: str, site: str) -> tuple[str, tuple[str, str]]:
+        """Return the place where ``site`` is read by its own arm's model."""
+        return arm, (EVERY_SITE if arm in self.shared else site, site)
+
+    # ------------------------------------------------------------------ differences
+
+    def shown(self, metric: str, one: tuple[str, Place], other: tuple[str, Place]) -> Difference:
+        """``one`` minus ``other``, each ``(arm, where)``, on the same seeds: shown with its interval, not judged."""
+        apart = self.series(one[0], metric, one[1]) - self.series(other[0], metric, other[1])
+        mean, _, low, high = over_seeds(apart.tolist(), overlap=self.study.overlap)
+        return Difference(metric, mean, low, high)
+
+    def everywhere(self, metric: str, one: str, other: str) -> Difference:
+        """Two arms over all hospitals, judged among all pairs of arms."""
+        rows = self.family("everywhere", metric)
+        return judge(rows[one, other] if (one, other) in rows else rows[other, one], metric, one)
+
+    def at_home(self, arm: str, site: str, metric: str) -> Difference:
+        """Take an arm less the own model on a hospital's patients, judged among all arms at all hospitals."""
+        return judge(self.family("home", metric)[arm, site], metric, arm)
+
+    def away(self, metric: str, where: str) -> Difference:
+        """What is lost away from home, judged among all that can be asked of it.
+
+        ``where`` is ``elsewhere`` (own models, at the other hospitals), ``unseen`` (the federated model, at hospitals
+        that it has not learnt from) or one such hospital.
+        """
+        return judge(self.family("away", metric)[where], metric, "away")
+
+    def family(self, name: str, metric: str) -> dict[Any, dict[str, Any]]:
+        """Rows of a family with their adjusted p: ``everywhere``, ``home`` or ``away``."""
+        if (name, metric) not in self._families:
+            self._families[name, metric] = {
+                "everywhere": self._everywhere,
+                "home": self._home,
+                "away": self._away,
+            }[name](metric)
+        return self._families[name, metric]
+
+    def _everywhere(self, metric: str) -> dict[Any, dict[str, Any]]:
+        if len(self.study.arms) < 2:
+            return {}
+        return {(row["one"], row["other"]): row for row in rows_of(pairs(self.study, metric=metric))}
+
+    def _home(self, metric: str) -> dict[Any, dict[str, Any]]:
+        if not self.isolated or len(self.study.arms) < 2:
+            return {}
+        rows = rows_of(gains(self.study, metric=metric, against=REFERENCE))
+        return {(row["one"], row["where"]): row for row in rows}
+
+    def _away(self, metric: str) -> dict[Any, dict[str, Any]]:
+        asked: dict[str, tuple[tuple[str, Place], tuple[str, Place]]] = {}
+        names = self.study.federation.names
+        if self.isolated and len(names) > 1:
+            asked["elsewhere"] = (REFERENCE, "elsewhere"), (REFERENCE, "home")
         if not self.unseen.empty:
-            parts.append(average(self.unseen))
-        return pd.concat(parts, ignore_index=True)
+            arm = str(self.federated)
+            asked["unseen"] = (arm, "unseen"), (arm, "home")
+            asked |= {site: ((arm, (f"all but {site}", site)), self.own(arm, site)) for site in names}
+        rows = []
+        for where, ((one, there), (other, here)) in asked.items():
+            values = {"away": self.series(one, metric, there), "home": self.series(other, metric, here)}
+            found = paired(self.study, values, "away", "home", metric, where)
+            rows.append({"where": where, "one": "away", "other": "home"} | found)
+        return {row["where"]: row for row in rows_of(judged(rows, ["where", "one", "other"], metric))} if rows else {}
 
 
 def lead(arms: dict[str, Algorithm]) -> str | None:

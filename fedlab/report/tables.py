@@ -1,77 +1,27 @@
-"""The report's tables, as HTML that a screen reader can read and a printer can print."""
+"""The report's tables."""
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import pandas as pd
 
-from fedlab.cli.gap import Difference, Gap
 from fedlab.engine.run import EVERY_SITE
 from fedlab.figures.words import arm_name, words
+from fedlab.report.gap import MAIN, Gap, Place
+from fedlab.report.table import Against, Cell, table
 from fedlab.study.study import REFERENCE
 
-JUDGED = {"better": "▲ clearly better", "worse": "▼ clearly worse", "no clear difference": "no clear difference"}
-MAIN = ("auc", "accuracy", "log_loss")
-ALL = ("auc", "accuracy", "log_loss", "brier", "ece")
-
-
-class Against(NamedTuple):
-    """A value, and how it differs from the reference."""
-
-    value: str
-    apart: Difference | None
-
-
-Cell = str | Difference | Against
-
-
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]], *, text: int = 1, kind: str = "") -> str:
-    """Build a table; the first ``text`` columns are words, the others numbers, the first cell of a row its header.
-
-    A row of one cell is a heading over the rows that follow.
-    """
-    columns = "".join(f'<th scope="col"{"" if i < text else _RIGHT}>{_lines(what)}</th>' for i, what in enumerate(head))
-    body = "".join(_row(row, text, len(head)) for row in rows)
-    return (
-        f'<div class="wide"><table class="{kind}"><caption>{html.escape(caption)}</caption>'
-        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-_RIGHT = ' class="number"'
-
-
-def _row(row: Sequence[Cell], text: int, columns: int) -> str:
-    if len(row) == 1:
-        return f'<tr class="group"><th scope="rowgroup" colspan="{columns}">{_lines(str(row[0]))}</th></tr>'
-    return f"<tr>{''.join(_cell(cell, i, text) for i, cell in enumerate(row))}</tr>"
-
-
-def _lines(text: str) -> str:
-    return html.escape(text).replace("\n", "<br>")
-
-
-def _cell(cell: Cell, column: int, text: int) -> str:
-    if isinstance(cell, Difference):
-        return f'<td class="number">{_judged(cell)}</td>'
-    if isinstance(cell, Against):
-        apart = "" if cell.apart is None else f"<br>{_judged(cell.apart)}"
-        return f'<td class="number">{html.escape(cell.value)}{apart}</td>'
-    if column == 0:
-        return f'<th scope="row">{_lines(cell)}</th>'
-    return f"<td{'' if column < text else _RIGHT}>{_lines(cell)}</td>"
-
-
-def _judged(apart: Difference) -> str:
-    word = JUDGED.get(apart.said, "")
-    return f'{html.escape(str(apart))}<br><small class="{apart.said.replace(" ", "-")}">{word}</small>'
-
-
-# --------------------------------------------------------------------------- the tables
+PROBABILITIES = (*MAIN, "brier", "ece")
+DECISIONS = ("average_precision", "balanced_accuracy", "balanced_accuracy_chosen", "sensitivity_at_specificity_90")
+HEADS = {
+    "ece": "ECE",
+    "average_precision": "average\nprecision",
+    "balanced_accuracy": "balanced accuracy,\nthreshold one half",
+    "balanced_accuracy_chosen": "balanced accuracy,\nthreshold from valid",
+    "sensitivity_at_specificity_90": "sensitivity at 90 %\nspecificity",
+}
+ACROSS = 8  # hospitals that fit side by side on paper
 
 
 def sites(gap: Gap) -> str:
@@ -88,42 +38,57 @@ def sites(gap: Gap) -> str:
     return table("The sites, with one split’s rows to fit on, choose on and report on.", head, rows, text=2)
 
 
+def differences(gap: Gap) -> str:
+    """Everywhere: each arm against the own models, and the federated one against the other shared ones."""
+    against = [(arm, REFERENCE) for arm in gap.shared if gap.isolated]
+    against += [(str(gap.federated), arm) for arm in gap.shared if gap.federated in gap.shared and arm != gap.federated]
+    if not against:
+        return ""
+    rows: list[list[Cell]] = [
+        [f"{arm_name(one)} − {arm_name(other)}", *(gap.everywhere(metric, one, other) for metric in MAIN)]
+        for one, other in against
+    ]
+    caption = (
+        "Over all hospitals, paired differences on the same seeds, each with its 95 % interval. Called clear where it "
+        "stays so among all pairs of models (Holm). ↓ lower is better."
+    )
+    return table(caption, ["difference", *map(_head, MAIN)], rows)
+
+
 def worth(gap: Gap) -> str:
-    """What a model is worth: at home, elsewhere, everywhere, unseen."""
+    """What a model is worth at home, elsewhere, everywhere and unseen: its probabilities, then as decisions."""
+    places = _places(gap)
+    large = [(f"{label}, large sites", arm, where + gap.large) for label, arm, where in places] if gap.large else []
+    without = f" Large sites: tested without {', '.join(gap.few)}." if gap.large else ""
+    first = (
+        f"What a model is worth: mean ± sd over {_seeds(gap)} on test patients; hospitals count alike. Everywhere: own "
+        "models over all pairs of training and test hospital, one model over all hospitals. ↓ lower is better. ECE: "
+        f"expected calibration error.{without}"
+    )
+    second = (
+        "For those who will set a threshold: the same models, higher is better throughout. Threshold from valid: the "
+        "one with the best balanced accuracy on the validation patients of the hospital that is tested. "
+        f"Sensitivity: share of the ill that are found when nine in ten of the others are spared.{without}"
+    )
+    return _worth(gap, first, PROBABILITIES, [*places, *large]) + _worth(gap, second, DECISIONS, large or places)
+
+
+def _places(gap: Gap) -> list[tuple[str, str, str]]:
     places = []
     if gap.isolated:
-        places = [("own model, at home", REFERENCE, "home"), ("own model, elsewhere", REFERENCE, "elsewhere")]
-        places += [("own model, everywhere", REFERENCE, "everywhere")]
+        places += [(f"own model, {where}", REFERENCE, where) for where in ("home", "elsewhere", "everywhere")]
     places += [(f"{arm_name(arm)}, everywhere", arm, "everywhere") for arm in gap.shared]
     if not gap.unseen.empty:
         arm = str(gap.federated)
         places.append((f"{arm_name(arm)}, at a hospital\nthat it has never seen", arm, "unseen"))
-    if gap.large:
-        places += [(f"{label}, large sites", arm, where + gap.large) for label, arm, where in places]
-    rows = [[label, *(_spread(gap, arm, metric, where) for metric in ALL)] for label, arm, where in places]
-    caption = (
-        f"Mean ± sd over {_seeds(gap)} on test patients; hospitals count alike. Everywhere: own models "
-        "over all pairs of training and test hospital, one model over all hospitals. ↓ lower is better. ECE: expected "
-        "calibration error."
-    )
-    if gap.large:
-        caption += f" Large sites: tested without {', '.join(gap.few)}."
-    return table(caption, ["model", *map(_head, ALL)], rows)
+    if gap.held_out:
+        places += [(f"{arm_name(arm)}, at {gap.held_out},\nheld out", arm, "held out") for arm in gap.study.arms]
+    return places
 
 
-def differences(gap: Gap) -> str:
-    """Each arm against the own models, everywhere."""
-    if not gap.isolated or not gap.shared:
-        return ""
-    rows: list[list[Cell]] = [
-        [arm_name(arm), *(gap.difference(m, (arm, "everywhere"), (REFERENCE, "everywhere")) for m in MAIN)]
-        for arm in gap.shared
-    ]
-    caption = (
-        "Everywhere, paired difference to the hospitals’ own models on the same seeds, with its 95 % interval. "
-        "↓ lower is better."
-    )
-    return table(caption, ["model", *map(_head, MAIN)], rows)
+def _worth(gap: Gap, caption: str, metrics: tuple[str, ...], places: list[tuple[str, str, str]]) -> str:
+    rows = [[label, *(_spread(gap, arm, metric, where) for metric in metrics)] for label, arm, where in places]
+    return table(caption, ["model", *map(_head, metrics)], rows)
 
 
 def at_home(gap: Gap) -> str:
@@ -140,39 +105,60 @@ def at_home(gap: Gap) -> str:
             rows.append([arm_name(arm), *cells])
     caption = (
         "At home: each hospital’s own test patients. Mean ± sd over seeds; below it the paired difference to the "
-        "hospital’s own model with its 95 % interval. ↓ lower is better."
+        "hospital’s own model with its 95 % interval, called clear where it stays so among all models at all "
+        "hospitals (Holm). ↓ lower is better."
     )
-    return table(caption, ["model", *map(_head, MAIN)], rows)
+    return table(caption, ["model", *map(_head, MAIN)], rows, kind="long")
 
 
 def atlas(gap: Gap, metric: str) -> str:
-    """Train here (rows), test there (columns)."""
+    """Train here (rows), test there (columns); of many hospitals the models stand side by side instead."""
     cells = gap.atlas[gap.atlas["metric"] == metric].set_index(["arm", "train", "test"])
-    names = gap.study.federation.names
-    rows = []
-    if gap.isolated:
-        rows += [[f"{t} alone", *(_interval(cells, (REFERENCE, t, s)) for s in names)] for t in names]
-    rows += [[f"all, {arm_name(a)}", *(_interval(cells, (a, EVERY_SITE, s)) for s in names)] for a in gap.shared]
+    names, tested = gap.study.federation.names, [*gap.study.federation.names, *filter(None, [gap.held_out])]
+    models: dict[str, list[tuple[str, str, str]]] = {}
+    if gap.isolated and len(tested) <= ACROSS:
+        models |= {f"{t} alone": [(REFERENCE, t, s) for s in tested] for t in names}
+    elif gap.isolated:
+        models["its own model"] = [(REFERENCE, s, s) for s in tested]
+    models |= {f"all, {arm_name(a)}": [(a, EVERY_SITE, s) for s in tested] for a in gap.shared}
     if not gap.unseen.empty:
         arm = str(gap.federated)
-        rows.append([f"all but it, {arm_name(arm)}", *(_interval(cells, (arm, f"all but {s}", s)) for s in names)])
-    drawn = f"95 % bootstrap interval over one split’s test patients ({gap.resamples} resamples)"
-    caption = f"{_head(metric)}: trained at (row), tested at (column). Mean over seeds; {drawn}."
-    return table(caption, ["trained at", *names], rows)
+        models[f"all but it, {arm_name(arm)}"] = [(arm, f"all but {s}", s) for s in tested]
+    drawn = f"95 % bootstrap interval over one split’s test patients ({gap.resamples} resamples)"
+    shown = {name: [_interval(cells, key) for key in keys] for name, keys in models.items()}
+    told = f"{_head(metric)}: trained at {{}}, tested at {{}}. Mean over seeds; {drawn}."
+    if len(tested) <= ACROSS:
+        rows = [[name, *values] for name, values in shown.items()]
+        return table(told.format("(row)", "(column)"), ["trained at", *tested], rows)
+    rows = [[site, *(values[k] for values in shown.values())] for k, site in enumerate(tested)]
+    return table(told.format("(column)", "(row)"), ["tested at", *shown], rows)
 
 
-def cost(gap: Gap) -> str:
-    """What each arm took."""
+def cost(gap: Gap, link: float) -> str:
+    """What each arm took, and how long its messages take over a link of so many Mbit/s."""
     rows = []
     for arm, row in gap.study.cost().iterrows():
-        took = [f"{row[c]:,.0f}" for c in ("rounds", "steps", "examples", "bytes")]
-        rows.append([arm_name(str(arm)), *took, f"{row['seconds']:.2f}"])
-    head = ["model", "rounds", "gradient steps\nin sequence", "examples\nseen", "bytes\nmoved", "seconds"]
+        took = [f"{row[c]:,.0f}" for c in ("rounds", "steps", "bytes")]
+        rows.append([arm_name(str(arm)), *took, _time(on_link(row["bytes"], link)), _time(row["seconds"])])
+    head = ["model", "rounds", "gradient steps\nin sequence", "bytes\nmoved", f"on the link,\n{link:g} Mbit/s"]
     caption = (
         "Cost of one run, mean over seeds. Bytes: arrays in all messages to and from the sites (validation included); "
-        "pooled counts the patients’ rows that would have to move."
+        f"pooled counts the patients’ rows that would have to move. On the link: all hospitals share the server’s one "
+        f"link of {link:g} Mbit/s, one message after the other, waiting times and protocol not counted; where each "
+        "hospital has such a link of its own it is less. Computing: here, on one machine, all seeds side by side."
     )
-    return table(caption, head, rows)
+    return table(caption, [*head, "computing,\nall seeds"], rows)
+
+
+def on_link(moved: float, link: float) -> float:
+    """Seconds that so many bytes take over a link of so many Mbit/s.
+
+    Examples
+    --------
+    >>> on_link(1_250_000, 10)
+    1.0
+    """
+    return 8 * moved / (link * 1e6)
 
 
 def facts(caption: str, what: dict[str, str]) -> str:
@@ -190,10 +176,14 @@ def _seeds(gap: Gap) -> str:
 
 def _head(metric: str) -> str:
     what = words(metric)
-    return ("ECE" if metric == "ece" else what.name) + ("" if what.higher else " ↓")
+    return HEADS.get(metric, what.name) + ("" if what.higher else " ↓")
 
 
-def _spread(gap: Gap, arm: str, metric: str, where: str | tuple[str, str]) -> str:
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 60 else f"{seconds / 60:,.1f} min"
+
+
+def _spread(gap: Gap, arm: str, metric: str, where: Place) -> str:
     found = gap.interval(arm, metric, where)
     if math.isnan(found.mean):
         return "–"

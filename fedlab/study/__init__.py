@@ -1,6 +1,6 @@
 """Comparisons that one can believe: paired seeds, one clock, a locked test, honest intervals."""
 
-from fedlab.study.atlas import atlas, unseen_sites
+from fedlab.study.atlas import at_holdout, atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
 from fedlab.study.delong import DeLong, delong
@@ -17,6 +17,7 @@ __all__ = [
     "OverSites",
     "Paired",
     "Study",
+    "at_holdout",
     "atlas",
     "cliffs_delta",
     "compare",
