@@ -62,8 +62,9 @@ class Order:
                 continue
             if why := writable(file):
                 raise Wrong(why)
-            if other := places.setdefault(file.resolve(), option) != option and places[file.resolve()]:
-                raise Wrong(f"{other} and {option} are both {file}: give them different names.")
+            first = places.setdefault(file.resolve(), option)
+            if first != option:
+                raise Wrong(f"{first} and {option} are both {file}: give them different names.")
         return order
 
 

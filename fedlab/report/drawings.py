@@ -32,6 +32,7 @@ def atlas(gap: Gap) -> str:
     table, caption = gap.atlas, "Darker is better; the tables below have the same numbers, and accuracy and log loss."
     if table["test"].nunique() > ACROSS:  # no room in a cell for more than the value
         table = table.assign(low=math.nan, high=math.nan, sd=math.nan)
+        caption = "Darker is better; below are the rows of most interest, and the files of numbers have every pair."
     drawn = atlas_map(table, "auc", federation=gap.study.federation)
     return figure(drawn, "Heat map of AUC by training and test hospital.", caption)
 

@@ -276,6 +276,19 @@ def test_an_interrupt_between_algorithms_ends_it_too(tmp_path: Path, monkeypatch
     assert done.exit_code == 130 and list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_while_less_data_are_tried_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = report.learning_curve
+
+    def cut(*arguments: Any, **settings: Any) -> Any:
+        curve = real(*arguments, rows=[8], sites=[], **settings)
+        curve.notes.append("interrupted: 1 of 10 points are finished")  # as `learning_curve` says it
+        return curve
+
+    monkeypatch.setattr(report, "learning_curve", cut)
+    done = call("report", "heart_disease", "--seeds", "1", "--rounds", "1", "-o", str(tmp_path / "r.html"))
+    assert done.exit_code == 130 and list(tmp_path.iterdir()) == []
+
+
 def test_a_hospital_that_is_not_there_cannot_be_held_out(tmp_path: Path) -> None:
     done = call("report", "heart_disease", "--holdout", "Budapest", "-o", str(tmp_path / "r.html"))
     assert done.exit_code == 2 and "no site 'Budapest'; the sites are Cleveland" in done.stderr

@@ -19,6 +19,7 @@ from fedlab.figures.atlas import DARK_FROM, SCALE
 from fedlab.figures.theme import CLEAR, COLOURS, DASHES, GREY, NAME, SYMBOLS, foot, head, style
 from fedlab.figures.words import WORDS, few
 from fedlab.study import Study
+from fedlab.study.pairs import gains
 
 SITES = ["Cleveland", "Hungary", "Switzerland", "Long Beach"]
 
@@ -181,7 +182,23 @@ def test_missing_arms_are_named(hospitals: Federation, study: Study) -> None:
         who_gains(study, "f1")
 
 
+def test_its_title_names_whom_the_study_calls_a_winner(hospitals: Federation) -> None:
+    study = fedlab.compare(hospitals, algorithms=["isolated", "fedavg"], seeds=4, rounds=8, progress=False)
+    table = gains(study, metric="log_loss", against="isolated")
+    assert (table["winner"] == "isolated").any()
+    title = title_of(who_gains(study, "log_loss"))
+    lost = table.loc[table["winner"] == "isolated", "where"]
+    assert all(site in title.partition(" lose")[0] for site in lost) and " lose" in title
+
+
 # ---------------------------------------------------------------------- atlas
+
+
+def test_a_crowded_map_has_no_numbers_that_lie_on_each_other(atlas: pd.DataFrame) -> None:
+    one = atlas[(atlas["train"] == "all sites") & (atlas["arm"] == "fedavg") & (atlas["test"] == "Cleveland")]
+    crowd = pd.concat([one.assign(test=f"hospital {k}") for k in range(13)])
+    figure = atlas_map(crowd)
+    assert not [a for a in figure.layout.annotations if a.xref != "paper"] and figure.layout.xaxis.tickangle == -90
 
 
 def test_a_row_for_each_model_and_a_frame_at_home(atlas: pd.DataFrame, hospitals: Federation) -> None:
