@@ -29,13 +29,13 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]], *, 
 
     Examples
     --------
-    >>> table("Two & two", ["a", "b"], [["x", "1"]]).count("<th")
+    >>> table("Two & two", ["a", "b"], [["x", "1"]]).count("<th ")
     3
     """
     columns = "".join(f'<th scope="col"{"" if i < text else RIGHT}>{_lines(what)}</th>' for i, what in enumerate(head))
     body = "".join(_row(row, text, len(head)) for row in rows)
     return (
-        f'<div class="wide"><table class="{kind}"><caption>{html.escape(caption)}</caption>'
+        f'<div class="wide"><table class="{kind}"><caption><span>{html.escape(caption)}</span></caption>'
         f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
