@@ -94,7 +94,8 @@ def fetch(
 
 @app.command(
     epilog="Examples:\n\n  fedlab report heart_disease\n\n  fedlab report heart_disease --seeds 3 "
-    "--json numbers.json\n\n  fedlab report breast_cancer --algorithms isolated,fedavg --model mlp -o wards.html"
+    "--json numbers.json --csv scores.csv\n\n  fedlab report breast_cancer --algorithms isolated,fedavg "
+    "--model mlp -o wards.html\n\n  fedlab report heart_disease --holdout Hungary"
 )
 def report(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A data set, e.g. heart_disease.")],
@@ -104,21 +105,43 @@ def report(
     seeds: Annotated[int, typer.Option(min=1, help="How many; a seed is a split, a start, a batch order.")] = 10,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 30,
     model: Annotated[str, typer.Option(help="logistic or mlp.")] = "logistic",
+    holdout: Annotated[
+        str | None, typer.Option(metavar="SITE", help="A hospital that no model learns from; all are tested there.")
+    ] = None,
+    link: Annotated[float, typer.Option(min=0.001, metavar="MBIT/S", help="The server's link, for the cost.")] = 10.0,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The report.")] = Path("report.html"),
     json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write all numbers, as JSON.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write all means and intervals, as JSON.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE", help="Also write every score, a row per arm, seed, train, test and metric."
+        ),
     ] = None,
 ) -> None:
-    """Write the gap report: one HTML file that needs no network.
+    """Write the gap report: one HTML file that needs no network and prints on A4.
 
     RECIPE is a data set that `fedlab doctor` lists.
 
-    It says what each hospital's own model, the pooled and the federated one are worth, where, and how sure that is.
+    It says what each hospital's own model, the pooled and the federated one are worth, where, how sure that is, and
+    what it costs.
     """
     with endings("Interrupted: no report was written."):
         from fedlab.cli.report import Order, carry_out
 
-        order = Order.check(recipe, algorithms.split(","), seeds, rounds, model, output, json)
+        order = Order.check(
+            recipe=recipe,
+            algorithms=algorithms.split(","),
+            seeds=seeds,
+            rounds=rounds,
+            model=model,
+            holdout=holdout,
+            link=link,
+            output=output,
+            json=json,
+            csv=csv,
+        )
         for line in carry_out(order):
             typer.echo(line)
 

@@ -20,6 +20,7 @@ SCALE = [(0.0, "#f2d9b8"), (0.35, "#b9c4c9"), (0.7, "#4f8fb8"), (1.0, "#08426e")
 DARK_FROM = 0.78  # of the scale: from here on white ink has more contrast than black, and both at least 4.5
 UNSEEN = "all but "
 ROOM = 6  # columns: with more there is no room for the difference in a cell
+CROWDED = 12  # columns: with more there is none for a number, and the names stand upright
 Cell: TypeAlias = dict[str, float]  # value, low, high, sd, patients, fewest; empty if the atlas has no such cell
 
 
@@ -72,7 +73,7 @@ def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federatio
     _part_blocks(figure, rows, len(sites))
     _part_holdout(figure, cells, len(sites), len(rows))
     head(figure, _finding(cells, what), "Rows: where a model was trained. Columns: whose test patients it reads.",
-         above_plot=48)  # fmt: skip
+         above_plot=48 if len(sites) <= CROWDED else 130)  # fmt: skip
     return foot(figure, _notes(cells, sites, federation, metric), below=16)
 
 
@@ -133,7 +134,8 @@ def _layout(cells: pd.DataFrame, rows: list[_Row], sites: list[str]) -> go.Layou
     n, unseen = cells.groupby("test")["patients"].first(), set(cells.loc[cells["holdout"], "test"])
     return go.Layout(
         template=NAME,
-        xaxis=dict(side="top", tickvals=list(range(len(sites))), showgrid=False, ticks="", showline=False,
+        xaxis=dict(side="top", tickvals=list(range(len(sites))), tickangle=-90 if len(sites) > CROWDED else None,
+                   showgrid=False, ticks="", showline=False,
                    ticktext=[f"{site}<br>n = {n[site]:.0f}{', seen by none' * (site in unseen)}" for site in sites],
                    range=[-0.5, len(sites) - 0.5]),
         yaxis=dict(tickvals=list(range(len(rows))), ticktext=[row.label for row in rows], showgrid=False, ticks="",
@@ -174,19 +176,23 @@ def _write(figure: go.Figure, grid: list[list[Cell]], rows: list[_Row], sites: l
     low, high = _ends(grid)
     home = {site: cell["value"] for line, row in zip(grid, rows, strict=True)
             for site, cell in zip(sites, line, strict=True) if cell and row.sources[site] == site}  # fmt: skip
+    notes, frames = [], []
     for y, (line, row) in enumerate(zip(grid, rows, strict=True)):
         for x, (cell, site) in enumerate(zip(line, sites, strict=True)):
             if not cell or math.isnan(cell["value"]):
-                figure.add_annotation(x=x, y=y, text="no value" if cell else "–", showarrow=False, font=dict(size=11))
+                text = "no value" if cell else "–"
+                notes.append(dict(x=x, y=y, text=text, showarrow=False, font=dict(size=11)))
                 continue
             share = (cell["value"] - low) / max(high - low, 1e-9)
             ink = "#ffffff" if (share if what.higher else 1 - share) > DARK_FROM else "#000000"
             against = home.get(site, math.nan) if row.sources[site] != site and len(sites) <= ROOM else math.nan
-            apart = cell["value"] - against
-            figure.add_annotation(x=x, y=y, text=_text(cell, apart), showarrow=False, font=dict(size=13, color=ink))
+            if len(sites) <= CROWDED:
+                text = _text(cell, cell["value"] - against)
+                notes.append(dict(x=x, y=y, text=text, showarrow=False, font=dict(size=13, color=ink)))
             if row.sources[site] == site:
-                figure.add_shape(type="rect", x0=x - 0.46, x1=x + 0.46, y0=y - 0.43, y1=y + 0.43, fillcolor=CLEAR,
-                                 line=dict(color=ink, width=2))  # fmt: skip
+                frames.append(dict(type="rect", x0=x - 0.46, x1=x + 0.46, y0=y - 0.43, y1=y + 0.43, fillcolor=CLEAR,
+                                   line=dict(color=ink, width=2)))  # fmt: skip
+    figure.update_layout(annotations=notes, shapes=frames)  # at once: one by one takes minutes with many hospitals
 
 
 def _text(cell: Cell, apart: float) -> str:
@@ -211,9 +217,11 @@ def _part_blocks(figure: go.Figure, rows: list[_Row], columns: int) -> None:
 def _notes(cells: pd.DataFrame, sites: list[str], federation: Federation | None, metric: str) -> list[str]:
     seeds = int(cells["seeds"].max()) if "seeds" in cells and cells["seeds"].notna().any() else 1
     notes = ["Framed: at home. " + (f"Mean over {seeds} seeds (splits). " if seeds > 1 else "One seed (split). ")]
-    if cells["low"].notna().any():
+    if len(sites) > CROWDED:
+        notes[0] += "Numbers: in the table."
+    elif cells["low"].notna().any():
         notes[0] += "Small: 95 % bootstrap interval over the test patients of one split."
-    elif seeds > 1:
+    elif seeds > 1 and cells["sd"].notna().any():
         notes[0] += "Small: standard deviation over the seeds."
     if len(sites) <= ROOM and (cells["train"] == cells["test"]).any():
         notes[0] += " In brackets: difference to the hospital's own model."

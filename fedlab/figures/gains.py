@@ -12,6 +12,7 @@ from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.theme import GREY, NAME, Style, foot, head, style
 from fedlab.figures.words import arm_name, few, listed, number, signed, words
 from fedlab.study import Study
+from fedlab.study.pairs import gains, rows_of
 
 OWN, POOLED = "isolated", "centralized"
 ANYWHERE = "everywhere"
@@ -129,25 +130,19 @@ def _title(study: Study, table: pd.DataFrame, arms: Arms, metric: str) -> tuple[
     means = ", ".join(
         f"{name.split(' (')[0]} {number(table.loc[(arm, ANYWHERE), 'mean'])}" for arm, (name, _, _) in arms.items()
     )
-    rows = table.loc[federated].loc[list(study.federation.names)]
-    found = _verdict(rows.rename(index={site: f"{site} †" for site in few(study.federation)}), what.higher)
+    found = _verdict(study, federated, metric)
     return f"Who gains at home? {what.name}: {found}", f"At any hospital, mean {what.name}: {means}."
 
 
-def _verdict(rows: pd.DataFrame, higher: bool) -> str:
-    """Name the sites whose interval of the paired difference leaves zero out."""
-    better: list[str] = []
-    worse: list[str] = []
-    unclear: list[str] = []
-    for row in rows.reset_index().to_dict("records"):
-        low, high = row["difference_low"], row["difference_high"]
-        low, high = (low, high) if higher else (-high, -low)
-        if low > 0:
-            better.append(f"{row['where']} ({signed(row['difference'])})")
-        elif high < 0:
-            worse.append(f"{row['where']} ({signed(row['difference'])})")
-        else:
-            unclear.append(row["where"])
+def _verdict(study: Study, federated: str, metric: str) -> str:
+    """Name the hospitals that gain or lose for certain enough, as ``study.verdict()`` does."""
+    small = few(study.federation)
+    told: dict[str, list[str]] = {federated: [], OWN: [], "": []}
+    table = gains(study, metric=metric, against=OWN)
+    for row in rows_of(table[table["one"] == federated]):
+        site = f"{row['where']} †" if row["where"] in small else str(row["where"])
+        told[row["winner"]].append(f"{site} ({signed(row['difference'])})" if row["winner"] else site)
+    better, worse, unclear = told.values()
     if not better and not worse:
         return "no clear gain or loss at any hospital"
     parts = [f"{listed(better)} gain{'s' * (len(better) == 1)}"] if better else []
@@ -162,8 +157,8 @@ def _notes(study: Study, small: dict[str, str], everywhere: bool, metric: str) -
     else:
         notes = [
             f"{seeds} seeds, each a split, a start and a batch order. Lines: 95 % interval of each mean (corrected "
-            "resampled t). Clear: the interval of the paired difference to the own model leaves zero out, not "
-            f"corrected for looking at {hospitals} hospitals."
+            "resampled t). Clear: the paired difference to the own model stays so after Holm’s correction for every "
+            f"other arm at {hospitals} hospitals."
         ]
     if everywhere:
         notes.append("Any hospital: own models over all pairs of training and test hospital, shared ones over all.")

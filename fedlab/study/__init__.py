@@ -1,7 +1,7 @@
 """Comparisons that one can believe: paired seeds, one clock, a locked test, honest intervals."""
 
 from fedlab.federation.delong import DeLong, delong
-from fedlab.study.atlas import atlas, unseen_sites
+from fedlab.study.atlas import at_holdout, atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
 from fedlab.study.failed import SeedsFailed
@@ -19,6 +19,7 @@ __all__ = [
     "Paired",
     "SeedsFailed",
     "Study",
+    "at_holdout",
     "atlas",
     "cliffs_delta",
     "compare",

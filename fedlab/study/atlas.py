@@ -69,7 +69,7 @@ def atlas(
     study = compare(federation, model, algorithms, seeds=seeds, progress=progress, **settings)
     parts = [study.atlas(resamples=resamples)]
     if holdout is not None:
-        parts.append(average(_at_holdout(study, holdout, resamples)))
+        parts.append(average(at_holdout(study, holdout, resamples)))
     if unseen is not None and len(federation.sites) > 1:
         options: dict[str, Any] = {"seeds": study.seeds, "resamples": resamples, "progress": progress} | settings
         parts.append(average(unseen_sites(federation, model, unseen, **options)))
@@ -89,8 +89,30 @@ def _hold_out(federation: Federation, holdout: str | Site) -> tuple[Federation, 
     return federation, holdout
 
 
-def _at_holdout(study: Study, holdout: Site, resamples: int) -> pd.DataFrame:
-    """Test all models of a study at a hospital that took no part, on each seed's own draw of its test patients."""
+def at_holdout(study: Study, holdout: Site, resamples: int = 0) -> pd.DataFrame:
+    """Test all models of a study at a hospital that took no part, on each seed's own draw of its test patients.
+
+    Parameters
+    ----------
+    study : Study
+    holdout : Site
+        The second of ``federation.holdout("Hungary")``, whose first was compared on.
+    resamples : int
+        Of the patient-level bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        As :meth:`Study.report`, of this hospital alone.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> rest, late = fedlab.load("heart_disease").holdout("Hungary")
+    >>> study = fedlab.compare(rest, algorithms=["isolated", "fedavg"], seeds=1, rounds=1, progress=False)
+    >>> at_holdout(study, late)["train"].unique().tolist()
+    ['Cleveland', 'Switzerland', 'Long Beach', 'all sites']
+    """
     alone = replace(study.federation, sites=(holdout,))
     rows = []
     for arm, runs in study.runs.items():

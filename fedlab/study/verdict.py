@@ -9,7 +9,6 @@ import pandas as pd
 
 from fedlab.algorithms import ALGORITHMS
 from fedlab.federation.metrics import LOWER_IS_BETTER
-from fedlab.study.failed import told as failures
 from fedlab.study.pairs import gains, pairs, rows_of
 from fedlab.study.places import FEW, left_out
 
@@ -53,9 +52,16 @@ def verdict(study: Study, *, metric: str = "auc", against: str = OWN) -> str:
     """
     if against not in study.arms and against != OWN:
         raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(study.arms)}")
-    table = pairs(study, metric=metric)
     if len(study.seeds) < 2:
+        pairs(study, metric=metric)  # refuses what the study does not have
         return "With one seed, differences across seeds cannot be judged: compare with several, seeds=10."
+    told = winners(study, metric=metric, against=against)
+    return " ".join([*failures(study), *told, *_few(study, metric), *_how(study, metric)])
+
+
+def winners(study: Study, *, metric: str, against: str = OWN) -> list[str]:
+    """Return the sentences of :func:`verdict` that name winners, without those on how they were judged."""
+    table = pairs(study, metric=metric)
     rest = [arm for arm in study.arms if arm != against]
     undecided = _undecided(table, rest)
     told = []
@@ -63,8 +69,7 @@ def verdict(study: Study, *, metric: str = "auc", against: str = OWN) -> str:
         told.append(_at_home(gains(study, metric=metric, against=against), rest, against, metric, undecided))
     elif undecided:
         told.append(f"No clear winner among {', '.join(undecided)}.")
-    rest_of_it = [*_everywhere(table, metric, undecided), *_few(study, metric), *_how(study, table, metric)]
-    return " ".join([*failures(study), *told, *rest_of_it])
+    return [*told, *_everywhere(table, metric, undecided)]
 
 
 def _at_home(table: pd.DataFrame, rest: list[str], against: str, metric: str, undecided: list[str]) -> str:
@@ -121,9 +126,9 @@ def _everywhere(table: pd.DataFrame, metric: str, undecided: list[str]) -> list[
     return [f"Over all hospitals: {'; '.join(parts)}."] if parts else []
 
 
-def _how(study: Study, table: pd.DataFrame, metric: str) -> list[str]:
+def _how(study: Study, metric: str) -> list[str]:
     """What the intervals cover."""
-    seeds, fewest = len(study.seeds), int(table["seeds"].min())
+    seeds, fewest = len(study.seeds), int(pairs(study, metric=metric)["seeds"].min())
     test = "t" if study.federation.published else "t, corrected for overlapping splits (Nadeau & Bengio)"
     said = [f"(95 % intervals over {seeds} seeds: {test}; winners hold after Holm’s correction; no clear winner does "
             "not mean equal.)"]  # fmt: skip

@@ -67,21 +67,10 @@ def test_the_page_is_one_file_with_all_parts(short: tuple[Path, dict, Result]) -
     text = short[0].read_text(encoding="utf-8")
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"'](?!data:|#)", text)
     assert "10.24432/C52P4X" in text and "CC BY 4.0" in text and short[1]["fingerprint"] in text
-    for part in ("The data", "The gap", "Who gains at home", "Train here, test there", "Learning curves", "Cost"):
+    for part in ("The sites", "The gap", "Who gains at home", "Train here, test there", "Would more data help", "Cost"):
         assert part in text
     assert text.count("Plotly.newPlot(") >= 3 and text.count("plotly.js v") <= 2
     assert "@media print" in text and "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.S).lower().split()
-
-
-def test_no_difference_is_called_one_whose_interval_holds_zero(short: tuple[Path, dict, Result]) -> None:
-    said = [s for sentences in short[1]["verdict"].values() for s in sentences]
-    found = re.findall(
-        r"\[([−+]?[\d.]+), ([−+]?[\d.]+)\](?:, (clearly better|clearly worse|no clear difference))", str(said)
-    )
-    assert len(found) > 10
-    for low, high, word in found:
-        holds = float(low.replace("−", "-")) <= 0 <= float(high.replace("−", "-"))
-        assert (word == "no clear difference") or not holds
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -9,11 +10,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from fedlab.cli import app, report
+from fedlab.federation import METRICS
 
 SITES = ("Cleveland", "Hungary", "Switzerland", "Long Beach")
 ARMS = ("isolated", "centralized", "ensemble", "fedavg")
@@ -49,9 +52,8 @@ class Page(HTMLParser):
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Result]:
     folder = tmp_path_factory.mktemp("a report")
     files = folder / "gäp report.html", folder / "numbers.json"
-    done = call(
-        "report", "heart_disease", "--seeds", "2", "--rounds", "2", "-o", str(files[0]), "--json", str(files[1])
-    )
+    places = ["-o", str(files[0]), "--json", str(files[1]), "--csv", str(folder / "scores.csv")]
+    done = call("report", "heart_disease", "--seeds", "2", "--rounds", "2", "--link", "2", *places)
     assert done.exit_code == 0, done.output
     return *files, done
 
@@ -82,7 +84,7 @@ def test_the_page_loads_nothing(text: str) -> None:
 
 def test_the_page_is_built_for_readers(text: str) -> None:
     page = Page(text)
-    assert page.tags.count("h1") == 1 and page.tags.count("figure") == page.tags.count("figcaption") == 3
+    assert page.tags.count("h1") == 1 and page.tags.count("figure") == page.tags.count("figcaption") == 5
     assert page.tags.count("caption") == page.tags.count("table") >= 8
     assert 'lang="en"' in text and "@media print" in text and 'role="img" aria-label=' in text
     assert len(set(page.ids)) == len(page.ids)
@@ -95,7 +97,11 @@ def test_the_page_is_built_for_readers(text: str) -> None:
         *SITES,
         *(
             "In short",
-            "What may be said",
+            "The verdict",
+            "Limits",
+            "sensitivity at 90 %",
+            "on the link,",
+            "percentage points on average",
             "own model, elsewhere",
             "that it has never seen",
             "ECE",
@@ -111,7 +117,7 @@ def test_the_page_says(text: str, words: str) -> None:
 
 
 def test_nothing_half_written_stays(made: tuple[Path, Path, Result]) -> None:
-    assert sorted(path.name for path in made[0].parent.iterdir()) == ["gäp report.html", "numbers.json"]
+    assert sorted(path.name for path in made[0].parent.iterdir()) == ["gäp report.html", "numbers.json", "scores.csv"]
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(made[0].stat().st_mode) == 0o666 & ~umask
@@ -125,15 +131,15 @@ def test_the_terminal_has_the_story_and_the_files(made: tuple[Path, Path, Result
 def test_text_of_others_is_escaped(hospitals: Any, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from fedlab.cli.gap import Gap
-    from fedlab.cli.page import About, page
+    from fedlab.report.gap import Gap
+    from fedlab.report.page import About, page
     from fedlab.study import compare
 
     sites = tuple(replace(site, name=f"<b>{site.name}&") for site in hospitals.sites)
     study = compare(
         replace(hospitals, sites=sites), "logistic", ["isolated", "fedavg"], seeds=1, rounds=1, progress=False
     )
-    text = page(Gap(study), [], About("<i>title", "see https://doi.org/1?a=b&c=d.", "<u>", {"what": "<s>"}))
+    text = page(Gap(study), About("<i>title", "see https://doi.org/1?a=b&c=d.", "<u>", {"what": "<s>"}))
     tags = Page(text).tags
     assert not {"i", "u", "s"} & set(tags) and "&lt;b&gt;Cleveland&amp;" in text
     assert 'href="https://doi.org/1?a=b' in text
@@ -151,11 +157,35 @@ def test_the_atlas_has_every_pair_and_the_unseen(numbers: dict[str, Any]) -> Non
     assert cell["low"] < cell["mean"] < cell["high"] and cell["patients"] == 74
 
 
+def test_every_metric_is_in_the_numbers(numbers: dict[str, Any]) -> None:
+    assert set(numbers["arms"]["fedavg"]["everywhere"]) == set(METRICS)
+    assert set(numbers["verdict"]) == {"auc", "accuracy", "log_loss"} == set(numbers["judged"]["home"])
+    assert {row["by"] for row in numbers["more_data"]} == {"rows", "sites"}
+
+
+def test_the_link_turns_bytes_into_seconds(numbers: dict[str, Any], text: str) -> None:
+    cost = numbers["cost"]["fedavg"]
+    assert numbers["link_mbit_s"] == 2 and cost["link_seconds"] == pytest.approx(8 * cost["bytes"] / 2e6)
+    assert "on the link,<br>2 Mbit/s" in text and "share the server’s one link" in text
+
+
+def test_the_scores_are_one_long_table(made: tuple[Path, Path, Result], numbers: dict[str, Any]) -> None:
+    table = pd.read_csv(made[0].with_name("scores.csv"))
+    assert list(table) == "arm seed train test metric value low high patients fewest reason".split()
+    assert set(table["arm"]) == set(ARMS) and set(table["metric"]) == set(METRICS) and set(table["seed"]) == {0, 1}
+    key = {"arm": "fedavg", "train": "all but Hungary", "test": "Hungary", "metric": "auc"}
+    rows = table[(table[list(key)] == pd.Series(key)).all(axis=1)]
+    mean = numbers["atlas"]["fedavg"]["all but Hungary"]["Hungary"]["auc"]["mean"]
+    assert len(rows) == 2 and rows["value"].mean() == pytest.approx(mean)
+
+
 def test_what_is_not_a_number_is_null() -> None:
     import numpy as np
 
+    from fedlab.report.numbers import clean
+
     dirty = {1: [np.float64("nan"), np.int64(3), float("-inf")], "x": (np.bool_(True), "s", None)}
-    assert report.clean(dirty) == {"1": [None, 3, None], "x": [True, "s", None]}
+    assert clean(dirty) == {"1": [None, 3, None], "x": [True, "s", None]}
 
 
 def test_without_the_reference_there_is_still_a_report(tmp_path: Path) -> None:
@@ -179,6 +209,8 @@ def test_without_the_reference_there_is_still_a_report(tmp_path: Path) -> None:
         (["heart_disease", "--rounds", "many"], "--rounds"),
         (["heart_disease", "-o", "."], "is a folder"),
         (["heart_disease", "-o", "same", "--json", "./same"], "different names"),
+        (["heart_disease", "--json", "same", "--csv", "./same"], "different names"),
+        (["heart_disease", "--link", "0"], "--link"),
         ([], "RECIPE"),
     ],
 )
@@ -244,14 +276,41 @@ def test_an_interrupt_between_algorithms_ends_it_too(tmp_path: Path, monkeypatch
     assert done.exit_code == 130 and list(tmp_path.iterdir()) == []
 
 
-def test_a_report_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "r.html"
-    file.write_text("old")
+def test_an_interrupt_while_less_data_are_tried_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = report.learning_curve
 
-    def breaks(*_: Any) -> None:
-        raise OSError("disk full")
+    def cut(*arguments: Any, **settings: Any) -> Any:
+        curve = real(*arguments, rows=[8], sites=[], **settings)
+        curve.notes.append("interrupted: 1 of 10 points are finished")  # as `learning_curve` says it
+        return curve
 
-    monkeypatch.setattr(os, "replace", breaks)
-    with pytest.raises(OSError, match="disk full"):
-        report.write(file, "new")
-    assert file.read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["r.html"]
+    monkeypatch.setattr(report, "learning_curve", cut)
+    done = call("report", "heart_disease", "--seeds", "1", "--rounds", "1", "-o", str(tmp_path / "r.html"))
+    assert done.exit_code == 130 and list(tmp_path.iterdir()) == []
+
+
+def test_a_hospital_that_is_not_there_cannot_be_held_out(tmp_path: Path) -> None:
+    done = call("report", "heart_disease", "--holdout", "Budapest", "-o", str(tmp_path / "r.html"))
+    assert done.exit_code == 2 and "no site 'Budapest'; the sites are Cleveland" in done.stderr
+
+
+def test_a_disk_that_fills_up_keeps_the_old_report_and_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, numbers, real = tmp_path / "r.html", tmp_path / "n.json", Path.write_text
+    page.write_text("old")
+
+    def full(path: Path, text: str, **options: Any) -> int:
+        if len(text) > 1_000_000:  # the page has plotly in it
+            real(path, text[:1000], **options)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    line = ["--algorithms", "isolated,centralized", "--seeds", "1", "--rounds", "1"]
+    done = call("report", "heart_disease", *line, "-o", str(page), "--json", str(numbers))
+    said = " ".join(done.stderr.split())
+    assert done.exit_code == 1 and "r.html could not be written (No space left on device)" in said
+    assert f"Written: {numbers}. Free some space" in said and "Traceback" not in done.output
+    assert page.read_text() == "old" and json.loads(numbers.read_text())["arms"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["n.json", "r.html"]

@@ -27,6 +27,13 @@ def between(scale: Sequence[tuple[float, str]], share: float) -> str:
     return "#" + "".join(f"{c:02x}" for c in mixed)
 
 
+def test_a_crowded_map_has_no_numbers_that_lie_on_each_other(atlas: pd.DataFrame) -> None:
+    one = atlas[(atlas["train"] == "all sites") & (atlas["arm"] == "fedavg") & (atlas["test"] == "Cleveland")]
+    crowd = pd.concat([one.assign(test=f"hospital {k}") for k in range(13)])
+    figure = atlas_map(crowd)
+    assert not [a for a in figure.layout.annotations if a.xref != "paper"] and figure.layout.xaxis.tickangle == -90
+
+
 def test_a_row_for_each_model_and_a_frame_at_home(atlas: pd.DataFrame, hospitals: Federation) -> None:
     figure = atlas_map(atlas, "auc", federation=hospitals)
     rows = figure.layout.yaxis.ticktext

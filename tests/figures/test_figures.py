@@ -15,6 +15,7 @@ from fedlab.figures import atlas_map, learning_curves, who_gains
 from fedlab.figures.theme import CLEAR, COLOURS, DASHES, GREY, NAME, SYMBOLS, foot, head, style
 from fedlab.figures.words import WORDS
 from fedlab.study import Study
+from fedlab.study.pairs import gains
 from tests.figures.drawn import contrast, luminance, notes_of
 
 SITES = ["Cleveland", "Hungary", "Switzerland", "Long Beach"]
@@ -141,6 +142,15 @@ def test_missing_arms_are_named(hospitals: Federation, study: Study) -> None:
         who_gains(study, federated="scaffold")
     with pytest.raises(ValueError, match="no metric 'f1'"):
         who_gains(study, "f1")
+
+
+def test_its_title_names_whom_the_study_calls_a_winner(hospitals: Federation) -> None:
+    study = fedlab.compare(hospitals, algorithms=["isolated", "fedavg"], seeds=4, rounds=8, progress=False)
+    table = gains(study, metric="log_loss", against="isolated")
+    assert (table["winner"] == "isolated").any()
+    title = title_of(who_gains(study, "log_loss"))
+    lost = table.loc[table["winner"] == "isolated", "where"]
+    assert all(site in title.partition(" lose")[0] for site in lost) and " lose" in title
 
 
 # ---------------------------------------------------------------------- grey, light and dark

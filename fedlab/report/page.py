@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
-from fedlab.cli import tables
-from fedlab.cli.gap import Gap
-from fedlab.cli.short import in_short
-from fedlab.cli.verdict import Finding
-from fedlab.figures import atlas_map, learning_curves, who_gains
-from fedlab.figures.words import arm_name
+from fedlab.figures.words import words
+from fedlab.report import drawings, tables
+from fedlab.report.findings import calibration, findings, limits, verdict
+from fedlab.report.gap import MAIN, Gap
+from fedlab.report.short import in_short
 
-WIDTH = 920  # of a figure; the style sheet shrinks it to the paper
-INK = "#3d464e"  # darker than the theme's grey, which must do on black too
 # The page itself forbids every request: whoever gets it by mail need not trust us.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
-CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "sendDataToCloud"]}
 ADDRESS = re.compile(r"https?://[^\s<>&]+[^\s<>&.,)]")
 
 
@@ -35,21 +30,25 @@ class About:
     licence: str
     facts: Mapping[str, str]
     simulated: bool = False
+    link: float = 10.0
 
 
-def page(gap: Gap, findings: list[Finding], about: About) -> str:
+def page(gap: Gap, about: About) -> str:
     """Return the whole document."""
     parts = {
         "In short": _short(gap),
-        "The data": _data(gap, about),
+        "The sites": _sites(gap, about),
         "The gap": tables.differences(gap) + tables.worth(gap),
-        "Who gains at home": _gains(gap) + tables.at_home(gap),
-        "Train here, test there": _atlas(gap),
-        "Learning curves of one run": _curves(gap),
-        "What may be said": _verdict(findings),
-        "Cost": tables.cost(gap),
-        "How this was made": tables.facts("Enough to make it again.", dict(about.facts)),
+        "Train here, test there": drawings.atlas(gap) + "".join(tables.atlas(gap, metric) for metric in MAIN),
+        "Do the risks come true": drawings.calibration(gap) + _list(calibration(gap)),
+        "Who gains at home": drawings.gains(gap) + tables.at_home(gap),
+        "Would more data help": drawings.more(gap),
+        "Cost": tables.cost(gap, about.link),
+        "The verdict": _verdict(gap),
+        "Limits": _list(limits(gap)),
+        "How this was made": tables.facts("Enough to make it again.", dict(about.facts)) + drawings.training(gap),
     }
+    parts = {title: part for title, part in parts.items() if part}
     keys = {title: re.sub(r"\W+", "-", title.lower()) for title in parts}
     links = "".join(f'<li><a href="#{keys[title]}">{title}</a></li>' for title in parts)
     body = "".join(
@@ -86,58 +85,30 @@ def _short(gap: Gap) -> str:
     lines = "".join(f"<li><strong>{_text(what)}</strong> {_text(said)}</li>" for what, said in in_short(gap))
     if not lines:
         return "<p>One way of learning and nothing to compare it with: the numbers follow.</p>"
-    more = '<p>With intervals, and with what they do not cover: <a href="#what-may-be-said">what may be said</a>.</p>'
+    more = '<p>More: <a href="#the-verdict">the verdict</a>. How far it goes: <a href="#limits">limits</a>.</p>'
     return f'<div class="verdict"><ul>{lines}</ul>{more}</div>'
 
 
-def _verdict(findings: list[Finding]) -> str:
-    told = "".join(
-        f"<h3>{_text(heading)}</h3><ul>{''.join(f'<li>{_text(line)}</li>' for line in said)}</ul>"
-        for heading, said in findings
-    )
-    return told
+def _verdict(gap: Gap) -> str:
+    told = "".join(f"<h3>{_text(heading)}</h3>{_list(said)}" for heading, said in findings(gap))
+    paragraphs = {words(metric).name: said for metric, said in verdict(gap).items()}
+    by_metric = "".join(f"<p><strong>By {_text(by)}.</strong> {_text(said)}</p>" for by, said in paragraphs.items())
+    return f'<div class="verdict">{by_metric}</div>{told}'
 
 
-def _data(gap: Gap, about: About) -> str:
+def _sites(gap: Gap, about: About) -> str:
     note = "<p><strong>The hospitals are simulated</strong>; the patients are real.</p>" if about.simulated else ""
+    held = f"<p>{_text(gap.held_out)} was held out: no model learnt from it.</p>" if gap.held_out else ""
     source = f"<p>Source and attribution: {_linked(about.citation)} Licence: {_text(about.licence)}.</p>"
-    return note + tables.sites(gap) + source
-
-
-def _gains(gap: Gap) -> str:
-    if not gap.isolated or gap.federated is None:
-        return "<p>Without the arm <code>isolated</code> and a federated one there is no gain to show.</p>"
-    figure = who_gains(gap.study, "auc", federated=gap.federated)
-    caption = "Each hospital’s test patients read by its own, the federated and the pooled model: numbers in the table."
-    return _figure(figure, "Dumbbell chart of AUC by hospital.", caption)
-
-
-def _atlas(gap: Gap) -> str:
-    figure = atlas_map(gap.atlas, "auc", federation=gap.study.federation)
-    caption = "Darker is better; the tables below have the same numbers, and accuracy and log loss."
-    maps = "".join(tables.atlas(gap, metric) for metric in tables.MAIN)
-    return _figure(figure, "Heat map of AUC by training and test hospital.", caption) + maps
-
-
-def _curves(gap: Gap) -> str:
-    arm = gap.federated or gap.study.arms[-1]
-    run = gap.study.runs[arm][0]
-    told = f"Run of {arm_name(arm)} with seed {gap.study.seeds[0]}"
-    caption = f"{told}: log loss on the validation patients after each round; the reported round is marked."
-    return _figure(learning_curves(run, "log_loss"), f"Line chart. {told}, log loss by round.", caption)
+    return note + tables.sites(gap) + held + source
 
 
 # --------------------------------------------------------------------------- pieces
 
 
-def _figure(figure: Any, alt: str, caption: str) -> str:
-    figure.update_layout(width=WIDTH, font_color=INK)
-    drawn = figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG)
-    return (
-        f'<figure><div class="drawing" role="img" aria-label="{html.escape(alt, quote=True)}">{drawn}</div>'
-        f"<noscript><p>The figure needs JavaScript; the tables do not.</p></noscript>"
-        f"<figcaption>{_text(caption)}</figcaption></figure>"
-    )
+def _list(lines: Iterable[str]) -> str:
+    items = "".join(f"<li>{_text(line)}</li>" for line in lines)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def _plotly() -> str:

@@ -2,70 +2,56 @@
 
 from __future__ import annotations
 
-from fedlab.cli.gap import Difference, Gap, signed
-from fedlab.figures.words import arm_name, listed, words
-from fedlab.study.study import REFERENCE
+from collections.abc import Iterable
 
-SAID = ("auc", "accuracy", "log_loss")
+from fedlab.figures.words import arm_name, listed, words
+from fedlab.report.gap import MAIN, Gap
+from fedlab.report.judged import UNKNOWN, Difference, signed
+from fedlab.study.study import REFERENCE
 
 
 def in_short(gap: Gap) -> list[tuple[str, str]]:
     """Return ``(what, said)``, one line each; what cannot be said from this study is left out."""
-    arm, sites = gap.federated, gap.study.federation.names
-    lines = []
-    if gap.isolated and len(sites) > 1:
-        lines.append(
-            ("Own models, at other hospitals against home:", _told(gap, (REFERENCE, "elsewhere"), (REFERENCE, "home")))
-        )
+    arm, lines = gap.federated, []
+    if gap.family("away", MAIN[0]).get("elsewhere"):
+        told = _told(gap.away(metric, "elsewhere") for metric in MAIN)
+        lines.append(("Own models, at other hospitals against home:", told))
     if arm is not None and arm in gap.shared:
         name = arm_name(arm)
-        for other, word in (
-            (REFERENCE, "the own models"),
-            ("centralized", "pooling"),
-            ("ensemble", "a vote of own models"),
-        ):
+        rivals = {REFERENCE: "the own models", "centralized": "pooling", "ensemble": "a vote of own models"}
+        for other, word in rivals.items():
             if other in gap.study.arms:
-                told = _told(gap, (arm, "everywhere"), (other, "everywhere"))
+                told = _told(gap.everywhere(metric, arm, other) for metric in MAIN)
                 lines.append((f"{name} against {word}, everywhere:", told))
         if gap.isolated:
             lines.append((f"{name} against the own model, at home:", _home(gap, arm)))
         if not gap.unseen.empty:
-            told = _told(gap, (arm, "unseen"), (arm, "home"))
+            told = _told(gap.away(metric, "unseen") for metric in MAIN)
             lines.append((f"{name} at a hospital it has never seen, against one that has:", told))
     if gap.large and lines:
-        lines.append(
-            (
-                "AUC",
-                f"here leaves out {listed(list(gap.few))}: too few test patients of one class. It is in all tables.",
-            )
-        )
+        few = listed(list(gap.few))
+        lines.append(("AUC", f"at {few} is mostly luck, with too few test patients of one class, and counts in these."))
     return lines
 
 
-def _told(gap: Gap, one: tuple[str, str], other: tuple[str, str]) -> str:
-    return "; ".join(_said(_apart(gap, metric, one, other)) for metric in SAID) + "."
-
-
-def _apart(gap: Gap, metric: str, one: tuple[str, str], other: tuple[str, str]) -> Difference:
-    large = gap.large if metric == "auc" else ""
-    return gap.difference(metric, (one[0], one[1] + large), (other[0], other[1] + large))
+def _told(each: Iterable[Difference]) -> str:
+    return "; ".join(map(_said, each)) + "."
 
 
 def _said(apart: Difference) -> str:
-    word = {"not known": "not judged"}.get(apart.said, apart.said)
     name = words(apart.metric).name
-    return f"{name} clearly {word} ({signed(apart.mean)})" if word in ("better", "worse") else f"{name} {word}"
+    if apart.said in ("better", "worse"):
+        return f"{name} clearly {apart.said} ({signed(apart.mean)})"
+    return f"{name} {'not judged' if apart.said == UNKNOWN else apart.said}"
 
 
 def _home(gap: Gap, arm: str) -> str:
     found: dict[str, dict[str, list[str]]] = {"better": {}, "worse": {}}
     known = False
     for site in gap.study.federation.names:
-        for metric in SAID:
-            if metric == "auc" and gap.large and site in gap.few:
-                continue
+        for metric in MAIN:
             apart = gap.at_home(arm, site, metric)
-            known = known or apart.said != "not known"
+            known = known or apart.said != UNKNOWN
             if apart.said in found:
                 found[apart.said].setdefault(site, []).append(f"{words(metric).name} ({signed(apart.mean)})")
     if not known:

@@ -1,0 +1,81 @@
+"""The report's figures with their captions, as sections that stand without the figure too."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import Any
+
+from fedlab.figures import atlas_map, learning_curves, more_data, reliability_curves, who_gains
+from fedlab.figures.words import arm_name
+from fedlab.report.gap import Gap
+from fedlab.report.tables import ACROSS
+from fedlab.study.study import REFERENCE
+
+WIDTH = 920  # of a figure; the style sheet shrinks it to the paper
+INK = "#3d464e"  # darker than the theme's grey, which must do on black too
+PANELS = 4  # hospitals whose reliability fits on one sheet
+CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "sendDataToCloud"]}
+
+
+def gains(gap: Gap) -> str:
+    """Who gains at home."""
+    if not gap.isolated or gap.federated is None:
+        return "<p>Without the arm <code>isolated</code> and a federated one there is no gain to show.</p>"
+    drawn = who_gains(gap.study, "auc", federated=gap.federated)
+    caption = "Each hospital’s test patients read by its own, the federated and the pooled model: numbers in the table."
+    return figure(drawn, "Dumbbell chart of AUC by hospital.", caption)
+
+
+def atlas(gap: Gap) -> str:
+    """Train here, test there."""
+    table, caption = gap.atlas, "Darker is better; the tables below have the same numbers, and accuracy and log loss."
+    if table["test"].nunique() > ACROSS:  # no room in a cell for more than the value
+        table = table.assign(low=math.nan, high=math.nan, sd=math.nan)
+        caption = "Darker is better; below are the rows of most interest, and the files of numbers have every pair."
+    drawn = atlas_map(table, "auc", federation=gap.study.federation)
+    return figure(drawn, "Heat map of AUC by training and test hospital.", caption)
+
+
+def calibration(gap: Gap) -> str:
+    """Whether the predicted risk comes true: own, pooled and federated model."""
+    table = gap.calibration
+    patients = table.groupby("test", sort=False)["patients"].sum()
+    shown = [site for site in patients.index if site in set(patients.nlargest(PANELS).index)]
+    arms = [arm for arm in (REFERENCE, "centralized", gap.federated) if arm in gap.study.arms] or [gap.study.arms[0]]
+    drawn = reliability_curves(table[table["test"].isin(shown)], arms=arms[:3], federation=gap.study.federation)
+    caption = "Observed share over predicted probability, each hospital’s test patients."
+    if len(shown) < len(patients):
+        caption += f" The {PANELS} hospitals with most test patients of {len(patients)}."
+    return figure(drawn, "Reliability curves by hospital.", caption)
+
+
+def more(gap: Gap) -> str:
+    """Whether more rows, or more hospitals, would help."""
+    if gap.curve is None:
+        return ""
+    caption = (
+        f"{arm_name(gap.curve.arms[0])} trained on fewer rows, and with fewer hospitals, than there are: where a curve "
+        "still rises at its right end, more of it may help; where it is flat, it does not."
+    )
+    return figure(more_data(gap.curve, "auc"), "Line charts of AUC by rows per hospital and by hospitals.", caption)
+
+
+def training(gap: Gap) -> str:
+    """Whether the training came to an end: one run, round by round."""
+    arm = gap.federated or gap.study.arms[-1]
+    run = gap.study.runs[arm][0]
+    told = f"Run of {arm_name(arm)} with seed {run.settings.seed}"
+    caption = f"{told}: log loss on the validation patients after each round; the reported round is marked."
+    return figure(learning_curves(run, "log_loss"), f"Line chart. {told}, log loss by round.", caption)
+
+
+def figure(drawn: Any, alt: str, caption: str) -> str:
+    """Embed a plotly figure, whose library the page brings once."""
+    drawn.update_layout(width=WIDTH, font_color=INK)
+    written = drawn.to_html(full_html=False, include_plotlyjs=False, config=CONFIG)
+    return (
+        f'<figure><div class="drawing" role="img" aria-label="{html.escape(alt, quote=True)}">{written}</div>'
+        f"<noscript><p>The figure needs JavaScript; the tables do not.</p></noscript>"
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )

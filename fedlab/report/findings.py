@@ -1,0 +1,186 @@
+"""What the numbers say, in words. No difference is called one that its family does not bear out."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fedlab.figures.words import arm_name, few, listed, words
+from fedlab.report.gap import MAIN, Gap
+from fedlab.report.judged import UNKNOWN, Difference
+from fedlab.study.study import REFERENCE
+from fedlab.study.verdict import winners
+
+UNEVEN = 0.10  # prevalences that differ by more deserve a word
+ENOUGH = 5  # seeds, before an interval over them means much
+JUDGED = {"better": "clearly better", "worse": "clearly worse", UNKNOWN: "not judged"}
+
+
+class Finding(NamedTuple):
+    """One part of the story: a heading, and sentences."""
+
+    heading: str
+    said: list[str]
+
+
+def verdict(gap: Gap) -> dict[str, str]:
+    """Return what :meth:`fedlab.Study.verdict` says of AUC, and its winners by the other metrics."""
+    if len(gap.study.arms) < 2:
+        return {"auc": "One way of learning, and nothing to compare it with."}
+    told = {"auc": gap.study.verdict(metric="auc")}
+    if len(gap.study.seeds) > 1:
+        told |= {metric: " ".join(winners(gap.study, metric=metric)) for metric in MAIN if metric != "auc"}
+    return told
+
+
+def findings(gap: Gap) -> list[Finding]:
+    """Return what the verdict leaves open, in the order of the story; what cannot be said from this is left out."""
+    found = [
+        Finding("A hospital’s own model, away from home", away(gap)),
+        Finding("A hospital that the model has never seen", unseen(gap)),
+        Finding("What AUC hides", hidden(gap)),
+    ]
+    return [finding for finding in found if finding.said]
+
+
+def away(gap: Gap) -> list[str]:
+    """How hospitals' own models do at other hospitals, and the largest drop."""
+    names = gap.study.federation.names
+    if not gap.isolated or len(names) < 2:
+        return []
+    told = [_dropped(gap, metric, gap.away(metric, "elsewhere")) for metric in MAIN]
+    if gap.large:
+        home, elsewhere = ((REFERENCE, where + gap.large) for where in ("home", "elsewhere"))
+        less = _dropped(gap, "auc", gap.shown("auc", elsewhere, home), gap.large)
+        told.insert(1, f"Without {listed(list(gap.few))}, {less}")
+    return told + _largest_drop(gap, names)
+
+
+def _dropped(gap: Gap, metric: str, apart: Difference, large: str = "") -> str:
+    home, elsewhere = (gap.interval(REFERENCE, metric, where + large).mean for where in ("home", "elsewhere"))
+    return f"{_name(metric)}: {home:.3f} at home, {elsewhere:.3f} elsewhere: {judged(apart)}."
+
+
+def _largest_drop(gap: Gap, names: tuple[str, ...]) -> list[str]:
+    pairs = [(source, site) for site in names if site not in gap.few for source in names if source != site]
+    if not pairs:
+        return []
+    apart = {pair: gap.shown("auc", (REFERENCE, pair), gap.own(REFERENCE, pair[1])) for pair in pairs}
+    source, site = worst = min(pairs, key=lambda pair: np.nan_to_num(apart[pair].mean, nan=np.inf))
+    theirs, own = (gap.interval(REFERENCE, "auc", (who, site)).mean for who in (source, site))
+    return [
+        f"The largest drop: {source}’s model reads {site}’s patients with AUC {theirs:.3f}, {site}’s own with "
+        f"{own:.3f}: {apart[worst]} (picked from {len(pairs)} pairs because it is the largest, so it is not judged)."
+    ]
+
+
+def unseen(gap: Gap) -> list[str]:
+    """A hospital that the model has not learnt from: each left out in turn, and the one held out."""
+    told = []
+    arm, sites = gap.federated, gap.study.federation.names
+    if not gap.unseen.empty and arm is not None:
+        told = [f"{arm_name(arm)} without the hospital’s records, tested there, each of {len(sites)} left out in turn."]
+        for metric in MAIN:
+            never, seen = (gap.interval(arm, metric, where).mean for where in ("unseen", "home"))
+            apart = judged(gap.away(metric, "unseen"))
+            told.append(f"{_name(metric)}, mean: {never:.3f}, against {seen:.3f} with its records: {apart}.")
+        each = "; ".join(f"{site} {judged(gap.away('auc', site))}" for site in sites)
+        told.append(f"AUC, hospital by hospital: {each}.")
+    if gap.held_out:
+        each = ", ".join(f"{arm_name(a)} {_level(gap.interval(a, 'auc', 'held out').mean)}" for a in gap.study.arms)
+        told.append(f"{gap.held_out} was held out: nothing was learnt or chosen on it. AUC there: {each}.")
+    return told
+
+
+def hidden(gap: Gap) -> list[str]:
+    """Prevalence, which AUC does not see."""
+    federation = gap.study.federation
+    if federation.task.kind != "binary":
+        return []
+    positive = federation.task.classes[1]
+    share = federation.describe()[f"share {positive}"]
+    if share.max() - share.min() <= UNEVEN:
+        return []
+    return [
+        f"AUC looks at the order of patients alone. The share “{positive}” runs from {share.min():.0%} at "
+        f"{share.idxmin()} to {share.max():.0%} at {share.idxmax()}, so what one hospital’s threshold and "
+        "probabilities are worth at another does not follow from AUC: accuracy, log loss, Brier score and ECE stand "
+        "beside it."
+    ]
+
+
+def calibration(gap: Gap) -> list[str]:
+    """How far the predicted probabilities are off, for each arm at home."""
+    told = []
+    for arm in gap.study.arms:
+        error = {site: gap.interval(arm, "ece", gap.own(arm, site)[1]).mean for site in gap.study.federation.names}
+        known = {site: value for site, value in error.items() if math.isfinite(value)}
+        if not known:
+            continue
+        worst = max(known, key=lambda site: known[site])
+        mean = gap.interval(arm, "ece", "home").mean
+        most = f", most at {worst} ({100 * known[worst]:.0f})" if len(known) > 1 else ""
+        told.append(f"{_model(arm)}: off by {100 * mean:.0f} percentage points on average{most}.")
+    return told
+
+
+def limits(gap: Gap) -> list[str]:
+    """How it was judged, and what the intervals do and do not cover."""
+    defaults = "Settings are fedlab’s defaults, tuned for no arm."
+    return [*_judgement(gap), *_luck(gap), defaults, "For teaching and research, not for the care of patients."]
+
+
+def _judgement(gap: Gap) -> list[str]:
+    seeds, published = len(gap.study.seeds), gap.study.federation.published
+    if seeds == 1:
+        return ["One seed: there is no interval over seeds, so no difference is judged here."]
+    lean = [f"{seeds} seeds make an interval that is itself a guess: ask for ten."] if seeds < ENOUGH else []
+    what = "starts and batch orders on the published split" if published else "splits of the same patients"
+    how = "t" if published else "t, corrected for overlapping splits: Nadeau & Bengio 2003"
+    return [
+        f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself.",
+        "A difference is called clear where it stays so after Holm’s correction for all that was asked with it: every "
+        "pair of arms everywhere; every arm at every hospital; and what is lost away from home (own models elsewhere, "
+        "the federated one unseen: on average and at each hospital). Each metric is a family of its own. An interval "
+        "may leave zero out and its difference still not be called clear.",
+        "The largest drop, what is said without the small sites, and the curves of more data are shown, not judged so.",
+        "“No clear difference” does not mean that the two are equal.",
+        *lean,
+    ]
+
+
+def _luck(gap: Gap) -> list[str]:
+    named = few(gap.study.federation)
+    told = []
+    for site, count in gap.few.items():
+        spread = [gap.interval(arm, "auc", gap.own(arm, site)[1]).sd for arm in gap.study.arms]
+        swing = f": its AUC swings from seed to seed with an sd of up to {max(spread):.2f}"
+        what = named.get(site, f"{count} test patients in its rarest class")
+        said = f"{site} has only {what}{swing if np.isfinite(max(spread)) else ''}"
+        told.append(f"{said}; what is said of large sites leaves it out.")
+    return told
+
+
+# --------------------------------------------------------------------------- words
+
+
+def judged(apart: Difference) -> str:
+    """Return the difference, its interval and what may be said of it."""
+    said = JUDGED.get(apart.said, apart.said)
+    return f"{apart}, {said}" if said else str(apart)
+
+
+def _level(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _model(arm: str) -> str:
+    name = arm_name(arm)
+    return name[0].upper() + name[1:]
+
+
+def _name(metric: str) -> str:
+    what = words(metric)
+    return _model(what.name) + ("" if what.higher else " (lower is better)")

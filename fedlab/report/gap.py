@@ -1,0 +1,211 @@
+"""The gap in numbers: what a model is worth at home, elsewhere, everywhere and where it has never been.
+
+Everything is a series over seeds first, so that every difference is paired and has an interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from fedlab.algorithms import Algorithm
+from fedlab.engine.run import EVERY_SITE
+from fedlab.report.judged import Difference, judge
+from fedlab.study import Interval, LearningCurve, Study, over_seeds
+from fedlab.study.pairs import gains, judged, paired, pairs, rows_of
+from fedlab.study.study import FEW, REFERENCE, average
+
+MAIN = ("auc", "accuracy", "log_loss")
+LARGE = ", large sites"
+Place = str | tuple[str, str]
+
+
+@dataclass
+class Gap:
+    """A study read as the gap.
+
+    Parameters
+    ----------
+    study : Study
+    unseen : DataFrame, optional
+        Of ``unseen_sites``: one arm trained without each hospital in turn.
+    held : DataFrame, optional
+        Of ``at_holdout``: all arms at a hospital that took no part in the study.
+    curve : LearningCurve, optional
+        What more data are worth.
+    resamples : int
+        Of the patient-level bootstrap in :attr:`opened`.
+    """
+
+    study: Study
+    unseen: pd.DataFrame = field(default_factory=pd.DataFrame)
+    held: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curve: LearningCurve | None = None
+    resamples: int = 0
+    _families: dict[Any, dict[Any, dict[str, Any]]] = field(default_factory=dict)
+
+    # ------------------------------------------------------------------ who is who
+
+    @property
+    def isolated(self) -> bool:
+        """Whether the reference, the hospitals' own models, took part."""
+        return REFERENCE in self.study.arms
+
+    @cached_property
+    def shared(self) -> list[str]:
+        """Arms with one model for all."""
+        return [arm for arm, runs in self.study.runs.items() if runs[0].algorithm.one_model]
+
+    @cached_property
+    def federated(self) -> str | None:
+        """The arm that sentences call federated."""
+        return lead({arm: runs[0].algorithm for arm, runs in self.study.runs.items()})
+
+    @property
+    def held_out(self) -> str:
+        """The hospital that took no part; empty where there is none."""
+        return "" if self.held.empty else str(self.held["test"].iloc[0])
+
+    @property
+    def large(self) -> str:
+        """What to put behind a place so that sites with few patients are left out; nothing where none or all are."""
+        return LARGE if 0 < len(self.few) < len(self.study.federation.sites) else ""
+
+    @cached_property
+    def few(self) -> dict[str, int]:
+        """Sites with fewer than ten test patients in a class, and how many those are at least."""
+        fewest = self.study.report().groupby("test")["fewest"].min()
+        return {str(site): int(count) for site, count in fewest.items() if count < FEW}
+
+    # ------------------------------------------------------------------ the opened test
+
+    @cached_property
+    def opened(self) -> pd.DataFrame:
+        """Every score: one row per arm, seed, ``train``, ``test``, metric; other hospitals included."""
+        parts = [self.study.report(resamples=self.resamples), self.unseen, self.held]
+        return pd.concat([part for part in parts if not part.empty], ignore_index=True)
+
+    @cached_property
+    def atlas(self) -> pd.DataFrame:
+        """Train here, test there: mean over seeds with bootstrap intervals."""
+        table = average(self.opened)
+        return table.assign(holdout=table["test"] == self.held_out)
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """Bins of predicted probability; opens ``test`` once more."""
+        return self.study.calibration()
+
+    # ------------------------------------------------------------------ one number a seed
+
+    def series(self, arm: str, metric: str, where: Place) -> pd.Series[float]:
+        """Return one number a seed, sites counting alike.
+
+        Parameters
+        ----------
+        arm, metric : str
+        where : str or (str, str)
+            ``everywhere``, ``home``, ``elsewhere`` (isolated: other hospitals' models), ``unseen`` or ``held out``,
+            each also with ``", large sites"`` behind it (tested at these alone); or ``(train, test)``, where ``train``
+            may be ``all sites`` or ``all but SITE``.
+        """
+        place = where if isinstance(where, tuple) else where.removesuffix(LARGE)
+        left_out = place == "unseen" or isinstance(place, tuple) and place[0].startswith("all but ")
+        scores = self.unseen if left_out else self.held if place == "held out" else self.study.report()
+        if scores.empty:
+            return pd.Series(dtype=float)
+        rows = scores[(scores["arm"] == arm) & (scores["metric"] == metric)]
+        if isinstance(where, tuple):
+            rows = rows[(rows["train"] == where[0]) & (rows["test"] == where[1])]
+        else:
+            own = (rows["train"] == rows["test"]) | (rows["train"] == EVERY_SITE)
+            rows = rows[own] if place == "home" else rows[~own] if place == "elsewhere" else rows
+            rows = rows[~rows["test"].isin(self.few)] if where.endswith(LARGE) else rows
+        return rows.groupby("seed")["value"].mean()
+
+    def interval(self, arm: str, metric: str, where: Place) -> Interval:
+        """Mean, sd and interval over seeds."""
+        return over_seeds(self.series(arm, metric, where).tolist(), overlap=self.study.overlap)
+
+    def own(self, arm: str, site: str) -> tuple[str, tuple[str, str]]:
+        """Return the place where ``site`` is read by its own arm's model."""
+        return arm, (EVERY_SITE if arm in self.shared else site, site)
+
+    # ------------------------------------------------------------------ differences
+
+    def shown(self, metric: str, one: tuple[str, Place], other: tuple[str, Place]) -> Difference:
+        """``one`` minus ``other``, each ``(arm, where)``, on the same seeds: shown with its interval, not judged."""
+        apart = self.series(one[0], metric, one[1]) - self.series(other[0], metric, other[1])
+        mean, _, low, high = over_seeds(apart.tolist(), overlap=self.study.overlap)
+        return Difference(metric, mean, low, high)
+
+    def everywhere(self, metric: str, one: str, other: str) -> Difference:
+        """Two arms over all hospitals, judged among all pairs of arms."""
+        rows = self.family("everywhere", metric)
+        return judge(rows[one, other] if (one, other) in rows else rows[other, one], metric, one)
+
+    def at_home(self, arm: str, site: str, metric: str) -> Difference:
+        """Take an arm less the own model on a hospital's patients, judged among all arms at all hospitals."""
+        return judge(self.family("home", metric)[arm, site], metric, arm)
+
+    def away(self, metric: str, where: str) -> Difference:
+        """What is lost away from home, judged among all that can be asked of it.
+
+        ``where`` is ``elsewhere`` (own models, at the other hospitals), ``unseen`` (the federated model, at hospitals
+        that it has not learnt from) or one such hospital.
+        """
+        return judge(self.family("away", metric)[where], metric, "away")
+
+    def family(self, name: str, metric: str) -> dict[Any, dict[str, Any]]:
+        """Rows of a family with their adjusted p: ``everywhere``, ``home`` or ``away``."""
+        if (name, metric) not in self._families:
+            self._families[name, metric] = {
+                "everywhere": self._everywhere,
+                "home": self._home,
+                "away": self._away,
+            }[name](metric)
+        return self._families[name, metric]
+
+    def _everywhere(self, metric: str) -> dict[Any, dict[str, Any]]:
+        if len(self.study.arms) < 2:
+            return {}
+        return {(row["one"], row["other"]): row for row in rows_of(pairs(self.study, metric=metric))}
+
+    def _home(self, metric: str) -> dict[Any, dict[str, Any]]:
+        if not self.isolated or len(self.study.arms) < 2:
+            return {}
+        rows = rows_of(gains(self.study, metric=metric, against=REFERENCE))
+        return {(row["one"], row["where"]): row for row in rows}
+
+    def _away(self, metric: str) -> dict[Any, dict[str, Any]]:
+        asked: dict[str, tuple[tuple[str, Place], tuple[str, Place]]] = {}
+        names = self.study.federation.names
+        if self.isolated and len(names) > 1:
+            asked["elsewhere"] = (REFERENCE, "elsewhere"), (REFERENCE, "home")
+        if not self.unseen.empty:
+            arm = str(self.federated)
+            asked["unseen"] = (arm, "unseen"), (arm, "home")
+            asked |= {site: ((arm, (f"all but {site}", site)), self.own(arm, site)) for site in names}
+        rows = []
+        for where, ((one, there), (other, here)) in asked.items():
+            values = {"away": self.series(one, metric, there), "home": self.series(other, metric, here)}
+            found = paired(self.study, values, "away", "home", metric, where)
+            rows.append({"where": where, "one": "away", "other": "home"} | found)
+        return {row["where"]: row for row in rows_of(judged(rows, ["where", "one", "other"], metric))} if rows else {}
+
+
+def lead(arms: dict[str, Algorithm]) -> str | None:
+    """Return which arm stands for federated learning: FedAvg if it is there, else the first that exchanges models.
+
+    Examples
+    --------
+    >>> from fedlab.algorithms import algorithm
+    >>> lead({name: algorithm(name) for name in ("isolated", "scaffold", "fedprox")})
+    'scaffold'
+    """
+    federated = [name for name, alg in arms.items() if not alg.alone and alg.name != "centralized"]
+    federated.sort(key=lambda name: not arms[name].one_model)  # one that can read a hospital it has not seen, if any
+    return "fedavg" if "fedavg" in federated else next(iter(federated), None)

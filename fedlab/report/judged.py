@@ -1,0 +1,67 @@
+"""What a difference may be called: one judgement for the tables, the sentences and ``study.verdict()``.
+
+Three families of comparisons, each adjusted by Holm's rule within a metric: every pair of arms everywhere, every arm
+against the own model at every hospital (both as in ``fedlab.study.pairs``), and what is lost away from home.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+UNCLEAR = "no clear difference"
+UNKNOWN = "not known"
+
+
+class Difference(NamedTuple):
+    """A paired difference over seeds with its 95 % interval, and what may be said of it.
+
+    ``said`` is ``better``, ``worse``, ``no clear difference``, ``not known`` (no test could be made, e.g. one seed) or
+    nothing: the difference belongs to no family and is shown, not judged.
+    """
+
+    metric: str
+    mean: float
+    low: float
+    high: float
+    said: str = ""
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.mean):
+            return "–"
+        if not math.isfinite(self.low):
+            return signed(self.mean)
+        return f"{signed(self.mean)} [{signed(self.low)}, {signed(self.high)}]"
+
+
+def judge(row: Mapping[str, Any], metric: str, one: str) -> Difference:
+    """Read a row of ``study.pairs()`` from the side of ``one``.
+
+    Examples
+    --------
+    >>> row = {"one": "a", "other": "b", "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.001, "winner": "a"}
+    >>> judge(row, "auc", "a").said, judge(row, "auc", "b").said, str(judge(row, "auc", "b"))
+    ('better', 'worse', '−0.100 [−0.150, −0.050]')
+    """
+    sign = 1 if row["one"] == one else -1
+    low, high = sorted((sign * row["low"], sign * row["high"]))
+    if math.isnan(row["p"]):
+        said = UNKNOWN
+    elif not row["winner"]:
+        said = UNCLEAR
+    else:
+        said = "better" if row["winner"] == one else "worse"
+    return Difference(metric, sign * row["difference"], low, high, said)
+
+
+def signed(value: float) -> str:
+    """Three digits with a sign, a real minus.
+
+    Examples
+    --------
+    >>> signed(-0.0123)
+    '−0.012'
+    """
+    text = f"{value:+.3f}"
+    return "0.000" if text in ("-0.000", "+0.000") else text.replace("-", "−")

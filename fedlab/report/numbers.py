@@ -1,0 +1,91 @@
+"""Every number of a report: nested as JSON, and long as CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fedlab.report.findings import findings, limits, verdict
+from fedlab.report.gap import MAIN, Gap
+from fedlab.report.short import in_short
+from fedlab.report.tables import on_link
+from fedlab.study.pairs import rows_of
+
+COLUMNS = ["arm", "seed", "train", "test", "metric", "value", "low", "high", "patients", "fewest", "reason"]
+
+
+def as_json(gap: Gap, link: float, about: dict[str, Any]) -> str:
+    """Return the numbers as strict JSON, with ``about`` beside them."""
+    return json.dumps(clean(as_dict(gap, link) | about), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def as_csv(gap: Gap) -> str:
+    """Return one row per arm, seed, training and test hospital and metric.
+
+    ``low`` and ``high`` are the 95 % bootstrap interval over the test patients, ``fewest`` those of the rarest class,
+    and ``reason`` says why there is no value.
+    """
+    return str(gap.opened[COLUMNS].to_csv(index=False, lineterminator="\n"))
+
+
+def as_dict(gap: Gap, link: float) -> dict[str, Any]:
+    """Return every number of the report, in the form that the README's tables are made from."""
+    study = gap.study
+    atlas: dict[str, Any] = {}
+    for row in gap.atlas.to_dict("records"):
+        place = atlas.setdefault(row["arm"], {}).setdefault(row["train"], {}).setdefault(row["test"], {})
+        kept = ("sd", "low", "high", "patients", "fewest", "seeds")
+        place[row["metric"]] = {"mean": row["value"]} | {key: row[key] for key in kept}
+    cost = {str(row["arm"]): row | {"link_seconds": on_link(row["bytes"], link)}
+            for row in rows_of(study.cost().reset_index())}  # fmt: skip
+    families = ("everywhere", "home", "away")
+    return {
+        "arms": study.as_dict(),
+        "atlas": atlas,
+        "seeds": list(study.seeds),
+        "federation": study.federation.name,
+        "model": study.model_name,
+        "federated": gap.federated,
+        "held_out": gap.held_out or None,
+        "settings": settings(gap),
+        "cost": cost,
+        "link_mbit_s": link,
+        "fingerprint": study.federation.fingerprint,
+        "test_openings": study.test_openings,
+        "in_short": dict(in_short(gap)),
+        "verdict": verdict(gap),
+        "findings": {heading: said for heading, said in findings(gap)} | {"Limits": limits(gap)},
+        "judged": {name: {m: list(gap.family(name, m).values()) for m in MAIN} for name in families},
+        "more_data": rows_of(gap.curve.table()) if gap.curve else [],
+        "intervals": {
+            "arms": "95 %, corrected resampled t over seeds",
+            "atlas": f"95 %, bootstrap over one split's test patients ({gap.resamples} resamples), averaged over seeds",
+            "judged": "95 %, corrected resampled t over seeds, each by itself; p_holm is adjusted within its table",
+        },
+    }
+
+
+def settings(gap: Gap) -> dict[str, str]:
+    """Return the settings that all runs share."""
+    first = next(iter(gap.study.runs.values()))[0].settings
+    return {name: str(value) for name, value in vars(first).items() if name != "seed"}
+
+
+def clean(content: Any) -> Any:
+    """Return what strict JSON can hold: ``nan`` and infinity become null, numpy's numbers plain ones.
+
+    Examples
+    --------
+    >>> clean({"a": [float("nan"), 1]})
+    {'a': [None, 1]}
+    """
+    if isinstance(content, Mapping):
+        return {str(key): clean(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [clean(value) for value in content]
+    if hasattr(content, "item"):
+        content = content.item()
+    if isinstance(content, float) and not abs(content) < float("inf"):
+        return None
+    return content

@@ -1,0 +1,199 @@
+"""The report's tables."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from fedlab.engine.run import EVERY_SITE
+from fedlab.figures.words import arm_name, words
+from fedlab.report.gap import MAIN, Gap, Place
+from fedlab.report.table import Against, Cell, table
+from fedlab.study.study import REFERENCE
+
+PROBABILITIES = (*MAIN, "brier", "ece")
+DECISIONS = ("average_precision", "balanced_accuracy", "balanced_accuracy_chosen", "sensitivity_at_specificity_90")
+HEADS = {
+    "ece": "ECE",
+    "average_precision": "average\nprecision",
+    "balanced_accuracy": "balanced accuracy,\nthreshold one half",
+    "balanced_accuracy_chosen": "balanced accuracy,\nthreshold from valid",
+    "sensitivity_at_specificity_90": "sensitivity at 90 %\nspecificity",
+}
+ACROSS = 8  # hospitals that fit side by side on paper
+
+
+def sites(gap: Gap) -> str:
+    """The hospitals and their patients."""
+    found = gap.study.federation.describe()
+    shares = [column for column in found.columns if column.startswith("share")]
+    rows = []
+    for site, row in found.iterrows():
+        about = gap.study.federation[str(site)].about
+        where = ", ".join(filter(None, [about.get("hospital", ""), about.get("country", "")]))
+        counts = [f"{row[column]:.0f}" for column in ("patients", "train", "valid", "test")]
+        rows.append([str(site), where, *counts, *(f"{row[column]:.0%}" for column in shares)])
+    head = ["site", "hospital", "patients", "train", "valid", "test", *shares]
+    return table("The sites, with one split’s rows to fit on, choose on and report on.", head, rows, text=2)
+
+
+def differences(gap: Gap) -> str:
+    """Everywhere: each arm against the own models, and the federated one against the other shared ones."""
+    against = [(arm, REFERENCE) for arm in gap.shared if gap.isolated]
+    against += [(str(gap.federated), arm) for arm in gap.shared if gap.federated in gap.shared and arm != gap.federated]
+    if not against:
+        return ""
+    rows: list[list[Cell]] = [
+        [f"{arm_name(one)} − {arm_name(other)}", *(gap.everywhere(metric, one, other) for metric in MAIN)]
+        for one, other in against
+    ]
+    caption = (
+        "Over all hospitals, paired differences on the same seeds, each with its 95 % interval. Called clear where it "
+        "stays so among all pairs of models (Holm). ↓ lower is better."
+    )
+    return table(caption, ["difference", *map(_head, MAIN)], rows)
+
+
+def worth(gap: Gap) -> str:
+    """What a model is worth at home, elsewhere, everywhere and unseen: its probabilities, then as decisions."""
+    places = _places(gap)
+    large = [(f"{label}, large sites", arm, where + gap.large) for label, arm, where in places] if gap.large else []
+    without = f" Large sites: tested without {', '.join(gap.few)}." if gap.large else ""
+    first = (
+        f"What a model is worth: mean ± sd over {_seeds(gap)} on test patients; hospitals count alike. Everywhere: own "
+        "models over all pairs of training and test hospital, one model over all hospitals. ↓ lower is better. ECE: "
+        f"expected calibration error.{without}"
+    )
+    second = (
+        "For those who will set a threshold: the same models, higher is better throughout. Threshold from valid: the "
+        "one with the best balanced accuracy on the validation patients of the hospital that is tested. "
+        f"Sensitivity: share of the ill that are found when nine in ten of the others are spared.{without}"
+    )
+    return _worth(gap, first, PROBABILITIES, [*places, *large]) + _worth(gap, second, DECISIONS, large or places)
+
+
+def _places(gap: Gap) -> list[tuple[str, str, str]]:
+    places = []
+    if gap.isolated:
+        places += [(f"own model, {where}", REFERENCE, where) for where in ("home", "elsewhere", "everywhere")]
+    places += [(f"{arm_name(arm)}, everywhere", arm, "everywhere") for arm in gap.shared]
+    if not gap.unseen.empty:
+        arm = str(gap.federated)
+        places.append((f"{arm_name(arm)}, at a hospital\nthat it has never seen", arm, "unseen"))
+    if gap.held_out:
+        places += [(f"{arm_name(arm)}, at {gap.held_out},\nheld out", arm, "held out") for arm in gap.study.arms]
+    return places
+
+
+def _worth(gap: Gap, caption: str, metrics: tuple[str, ...], places: list[tuple[str, str, str]]) -> str:
+    rows = [[label, *(_spread(gap, arm, metric, where) for metric in metrics)] for label, arm, where in places]
+    return table(caption, ["model", *map(_head, metrics)], rows)
+
+
+def at_home(gap: Gap) -> str:
+    """Each hospital's own patients, by each arm."""
+    rows: list[list[Cell]] = []
+    for site in gap.study.federation.names:
+        rows.append([site])
+        for arm in gap.study.arms:
+            judged = gap.isolated and arm != REFERENCE
+            cells = [
+                Against(_spread(gap, arm, m, gap.own(arm, site)[1]), gap.at_home(arm, site, m) if judged else None)
+                for m in MAIN
+            ]
+            rows.append([arm_name(arm), *cells])
+    caption = (
+        "At home: each hospital’s own test patients. Mean ± sd over seeds; below it the paired difference to the "
+        "hospital’s own model with its 95 % interval, called clear where it stays so among all models at all "
+        "hospitals (Holm). ↓ lower is better."
+    )
+    return table(caption, ["model", *map(_head, MAIN)], rows, kind="long")
+
+
+def atlas(gap: Gap, metric: str) -> str:
+    """Train here (rows), test there (columns); of many hospitals the models stand side by side instead."""
+    cells = gap.atlas[gap.atlas["metric"] == metric].set_index(["arm", "train", "test"])
+    names, tested = gap.study.federation.names, [*gap.study.federation.names, *filter(None, [gap.held_out])]
+    models: dict[str, list[tuple[str, str, str]]] = {}
+    if gap.isolated and len(tested) <= ACROSS:
+        models |= {f"{t} alone": [(REFERENCE, t, s) for s in tested] for t in names}
+    elif gap.isolated:
+        models["its own model"] = [(REFERENCE, s, s) for s in tested]
+    models |= {f"all, {arm_name(a)}": [(a, EVERY_SITE, s) for s in tested] for a in gap.shared}
+    if not gap.unseen.empty:
+        arm = str(gap.federated)
+        models[f"all but it, {arm_name(arm)}"] = [(arm, f"all but {s}", s) for s in tested]
+    drawn = f"95 % bootstrap interval over one split’s test patients ({gap.resamples} resamples)"
+    shown = {name: [_interval(cells, key) for key in keys] for name, keys in models.items()}
+    told = f"{_head(metric)}: trained at {{}}, tested at {{}}. Mean over seeds; {drawn}."
+    if len(tested) <= ACROSS:
+        rows = [[name, *values] for name, values in shown.items()]
+        return table(told.format("(row)", "(column)"), ["trained at", *tested], rows)
+    rows = [[site, *(values[k] for values in shown.values())] for k, site in enumerate(tested)]
+    return table(told.format("(column)", "(row)"), ["tested at", *shown], rows)
+
+
+def cost(gap: Gap, link: float) -> str:
+    """What each arm took, and how long its messages take over a link of so many Mbit/s."""
+    rows = []
+    for arm, row in gap.study.cost().iterrows():
+        took = [f"{row[c]:,.0f}" for c in ("rounds", "steps", "bytes")]
+        rows.append([arm_name(str(arm)), *took, _time(on_link(row["bytes"], link)), _time(row["seconds"])])
+    head = ["model", "rounds", "gradient steps\nin sequence", "bytes\nmoved", f"on the link,\n{link:g} Mbit/s"]
+    caption = (
+        "Cost of one run, mean over seeds. Bytes: arrays in all messages to and from the sites (validation included); "
+        f"pooled counts the patients’ rows that would have to move. On the link: all hospitals share the server’s one "
+        f"link of {link:g} Mbit/s, one message after the other, waiting times and protocol not counted; where each "
+        "hospital has such a link of its own it is less. Computing: here, on one machine, all seeds side by side."
+    )
+    return table(caption, [*head, "computing,\nall seeds"], rows)
+
+
+def on_link(moved: float, link: float) -> float:
+    """Seconds that so many bytes take over a link of so many Mbit/s.
+
+    Examples
+    --------
+    >>> on_link(1_250_000, 10)
+    1.0
+    """
+    return 8 * moved / (link * 1e6)
+
+
+def facts(caption: str, what: dict[str, str]) -> str:
+    """Two columns: what, and its value."""
+    return table(caption, ["what", "value"], [[key, value] for key, value in what.items()], text=2, kind="facts")
+
+
+# --------------------------------------------------------------------------- cells
+
+
+def _seeds(gap: Gap) -> str:
+    number = len(gap.study.seeds)
+    return f"{number} seed{'s' * (number != 1)}"
+
+
+def _head(metric: str) -> str:
+    what = words(metric)
+    return HEADS.get(metric, what.name) + ("" if what.higher else " ↓")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 60 else f"{seconds / 60:,.1f} min"
+
+
+def _spread(gap: Gap, arm: str, metric: str, where: Place) -> str:
+    found = gap.interval(arm, metric, where)
+    if math.isnan(found.mean):
+        return "–"
+    return f"{found.mean:.3f}" + ("" if math.isnan(found.sd) else f" ± {found.sd:.3f}")
+
+
+def _interval(cells: pd.DataFrame, key: tuple[str, str, str]) -> str:
+    if key not in cells.index:
+        return "–"
+    value, low, high = (float(v) for v in cells.loc[key, ["value", "low", "high"]])
+    if math.isnan(value):
+        return "–"
+    return f"{value:.3f}" + ("" if math.isnan(low) else f"\n[{low:.2f}, {high:.2f}]")
