@@ -13,7 +13,8 @@ from fedlab.engine.run import EVERY_SITE
 from fedlab.federation import Federation
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head
-from fedlab.figures.words import FEW, Words, arm_name, few, number, signed, words
+from fedlab.study.places import FEW
+from fedlab.study.words import Words, arm_name, few, number, signed, words
 
 # Luminance falls all the way, so that grey tells the same story; both ends stand out from white and from black.
 SCALE = [(0.0, "#f2d9b8"), (0.35, "#b9c4c9"), (0.7, "#4f8fb8"), (1.0, "#08426e")]

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from fedlab.engine import Run
 from fedlab.figures.theme import GREY, NAME, foot, head, style
-from fedlab.figures.words import arm_name, words
+from fedlab.study.words import arm_name, words
 
 MEAN = "mean by patients"
 SCORED = ("log_loss", "auc")  # what a run computes after each round

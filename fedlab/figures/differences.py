@@ -11,9 +11,9 @@ from plotly.subplots import make_subplots
 
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.theme import GREY, NAME, foot, head, style
-from fedlab.figures.words import arm_name, few, listed, number, signed, words
 from fedlab.study import Study
 from fedlab.study.pairs import gains, rows_of
+from fedlab.study.words import arm_name, few, listed, number, signed, words
 
 EVERYWHERE = "all hospitals"
 MOST_NAMED = 4  # winners in a title

@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.theme import GREY, NAME, Style, foot, head, style
-from fedlab.figures.words import arm_name, few, listed, number, signed, words
 from fedlab.study import Study
 from fedlab.study.pairs import gains, rows_of
+from fedlab.study.words import arm_name, few, listed, number, signed, words
 
 OWN, POOLED = "isolated", "centralized"
 ANYWHERE = "everywhere"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fedlab.engine.run import EVERY_SITE
 from fedlab.figures.theme import Style, style
-from fedlab.figures.words import arm_name
+from fedlab.study.words import arm_name
 
 MOST_ARMS = 3  # more in a panel cannot be told apart
 ONE_RUN = ""  # the arm of a table that a single run has made

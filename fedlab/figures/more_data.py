@@ -11,8 +11,9 @@ from plotly.subplots import make_subplots
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.curves import plain
 from fedlab.figures.theme import NAME, foot, head, style
-from fedlab.figures.words import FEW, arm_name, number, signed, words
 from fedlab.study import LearningCurve
+from fedlab.study.places import FEW
+from fedlab.study.words import arm_name, number, signed, words
 
 AXES = {"rows": "training rows per hospital, at most", "sites": "hospitals that take part"}
 LARGE = "large sites"

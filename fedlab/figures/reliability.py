@@ -15,7 +15,7 @@ from fedlab.federation import Federation
 from fedlab.federation.reliability import wilson
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
 from fedlab.figures.theme import GREY, GRID, NAME, Style, foot, head
-from fedlab.figures.words import listed, number
+from fedlab.study.words import listed, number
 
 ACROSS = 2
 BLOCK = 400  # pixels of a hospital's two panels

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from fedlab.federation.threshold import PREDICTS_NAN
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
 from fedlab.figures.theme import GREY, NAME, Style, foot, head
-from fedlab.figures.words import listed, number, words
+from fedlab.study.words import listed, number, words
 
 ROW, BETWEEN = 44, 46  # pixels of a group, and between two hospitals
 APART = 0.24  # between the arms of a group

@@ -7,10 +7,10 @@ import math
 from typing import Any
 
 from fedlab.figures import atlas_map, learning_curves, more_data, reliability_curves, who_gains
-from fedlab.figures.words import arm_name
 from fedlab.report.gap import Gap
 from fedlab.report.tables import ACROSS
 from fedlab.study.study import REFERENCE
+from fedlab.study.words import arm_name
 
 WIDTH = 920  # of a figure; the style sheet shrinks it to the paper
 INK = "#3d464e"  # darker than the theme's grey, which must do on black too

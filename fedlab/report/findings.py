@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedlab.figures.words import arm_name, few, listed, words
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.judged import UNKNOWN, Difference
 from fedlab.study.study import REFERENCE
 from fedlab.study.verdict import winners
+from fedlab.study.words import arm_name, few, listed, words
 
 UNEVEN = 0.10  # prevalences that differ by more deserve a word
 ENOUGH = 5  # seeds, before an interval over them means much

@@ -16,7 +16,8 @@ from fedlab.engine.run import EVERY_SITE
 from fedlab.report.judged import Difference, judge
 from fedlab.study import Interval, LearningCurve, Study, over_seeds
 from fedlab.study.pairs import gains, judged, paired, pairs, rows_of
-from fedlab.study.study import FEW, REFERENCE, average
+from fedlab.study.places import FEW
+from fedlab.study.study import REFERENCE, average
 
 MAIN = ("auc", "accuracy", "log_loss")
 LARGE = ", large sites"

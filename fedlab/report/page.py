@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
-from fedlab.figures.words import words
 from fedlab.report import drawings, tables
 from fedlab.report.findings import calibration, findings, limits, verdict
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.short import in_short
+from fedlab.study.words import words
 
 # The page itself forbids every request: whoever gets it by mail need not trust us.
 POLICY = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fedlab.figures.words import arm_name, listed, words
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.judged import UNKNOWN, Difference, signed
 from fedlab.study.study import REFERENCE
+from fedlab.study.words import arm_name, listed, words
 
 
 def in_short(gap: Gap) -> list[tuple[str, str]]:

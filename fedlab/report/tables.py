@@ -7,10 +7,10 @@ import math
 import pandas as pd
 
 from fedlab.engine.run import EVERY_SITE
-from fedlab.figures.words import arm_name, words
 from fedlab.report.gap import MAIN, Gap, Place
 from fedlab.report.table import Against, Cell, table
 from fedlab.study.study import REFERENCE
+from fedlab.study.words import arm_name, words
 
 PROBABILITIES = (*MAIN, "brier", "ece")
 DECISIONS = ("average_precision", "balanced_accuracy", "balanced_accuracy_chosen", "sensitivity_at_specificity_90")

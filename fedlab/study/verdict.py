@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fedlab.algorithms import ALGORITHMS
-from fedlab.federation.metrics import LOWER_IS_BETTER
+from fedlab.federation.metrics import NEEDS_EVERY_CLASS
+from fedlab.study.failed import told as failures
 from fedlab.study.pairs import gains, pairs, rows_of
 from fedlab.study.places import FEW, left_out
+from fedlab.study.words import arm_name, listed, words
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
 
 OWN = "isolated"
-CALLED = {OWN: "the hospitals’ own models", "centralized": "the pooled model", "scaffold": "SCAFFOLD"}
+CALLED = {OWN: "the hospitals’ own models", "centralized": "the pooled model"}
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -80,7 +81,7 @@ def _at_home(table: pd.DataFrame, rest: list[str], against: str, metric: str, un
             verb = "gains" if row["winner"] == row["one"] else "loses"
             which = f"with {_name(row['one'])} " if len(rest) > 1 else ""
             told.setdefault(f"{row['where']} {verb}", []).append(f"{which}({_shown(row, metric)})")
-    parts = [f"{start} {_listed(what)}" for start, what in told.items()]
+    parts = [f"{start} {listed(what)}" for start, what in told.items()]
     sites = list(dict.fromkeys(table["where"]))
     settled = set(table[table["winner"] != ""]["where"])
     unknown = [site for site in sites if table[table["where"] == site]["p"].isna().all()]
@@ -118,7 +119,7 @@ def _everywhere(table: pd.DataFrame, metric: str, undecided: list[str]) -> list[
             beaten.setdefault(f"{_name(better)} {verb}", []).append(f"{_name(worse)} ({_shown(row, metric, sign)})")
         elif math.isnan(row["p"]):
             unknown.append(f"{_name(one)} against {_name(other)} is not judged ({row['reason']})")
-    parts = [f"{start} {_listed(what)}" for start, what in beaten.items()]
+    parts = [f"{start} {listed(what)}" for start, what in beaten.items()]
     if left:
         pairs_left = f"the {_count(left)} other pair{'s' * (left > 1)} of arms"
         parts.append(f"no clear winner in {pairs_left}" if parts or before else "no clear winner")
@@ -151,15 +152,12 @@ def _few(study: Study, metric: str) -> list[str]:
     small = [str(site) for site, count in fewest.items() if count < FEW]
     if not small:
         return []
-    return [f"Fewer than {FEW} test patients of a class, so that the score is mostly luck: {', '.join(small)}."]
-
-
-def _listed(parts: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+    luck = ", so that the score is mostly luck" if metric in NEEDS_EVERY_CLASS else ""
+    return [f"Fewer than {FEW} test patients of a class{luck}: {', '.join(small)}."]
 
 
 def _name(arm: str) -> str:
-    return CALLED.get(arm) or (ALGORITHMS[arm].__name__ if arm in ALGORITHMS else arm)
+    return CALLED.get(arm) or arm_name(arm)
 
 
 def _count(n: int) -> str:
@@ -172,7 +170,7 @@ def _shown(row: dict[str, Any], metric: str, sign: int = 1) -> str:
     digits = 2
     while digits < 9 and float(f"{min(abs(low), abs(high)):.{digits}f}") == 0:
         digits += 1
-    name = "AUC" if metric == "auc" else metric.replace("_", " ")
-    lower = ", lower is better" if metric in LOWER_IS_BETTER else ""
-    text = f"{sign * row['difference']:+.{digits}f} {name} [{low:.{digits}f}, {high:.{digits}f}]{lower}"
+    called = words(metric)
+    lower = "" if called.higher else ", lower is better"
+    text = f"{sign * row['difference']:+.{digits}f} {called.name} [{low:.{digits}f}, {high:.{digits}f}]{lower}"
     return text.replace("-", "−")

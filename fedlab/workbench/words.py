@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fedlab.engine import Run, TooFewSites
-from fedlab.figures.words import listed
+from fedlab.study.words import listed
 
 
 def time_left(seconds: float) -> str:

@@ -11,8 +11,8 @@ import fedlab
 from fedlab.federation import Federation
 from fedlab.figures import atlas_map
 from fedlab.figures.atlas import DARK_FROM, SCALE
-from fedlab.figures.words import few
 from fedlab.study import Study
+from fedlab.study.words import few
 from tests.figures.drawn import contrast, luminance, notes_of
 
 SITES = ["Cleveland", "Hungary", "Switzerland", "Long Beach"]

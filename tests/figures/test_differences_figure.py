@@ -9,9 +9,9 @@ import pytest
 import fedlab
 from fedlab.federation import Federation
 from fedlab.figures import differences
-from fedlab.figures.words import arm_name
 from fedlab.study import Study
 from fedlab.study.pairs import gains
+from fedlab.study.words import arm_name
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from fedlab.engine import Run
 from fedlab.federation import Federation
 from fedlab.figures import atlas_map, learning_curves, who_gains
 from fedlab.figures.theme import CLEAR, COLOURS, DASHES, GREY, NAME, SYMBOLS, foot, head, style
-from fedlab.figures.words import WORDS
 from fedlab.study import Study
 from fedlab.study.pairs import gains
+from fedlab.study.words import WORDS
 from tests.figures.drawn import contrast, luminance, notes_of
 
 SITES = ["Cleveland", "Hungary", "Switzerland", "Long Beach"]

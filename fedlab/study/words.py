@@ -1,4 +1,4 @@
-"""What the figures call things."""
+"""What things are called in figures, reports and verdicts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from fedlab.algorithms import ALGORITHMS
 from fedlab.federation import METRICS, Federation
 from fedlab.federation.metrics import LOWER_IS_BETTER
-
-FEW = 10
-"""With fewer test patients in a class a site's score is mostly luck (as :data:`fedlab.study.study.FEW`)."""
+from fedlab.study.places import FEW
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ WORDS = {
 }
 
 ARMS = {"isolated": "own model", "centralized": "pooled", "ensemble": "ensemble", "cyclic": "cyclic",
-        "finetuned": "FedAvg, fine-tuned", "scaffold": "SCAFFOLD", "moon": "MOON", "lgfedavg": "LG-FedAvg",
+        "finetuned": "fine-tuned FedAvg", "scaffold": "SCAFFOLD", "moon": "MOON", "lgfedavg": "LG-FedAvg",
         "perfedavg": "Per-FedAvg", "pfedme": "pFedMe", "qfedavg": "q-FedAvg", "fedmedian": "median",
         "trimmedmean": "trimmed mean", "multikrum": "Multi-Krum", "normclipping": "norm clipping"}  # fmt: skip
 
