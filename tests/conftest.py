@@ -74,6 +74,12 @@ def uneven() -> Federation:
 
 
 @pytest.fixture
+def short() -> Federation:
+    """23, 40 and 90 rows, with missing values: for what must hold in every step, however many there are."""
+    return ragged((23, 40, 90))
+
+
+@pytest.fixture
 def their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed package that brings algorithms, three of four in vain."""
     found = [

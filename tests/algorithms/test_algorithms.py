@@ -130,9 +130,9 @@ def test_fedavg_is_a_plain_torch_loop(uneven: Federation) -> None:
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_the_order_of_the_sites_does_not_matter(name: str, uneven: Federation) -> None:
-    shuffled = uneven.select("site 2", "site 0", "site 1")
-    a = fedlab.train(uneven, "mlp_norm", name, rounds=3, progress=False)
+def test_the_order_of_the_sites_does_not_matter(name: str, short: Federation) -> None:
+    shuffled = short.select("site 2", "site 0", "site 1")
+    a = fedlab.train(short, "mlp_norm", name, rounds=3, progress=False)
     b = fedlab.train(shuffled, "mlp_norm", name, rounds=3, progress=False)
     assert apart(a.weights, b.weights) == 0.0
     assert a.chosen == b.chosen

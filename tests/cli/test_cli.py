@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 import data_recipes
 from data_recipes.files import DataFile
-from fedlab.cli import app, environment
+from fedlab.cli import app, doctor, environment
 from fedlab.federation import METRICS
 
 RUNNER = CliRunner()
@@ -123,13 +123,6 @@ def test_the_report_of_the_four_hospitals(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- doctor and fetch
 
 
-def test_the_doctor_ends_with_the_table() -> None:
-    result = call("doctor")
-    assert result.exit_code == 0, result.output
-    for word in ("torch", "heart_disease", "embedded", "isolated", "federated", "pooled", "fedlab works here"):
-        assert word in result.output
-
-
 def warned() -> str:
     return " ".join(f"{f.what}: {f.said}" for f in environment.findings() if f.state == "warning")
 
@@ -141,6 +134,7 @@ def test_the_doctor_sees_another_package_of_the_same_name(tmp_path: Path, monkey
     (other / "RECORD").write_text("fedlab/__init__.py,,\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert re.search(r"import fedlab: also installed by fedlab, someone else's: .*pip uninstall fedlab", warned())
+    monkeypatch.setattr(doctor, "ROUNDS", 1)
     result = call("doctor")
     assert result.exit_code == 0 and "warning" in result.output
 

@@ -142,9 +142,9 @@ def test_examples_are_the_rows_of_the_batches(rows: int, batch: int, clock: int,
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_examples_seen_count_every_gradient(name: str, uneven: Federation) -> None:
-    rows = [len(site.train) for site in uneven.sites]
-    seen = quick(uneven, name, "mlp_norm", rounds=4, batch_size=16).examples_seen
+def test_examples_seen_count_every_gradient(name: str, short: Federation) -> None:
+    rows = [len(site.train) for site in short.sites]
+    seen = quick(short, name, "mlp_norm", rounds=4, batch_size=16).examples_seen
     clock = -(-max(rows) // 16)
     places = [sum(rows)] if name == "centralized" else rows
     if name in ("isolated", "ensemble", "centralized"):

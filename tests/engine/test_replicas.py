@@ -21,7 +21,7 @@ SEEDS = (0, 3, 8)
 
 
 def both(fed: Federation, model: Any, alg: Any, **options: Any) -> tuple[list[Run], list[Run], int]:
-    options = {"rounds": 4, "batch_size": 16, "local_epochs": 2, "dtype": "float64"} | options
+    options = {"rounds": 3, "batch_size": 16, "local_epochs": 2, "dtype": "float64"} | options
     splits = [fed.resplit(seed) for seed in SEEDS]
     events = list(train_seeds(splits, model, alg, seeds=SEEDS, **options))
     alone = [
@@ -45,23 +45,23 @@ def same(together: list[Run], alone: list[Run], bound: float = 1e-9) -> None:
 
 
 @pytest.mark.parametrize("name,model", pairs())
-def test_each_seed_is_its_own_run(name: str, model: str, uneven: Federation) -> None:
-    together, alone, events = both(uneven, model, name)
-    assert events == 4
+def test_each_seed_is_its_own_run(name: str, model: str, short: Federation) -> None:
+    together, alone, events = both(short, model, name)
+    assert events == 3
     same(together, alone)
 
 
 @pytest.mark.parametrize("name", ["fedper", "fedrep", "ditto", "apfl", "ifca", "scaffold", "isolated"])
 @pytest.mark.parametrize("optimizer", [SGD(momentum=0.9), Adam()])
-def test_other_optimisers_too(name: str, optimizer: Any, uneven: Federation) -> None:
-    together, alone, events = both(uneven, "mlp", name, optimizer=optimizer, lr=0.01)
-    assert events == 4
+def test_other_optimisers_too(name: str, optimizer: Any, short: Federation) -> None:
+    together, alone, events = both(short, "mlp", name, optimizer=optimizer, lr=0.01)
+    assert events == 3
     same(together, alone)
 
 
-def test_layers_with_state_and_runs_without_evaluation(uneven: Federation) -> None:
-    same(*both(uneven, normed, "fedavg")[:2])
-    same(*both(uneven, "mlp", "isolated", evaluate=False)[:2])
+def test_layers_with_state_and_runs_without_evaluation(short: Federation) -> None:
+    same(*both(short, normed, "fedavg")[:2])
+    same(*both(short, "mlp", "isolated", evaluate=False)[:2])
 
 
 def test_what_cannot_be_stacked_takes_turns(uneven: Federation) -> None:

@@ -64,10 +64,18 @@ def same(a: Run, b: Run) -> None:
     pd.testing.assert_frame_equal(a.report(), b.report(), check_exact=True)
 
 
-def check(monkeypatch: pytest.MonkeyPatch, folder: Path, alg: Any, model: Any = "mlp_norm", **options: Any) -> None:
+def check(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    alg: Any,
+    model: Any = "mlp_norm",
+    *,
+    kills: tuple[int, ...] = (1, 3),
+    **options: Any,
+) -> None:
     fed = ragged((37, 60, 90))
     straight = fedlab.train(fed, model, alg, **({"rounds": ROUNDS, "progress": False} | options))
-    for number in (1, 3):
+    for number in kills:
         at = folder / str(number)
         killed_after(number, at, fed, model, alg, monkeypatch, **options)
         assert len(Run.load(at, fed, **({} if isinstance(model, str) else {"model": model})).records) == number
@@ -85,10 +93,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["auto"])  # the other two, for the algorithms with a memory: above
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in ("bulyan", "krum", "multikrum")])
-def test_every_algorithm_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, engine: str) -> None:
-    check(monkeypatch, tmp_path, name, engine=engine)
+def test_every_algorithm_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """After the second round, when all that is remembered has moved."""
+    check(monkeypatch, tmp_path, name, rounds=3, kills=(2,))
 
 
 @pytest.mark.parametrize(

@@ -164,9 +164,9 @@ def test_schedules(uneven: Federation) -> None:
 
 @pytest.mark.parametrize("optimizer", [SGD(momentum=0.9, weight_decay=0.01), Adam(weight_decay=0.01)])
 @pytest.mark.parametrize("name", ["fedavg", "fedrep", "ditto", "apfl", "isolated"])
-def test_modes_agree_with_decay_clipping_and_a_schedule(name: str, optimizer: Any, uneven: Federation) -> None:
+def test_modes_agree_with_decay_clipping_and_a_schedule(name: str, optimizer: Any, short: Federation) -> None:
     options = dict(optimizer=optimizer, lr=0.01, clip=0.1, schedule="cosine", dtype="float64")
-    assert difference(*both(uneven, "mlp", name, **options)) < 1e-9
+    assert difference(*both(short, "mlp", name, **options)) < 1e-9
 
 
 def test_clipping_bounds_a_step(uneven: Federation) -> None:

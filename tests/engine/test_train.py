@@ -28,10 +28,10 @@ def quick(fed: Federation, alg: str | Algorithm = "fedavg", model: Any = "logist
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_the_same_seed_gives_the_same_bits(name: str, uneven: Federation) -> None:
-    a, b = quick(uneven, name, "mlp_norm"), quick(uneven, name, "mlp_norm")
+def test_the_same_seed_gives_the_same_bits(name: str, short: Federation) -> None:
+    a, b = quick(short, name, "mlp_norm"), quick(short, name, "mlp_norm")
     assert all(torch.equal(a.weights[k], b.weights[k]) for k in a.weights)
-    c = quick(uneven, name, "mlp_norm", seed=1)
+    c = quick(short, name, "mlp_norm", seed=1)
     assert a.history["log_loss"].tolist() == b.history["log_loss"].tolist() != c.history["log_loss"].tolist()
 
 
