@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     *("federation", "data_recipes", "models", "privacy", "algorithms", "engine"),
-    *("testing", "study", "figures", "fedlab", "workbench", "course", "cli"),
+    *("testing", "study", "figures", "fedlab", "workbench", "course", "report", "cli"),
 )
 # "fedlab" in that row is the front door, fedlab/__init__.py: it offers what lies to its left (recipes
 # lazily), so only what is written as a user would write it, to its right, may come in by it.

@@ -72,7 +72,7 @@ def _data() -> Table:
 
 
 def _trial(study: Study) -> Table:
-    from fedlab.cli.gap import Gap
+    from fedlab.report.gap import Gap
 
     gap = Gap(study)
     sites = ", ".join(study.federation.names)

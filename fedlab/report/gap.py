@@ -13,10 +13,11 @@ import pandas as pd
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine.run import EVERY_SITE
+from fedlab.federation.metrics import bounds
 from fedlab.report.judged import Difference, judge
 from fedlab.study import Interval, LearningCurve, Study, over_seeds
-from fedlab.study.pairs import gains, judged, paired, pairs, rows_of
-from fedlab.study.places import FEW
+from fedlab.study.pairs import COLUMNS, gains, judged, paired, pairs, rows_of
+from fedlab.study.places import FEW, left_out
 from fedlab.study.study import REFERENCE, average
 
 MAIN = ("auc", "accuracy", "log_loss")
@@ -103,7 +104,7 @@ class Gap:
     # ------------------------------------------------------------------ one number a seed
 
     def series(self, arm: str, metric: str, where: Place) -> pd.Series[float]:
-        """Return one number a seed, sites counting alike.
+        """Return one number a seed, sites counting alike: those at which every seed's patients allow for the metric.
 
         Parameters
         ----------
@@ -114,8 +115,8 @@ class Gap:
             may be ``all sites`` or ``all but SITE``.
         """
         place = where if isinstance(where, tuple) else where.removesuffix(LARGE)
-        left_out = place == "unseen" or isinstance(place, tuple) and place[0].startswith("all but ")
-        scores = self.unseen if left_out else self.held if place == "held out" else self.study.report()
+        never = place == "unseen" or isinstance(place, tuple) and place[0].startswith("all but ")
+        scores = self.unseen if never else self.held if place == "held out" else self.study.report()
         if scores.empty:
             return pd.Series(dtype=float)
         rows = scores[(scores["arm"] == arm) & (scores["metric"] == metric)]
@@ -124,12 +125,13 @@ class Gap:
         else:
             own = (rows["train"] == rows["test"]) | (rows["train"] == EVERY_SITE)
             rows = rows[own] if place == "home" else rows[~own] if place == "elsewhere" else rows
+            rows = rows[~rows["test"].isin(left_out(scores, metric))]
             rows = rows[~rows["test"].isin(self.few)] if where.endswith(LARGE) else rows
-        return rows.groupby("seed")["value"].mean()
+        return rows.groupby("seed")["value"].mean(skipna=False)
 
     def interval(self, arm: str, metric: str, where: Place) -> Interval:
         """Mean, sd and interval over seeds."""
-        return over_seeds(self.series(arm, metric, where).tolist(), overlap=self.study.overlap)
+        return over_seeds(self.series(arm, metric, where).tolist(), overlap=self.study.overlap, within=bounds(metric))
 
     def own(self, arm: str, site: str) -> tuple[str, tuple[str, str]]:
         """Return the place where ``site`` is read by its own arm's model."""
@@ -195,7 +197,9 @@ class Gap:
             values = {"away": self.series(one, metric, there), "home": self.series(other, metric, here)}
             found = paired(self.study, values, "away", "home", metric, where)
             rows.append({"where": where, "one": "away", "other": "home"} | found)
-        return {row["where"]: row for row in rows_of(judged(rows, ["where", "one", "other"], metric))} if rows else {}
+        if not rows:
+            return {}
+        return {row["where"]: row for row in rows_of(judged(rows, ["where", "one", "other", *COLUMNS], metric))}
 
 
 def lead(arms: dict[str, Algorithm]) -> str | None:
