@@ -102,13 +102,14 @@ def measure(federation: Federation, order: Order) -> Gap:
         except (KeyError, ValueError) as error:
             raise Wrong(f"--holdout: {error.args[0]}.") from None
     study = compare(federation, order.model, list(order.arms.values()), seeds=order.seeds, rounds=order.rounds)
-    if len(study.arms) < len(order.arms):  # `compare` keeps finished arms when it is interrupted; a report keeps none
-        raise KeyboardInterrupt
-    leading = lead(order.arms)
+    if set(order.arms) - {*study.arms, *study.failed["arm"]}:
+        raise KeyboardInterrupt  # `compare` keeps finished arms when it is interrupted; a report keeps none
+    arms = {name: order.arms[name] for name in study.arms}  # one that failed on all seeds has no result
+    leading = lead(arms)
     again: dict[str, Any] = {"seeds": study.seeds, "rounds": order.rounds}
     unseen, curve = pd.DataFrame(), None
-    if leading is not None and order.arms[leading].one_model:
-        arm = order.arms[leading]
+    if leading is not None and arms[leading].one_model:
+        arm = arms[leading]
         if len(federation.sites) > 1:
             unseen = unseen_sites(federation, order.model, arm, resamples=RESAMPLES, **again).assign(arm=leading)
         curve = learning_curve(federation, order.model, {leading: arm}, **again)

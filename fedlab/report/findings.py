@@ -9,6 +9,7 @@ import numpy as np
 
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.judged import UNKNOWN, Difference
+from fedlab.study.failed import told as failures
 from fedlab.study.study import REFERENCE
 from fedlab.study.verdict import winners
 from fedlab.study.words import arm_name, few, listed, words
@@ -28,7 +29,7 @@ class Finding(NamedTuple):
 def verdict(gap: Gap) -> dict[str, str]:
     """Return what :meth:`fedlab.Study.verdict` says of AUC, and its winners by the other metrics."""
     if len(gap.study.arms) < 2:
-        return {"auc": "One way of learning, and nothing to compare it with."}
+        return {"auc": " ".join([*failures(gap.study), "One way of learning, and nothing to compare it with."])}
     told = {"auc": gap.study.verdict(metric="auc")}
     if len(gap.study.seeds) > 1:
         told |= {metric: " ".join(winners(gap.study, metric=metric)) for metric in MAIN if metric != "auc"}

@@ -44,6 +44,7 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
         "arms": study.as_dict(),
         "atlas": atlas,
         "seeds": list(study.seeds),
+        "failed": rows_of(study.failed),
         "federation": study.federation.name,
         "model": study.model_name,
         "federated": gap.federated,

@@ -55,7 +55,8 @@ def verdict(study: Study, *, metric: str = "auc", against: str = OWN) -> str:
         raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(study.arms)}")
     if len(study.seeds) < 2:
         pairs(study, metric=metric)  # refuses what the study does not have
-        return "With one seed, differences across seeds cannot be judged: compare with several, seeds=10."
+        one = "With one seed, differences across seeds cannot be judged: compare with several, seeds=10."
+        return " ".join([*failures(study), one])
     told = winners(study, metric=metric, against=against)
     return " ".join([*failures(study), *told, *_few(study, metric), *_how(study, metric)])
 

@@ -15,6 +15,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from fedlab.algorithms import FedProx
 from fedlab.cli import app, report
 from fedlab.federation import METRICS
 
@@ -194,6 +195,30 @@ def test_without_the_reference_there_is_still_a_report(tmp_path: Path) -> None:
         done = call("report", "heart_disease", "--algorithms", arms, "--seeds", "1", "--rounds", "1", "-o", str(file))
         assert done.exit_code == 0, done.output
         assert "clearly" not in done.stdout and file.is_file()
+
+
+@pytest.mark.filterwarnings("ignore::fedlab.study.SeedsFailed")
+@pytest.mark.parametrize(("fails", "runs"), [((2,), 2), ((1, 2, 3), 0)], ids=["one seed", "all"])
+def test_an_algorithm_that_fails_is_named_and_the_rest_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: tuple[int, ...], runs: int
+) -> None:
+    calls = iter(range(1, 1000))  # the seeds take turns
+    real = FedProx.combine
+
+    def breaks(self: FedProx, *given: Any) -> Any:
+        if next(calls) in fails:
+            raise ZeroDivisionError("no step length left")
+        return real(self, *given)
+
+    monkeypatch.setattr(FedProx, "combine", breaks)
+    page, numbers = tmp_path / "r.html", tmp_path / "r.json"
+    asked = ("--algorithms", "isolated,fedavg,fedprox", "--seeds", "3", "--rounds", "1", "--json", str(numbers))
+    done = call("report", "heart_disease", *asked, "-o", str(page))
+    assert done.exit_code == 0, done.output
+    assert f"fedprox failed on {len(fails)} of 3 seeds" in page.read_text(encoding="utf-8")
+    told = json.loads(numbers.read_text(encoding="utf-8"))
+    assert [row["error"] for row in told["failed"]] == ["ZeroDivisionError: no step length left"] * len(fails)
+    assert ("fedprox" in told["cost"]) == bool(runs)
 
 
 # --------------------------------------------------------------------------- bad input
