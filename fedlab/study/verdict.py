@@ -70,7 +70,7 @@ def winners(study: Study, *, metric: str, against: str = OWN) -> list[str]:
     if against in study.arms:
         told.append(_at_home(gains(study, metric=metric, against=against), rest, against, metric, undecided))
     elif undecided:
-        told.append(f"No clear winner among {', '.join(undecided)}.")
+        told.append(f"No clear winner {_among(undecided)}.")
     return [*told, *_everywhere(table, metric, undecided)]
 
 
@@ -87,15 +87,19 @@ def _at_home(table: pd.DataFrame, rest: list[str], against: str, metric: str, un
     settled = set(table[table["winner"] != ""]["where"])
     unknown = [site for site in sites if table[table["where"] == site]["p"].isna().all()]
     left = len(set(sites) - settled - set(unknown))
-    also = f", nor among {', '.join(undecided)}" if undecided else ""
+    also = f", nor {_among(undecided)}" if undecided else ""
     if left:
         there = "other" if settled or unknown else "hospital"
         parts.append(f"no clear winner at the {_count(left)} {there}{'s' * (left > 1)}{also}")
     elif undecided:
-        parts.append(f"no clear winner among {', '.join(undecided)}")
+        parts.append(f"no clear winner {_among(undecided)}")
     reasons = table.drop_duplicates("where").set_index("where")["reason"]
     parts += [f"{site} is not judged ({reasons[site]})" for site in unknown]
     return f"Against {_name(against)}, at home: {'; '.join(parts)}."
+
+
+def _among(arms: list[str]) -> str:
+    return f"{'between' if len(arms) == 2 else 'among'} {listed(arms)}"
 
 
 def _undecided(table: pd.DataFrame, arms: list[str]) -> list[str]:

@@ -66,7 +66,7 @@ def test_who_gains_is_named_with_its_interval_and_the_rest_is_not() -> None:
 
 def test_no_clear_winner_is_said() -> None:
     text = told(steady((0, 0, 0), (0, 0, 0), (0, 0, 0))).verdict()
-    assert "no clear winner at the three hospitals, nor among FedAvg, FedProx, SCAFFOLD." in text
+    assert "no clear winner at the three hospitals, nor among FedAvg, FedProx and SCAFFOLD." in text
     assert "Over all hospitals: no clear winner in the three other pairs of arms." in text
     assert not re.search(r"\b(beats?|gains|loses)\b", text)
 
@@ -93,7 +93,7 @@ def test_holm_decides_among_several() -> None:
     clear = (table["low"] > 0) | (table["high"] < 0)
     assert clear.any() and (table["p_holm"] >= 0.05).all(), "an interval leaves zero out that Holm does not keep"
     assert (table["winner"] == "").all()
-    assert study.verdict().startswith("No clear winner among FedAvg, FedProx, SCAFFOLD, Krum, RFA.")
+    assert study.verdict().startswith("No clear winner among FedAvg, FedProx, SCAFFOLD, Krum and RFA.")
 
 
 @given(st.lists(st.lists(st.integers(-3, 4), min_size=12, max_size=12), min_size=2, max_size=4))
@@ -116,7 +116,7 @@ def test_equal_arms_have_no_winner() -> None:
     same = [[0.7, 0.8, 0.9], [0.6, 0.7, 0.8]]
     study = told({"fedavg": same, "fedprox": same})
     assert study.pairs().loc[0, ["difference", "low", "high", "p"]].tolist() == [0, 0, 0, 1]
-    assert study.verdict().startswith("No clear winner among FedAvg, FedProx.")
+    assert study.verdict().startswith("No clear winner between FedAvg and FedProx.")
 
 
 def test_a_published_split_is_not_corrected_and_says_what_its_seeds_are() -> None:
