@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 from fedlab.study.paired import ahead
+from fedlab.study.words import signed
 
 Judge: TypeAlias = Callable[[Any], str]
 """What is wrong with an answer, and a hint; empty if it is right."""
@@ -152,12 +153,6 @@ def verdict(
     clear = ahead(low, high, p) != 0
     while clear and digits < 9 and float(f"{low if low > 0 else high:.{digits}f}") == 0:
         digits += 1  # a bound that is not zero must not look like it
-    point, *bounds = [_signed(value, digits) for value in (mean, low, high)]
+    point, *bounds = [signed(value, digits) for value in (mean, low, high)]
     word = "no clear difference" if not clear else "worse" if (low > 0) == lower_is_better else "better"
     return f"{word} ({point} [{', '.join(bounds)}])"
-
-
-def _signed(value: float, digits: int) -> str:
-    """Write a number with its sign; zero has none."""
-    text = f"{value:+.{digits}f}".replace("-", "−")
-    return text if text.strip("+−0.") else text[1:]

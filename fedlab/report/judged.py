@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from fedlab.study.words import signed
+
 UNCLEAR = "no clear difference"
 UNKNOWN = "not known"
 
@@ -31,8 +33,8 @@ class Difference(NamedTuple):
         if not math.isfinite(self.mean):
             return "–"
         if not math.isfinite(self.low):
-            return signed(self.mean)
-        return f"{signed(self.mean)} [{signed(self.low)}, {signed(self.high)}]"
+            return signed(self.mean, 3)
+        return f"{signed(self.mean, 3)} [{signed(self.low, 3)}, {signed(self.high, 3)}]"
 
 
 def judge(row: Mapping[str, Any], metric: str, one: str) -> Difference:
@@ -53,15 +55,3 @@ def judge(row: Mapping[str, Any], metric: str, one: str) -> Difference:
     else:
         said = "better" if row["winner"] == one else "worse"
     return Difference(metric, sign * row["difference"], low, high, said)
-
-
-def signed(value: float) -> str:
-    """Three digits with a sign, a real minus.
-
-    Examples
-    --------
-    >>> signed(-0.0123)
-    '−0.012'
-    """
-    text = f"{value:+.3f}"
-    return "0.000" if text in ("-0.000", "+0.000") else text.replace("-", "−")

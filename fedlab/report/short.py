@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fedlab.report.gap import MAIN, Gap
-from fedlab.report.judged import UNKNOWN, Difference, signed
+from fedlab.report.judged import UNKNOWN, Difference
 from fedlab.study.study import REFERENCE
-from fedlab.study.words import arm_name, listed, words
+from fedlab.study.words import arm_name, listed, signed, words
 
 
 def in_short(gap: Gap) -> list[tuple[str, str]]:
@@ -41,7 +41,7 @@ def _told(each: Iterable[Difference]) -> str:
 def _said(apart: Difference) -> str:
     name = words(apart.metric).name
     if apart.said in ("better", "worse"):
-        return f"{name} clearly {apart.said} ({signed(apart.mean)})"
+        return f"{name} clearly {apart.said} ({signed(apart.mean, 3)})"
     return f"{name} {'not judged' if apart.said == UNKNOWN else apart.said}"
 
 
@@ -53,7 +53,7 @@ def _home(gap: Gap, arm: str) -> str:
             apart = gap.at_home(arm, site, metric)
             known = known or apart.said != UNKNOWN
             if apart.said in found:
-                found[apart.said].setdefault(site, []).append(f"{words(metric).name} ({signed(apart.mean)})")
+                found[apart.said].setdefault(site, []).append(f"{words(metric).name} ({signed(apart.mean, 3)})")
     if not known:
         return "not judged."
     told = []

@@ -69,18 +69,16 @@ def number(value: float, digits: int = 2) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def signed(value: float) -> str:
-    """Format a difference with its sign.
+def signed(value: float, digits: int = 2) -> str:
+    """Format a difference with its sign; one that rounds to zero has none.
 
     Examples
     --------
-    >>> signed(-0.014)
-    '−0.01'
+    >>> signed(-0.014), signed(0.0123, 3), signed(-0.001)
+    ('−0.01', '+0.012', '0.00')
     """
-    text = f"{abs(value):.2f}"
-    if text == "0.00":
-        return text
-    return ("+" if value > 0 else "−") + text
+    text = f"{abs(value):.{digits}f}"
+    return "–" if math.isnan(value) else text if float(text) == 0 else ("+" if value > 0 else "−") + text
 
 
 def listed(names: list[str]) -> str:

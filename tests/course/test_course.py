@@ -178,7 +178,7 @@ def test_each_exercise_says_what_it_wants(exercise) -> None:
         ((-0.05, -0.09, -0.01), {"lower_is_better": True}, "better (−0.05 [−0.09, −0.01])"),
         ((0.0, -0.01, 0.01), {}, "no clear difference (0.00 [−0.01, +0.01])"),
         ((0.05, 0.0, 0.1), {}, "no clear difference (+0.05 [0.00, +0.10])"),
-        ((0.05, math.nan, math.nan), {}, "no clear difference (+0.05 [nan, nan])"),
+        ((0.05, math.nan, math.nan), {}, "no clear difference (+0.05 [–, –])"),
         # clearly above zero, so that no bound may be written as zero
         ((0.05, 0.0004, 0.1), {}, "better (+0.0500 [+0.0004, +0.1000])"),
         ((-0.05, -0.1, -0.002), {}, "worse (−0.050 [−0.100, −0.002])"),

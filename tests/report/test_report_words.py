@@ -14,11 +14,12 @@ from fedlab.federation import Federation
 from fedlab.report import tables
 from fedlab.report.findings import calibration, findings, judged, limits, verdict
 from fedlab.report.gap import MAIN, Gap, lead
-from fedlab.report.judged import judge, signed
+from fedlab.report.judged import judge
 from fedlab.report.page import About, page
 from fedlab.report.short import in_short
 from fedlab.study import at_holdout, compare, holm, over_seeds, unseen_sites
 from fedlab.study.pairs import gains
+from fedlab.study.words import signed
 
 SITES = ("Cleveland", "Hungary", "Switzerland", "Long Beach")
 ABOUT = About("Four hospitals", "cited", "free", {})
@@ -70,7 +71,9 @@ def test_what_may_be_said(found: dict[str, object], said: str) -> None:
 
 
 def test_signs_are_real_and_zero_has_none() -> None:
-    assert signed(-0.5) == "−0.500" and signed(0.5) == "+0.500" and signed(-0.0001) == signed(0.0) == "0.000"
+    assert (
+        signed(-0.5, 3) == "−0.500" and signed(0.5, 3) == "+0.500" and signed(-0.0001, 3) == signed(0.0, 3) == "0.000"
+    )
 
 
 def test_places_are_means_over_their_cells(gap: Gap) -> None:
