@@ -26,6 +26,7 @@ from fedlab.engine.trees import tree_leaves, tree_like, tree_map
 from fedlab.engine.work import Stop, Work, against, first_memory
 
 CHUNK = 512  # sites that step together
+AHEAD = 1 << 20  # numbers that are gathered at once: a few steps of a small model, one of a large
 
 
 def _stack(trees: Sequence[Any]) -> Any:
@@ -254,15 +255,20 @@ class _AllSites:
             numbers[: len(plan), i] = plan
         there = numbers >= 0
         flat = (np.where(there, numbers, 0) + first[None, :, None]).reshape(self.length, -1)
-        self.flat = torch.from_numpy(flat).to(x.device).unbind()
-        self.weights = torch.from_numpy(there).to(x).unbind()
+        self.flat = torch.from_numpy(flat).to(x.device)
+        self.weights = torch.from_numpy(there).to(x)
+        self.few = max(1, AHEAD // (self.flat.shape[1] * x[0].numel()))
+        self.ahead: dict[int, Batch] = {}
         self.steps = torch.from_numpy(steps).to(x.device)
         self.everybody = int(steps.min())
 
     def batch(self, step: int) -> Batch:
-        at, weights = self.flat[step], self.weights[step]
-        x, y = self.x.index_select(0, at), self.y.index_select(0, at)
-        return x.view(*weights.shape, *x.shape[1:]), y.view(weights.shape), weights
+        if step not in self.ahead:
+            at, weights = self.flat[step : step + self.few], self.weights[step : step + self.few]
+            x, y = (rows.index_select(0, at.reshape(-1)) for rows in (self.x, self.y))
+            cut = x.view(*weights.shape, *x.shape[1:]).unbind(), y.view(weights.shape).unbind(), weights.unbind()
+            self.ahead = dict(enumerate(zip(*cut, strict=True), step))
+        return self.ahead[step]
 
     def going(self, step: int) -> Tensor | None:
         return None if step < self.everybody else self.steps > step
