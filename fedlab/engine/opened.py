@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
+from fedlab.engine.site import one_thread
 from fedlab.federation import METRICS, Examples, Score, Site
 from fedlab.federation.delong import DeLong, delong
 from fedlab.federation.groups import Grouping
@@ -115,5 +117,6 @@ def _too_small(counts: NDArray[np.int64], classes: Sequence[str], *, smallest: i
 
 
 def _predicted(net: Net, models: Models, rows: Examples) -> list[NDArray[np.float64]]:
-    with torch.no_grad():
+    small = nullcontext() if net.slow_stacked() else one_thread()  # of a small model threads cost more than they save
+    with torch.no_grad(), small:
         return [net.probabilities(list(map(net.placed, members)), rows.x).cpu().numpy() for members in models]
