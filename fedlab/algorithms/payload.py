@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +9,7 @@ from torch import Tensor
 
 def leaves(payload: Any) -> list[Any]:
     """List what a nest of dicts holds, depth first."""
-    if isinstance(payload, Mapping):
+    if isinstance(payload, dict):
         return [leaf for part in payload.values() for leaf in leaves(part)]
     return [payload]
 
@@ -37,7 +36,7 @@ def content(payload: Any, prefix: str = "") -> str:
     """
     words = []
     for name, value in payload.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             words.append(content(value, f"{prefix}{name}."))
         elif isinstance(value, Tensor) and value.ndim:
             words.append(f"{prefix}{name} {list(value.shape)}")

@@ -111,7 +111,7 @@ def generator(*told: int) -> np.random.Generator:
     >>> generator(1, 2).random() == np.random.default_rng([1, 2]).random()
     True
     """
-    return np.random.default_rng(np.array(told, dtype=np.uint32) if max(told) < 2**32 else list(told))
+    return np.random.Generator(np.random.PCG64(np.array(told, dtype=np.uint32) if max(told) < 2**32 else list(told)))
 
 
 def _epoch(rows: int, job: Job, rng: np.random.Generator | None) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from fedlab.algorithms.base import whole
+from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.batches import Job, examples, generator, steps_alone
 from fedlab.engine.choice import choose, rests
@@ -197,6 +197,9 @@ class Loop(Held):
 
     def _asked(self, number: int) -> list[str]:
         """Whom the algorithm asks, and of those the share that the settings allow."""
+        everybody = type(self.alg).asks is Algorithm.asks
+        if everybody and (self.settings.fraction == 1 or self.alg.alone):
+            return self.places
         rng = generator(self.settings.seed, 5, number)
         wanted = sorted(self.alg.asks(number, len(self.places), rng))
         if self.settings.fraction < 1 and not self.alg.alone:

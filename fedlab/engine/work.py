@@ -96,7 +96,7 @@ class Work:
         trained, still = self._lifted("start")(self._start)(box)
         lr = tree_map(lambda q: against(q, box["lr"]), trained)
         state = box["memory"]["opt"] or self.optimizer.init(trained, lr)
-        lean = self._lean(box)
+        lean = {"key": box["key"]} if self._plain_step else box
         for step in range(feed.length):
             if stop():
                 raise Stopped
@@ -111,20 +111,20 @@ class Work:
         """Lift the algorithm's own; the contract's default hands tensors on, stacked or not, and needs none."""
         return _as_it_is if getattr(type(self.alg), name) is getattr(Algorithm, name) else self.lift
 
-    def _lean(self, box: Tensors) -> Tensors:
-        """Leave out what no step can read: stacking costs microseconds per tensor and step."""
+    @property
+    def _plain_step(self) -> bool:
+        """Whether the steps are the contract's own, which read the model alone; each tensor stacked costs time."""
         cls, plain = type(self.alg), Algorithm
         mine = (cls.objective, cls.direction, cls.moves, cls.project)
-        if mine != (plain.objective, plain.direction, plain.moves, plain.project):
-            return box
-        return {"key": box["key"]}
+        return mine == (plain.objective, plain.direction, plain.moves, plain.project)
 
     def _step(
         self, box: Tensors, feed: Feed, step: int, trained: Tensors, still: Tensors, state: Tensors, lr: Tensors
     ) -> tuple[Tensors, Tensors, Tensors]:
         now, going = feed.batch(step), feed.going(step)
         trained = tree_map(lambda v: v.detach().requires_grad_(), trained)
-        value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, still, box, now, step)
+        read = _moving(still) if self._plain_step else still
+        value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, read, box, now, step)
         leaves = tree_leaves(trained)
         found = torch.autograd.grad(value, leaves, torch.ones_like(value), allow_unused=True)
         found_or_zero = [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, found, strict=True)]
