@@ -98,7 +98,7 @@ def _deal(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return part
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)  # one for each power of two
 def _one_row_each(patients: int) -> NDArray[np.int64]:
     return _walk([1] * patients)
 
