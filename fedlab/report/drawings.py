@@ -56,7 +56,7 @@ def more(gap: Gap) -> str:
         return ""
     caption = (
         f"{arm_name(gap.curve.arms[0])} trained on fewer rows, and with fewer hospitals, than there are: where a curve "
-        "still rises at its right end, more of it may help; where it is flat, it does not."
+        "still rises at its right end, more of it may help; where it is flat, there is no sign of it."
     )
     return figure(more_data(gap.curve, "auc"), "Line charts of AUC by rows per hospital and by hospitals.", caption)
 

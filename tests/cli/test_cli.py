@@ -7,19 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import data_recipes
 from data_recipes.files import DataFile
-from fedlab.cli import app, doctor, environment
+from fedlab.cli import doctor, environment
 from fedlab.federation import METRICS
+from tests.cli.called import call
 
-RUNNER = CliRunner()
 SITES = ["Cleveland", "Hungary", "Switzerland", "Long Beach"]
-
-
-def call(*line: str) -> Result:
-    return RUNNER.invoke(app, list(line))
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
-from fedlab.cli import app, doctor, environment
-
-
-def call(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+from fedlab.cli import doctor, environment
+from tests.cli.called import call
 
 
 def said(found: list[environment.Finding], state: str = "warning") -> str:

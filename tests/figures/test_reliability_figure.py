@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
@@ -13,13 +10,6 @@ import fedlab
 from fedlab.federation import Federation
 from fedlab.figures import reliability_curves
 from fedlab.figures.theme import NAME
-
-
-@pytest.fixture(autouse=True)
-def _no_numeric_warning() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
-        yield
 
 
 @pytest.fixture(scope="module")
