@@ -15,13 +15,15 @@ def leaves(payload: Any) -> list[Any]:
 
 
 def size(payload: Any) -> int:
-    """Bytes of the arrays (and 8 for each plain number) in a payload; the envelope of a network comes on top."""
+    """Bytes of arrays and texts (and 8 for each plain number) in a payload; a network's envelope comes on top."""
     return sum(_bytes(leaf) for leaf in leaves(payload))
 
 
 def _bytes(leaf: Any) -> int:
     if isinstance(leaf, Tensor):
         return leaf.nbytes
+    if isinstance(leaf, str):
+        return len(leaf.encode())
     return 8 if isinstance(leaf, (int, float)) and not isinstance(leaf, bool) else 0
 
 

@@ -15,8 +15,13 @@ COLUMNS = ("round", "purpose", "site", "direction", "bytes", "content", "status"
 
 @dataclass
 class Ledger:
-    """What passed between the server and the sites."""
+    """What passed between the server and the sites.
 
+    With ``keep`` also the messages themselves, for a person to read (and only where they are small).
+    """
+
+    keep: bool = False
+    messages: list[tuple[str, str, str, Any]] = field(default_factory=list)
     _rows: list[tuple[int, str, tuple[str, ...], str, int, str, str]] = field(default_factory=list)
     total: int = 0
 
@@ -28,6 +33,8 @@ class Ledger:
         each = size(payload) if bytes is None else bytes
         self._rows.append((round, purpose, tuple(sites), direction, each, content(payload), status))
         self.total += each * len(sites)
+        if self.keep:
+            self.messages += [(purpose, site, direction, payload) for site in sites]
 
     def frame(self) -> pd.DataFrame:
         """Return one row a message."""
