@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlab.algorithms.base import Algorithm, At
-from fedlab.algorithms.payload import content, leaves, size
+from fedlab.algorithms.payload import declared, leaves
 from fedlab.algorithms.tensors import Tensors, learned, trained
 
 COLUMNS = ("where", "what", "arrays", "bytes", "content")
@@ -71,6 +71,6 @@ def describe(alg: Algorithm, model: nn.Module, *, sites: int) -> pd.DataFrame:
         ("at a site", "memory", memory),
         ("at the server", "memory", state),
     ]
-    table = [(where, what, sum(isinstance(v, Tensor) for v in leaves(held)), size(held), content(held))
+    table = [(where, what, sum(isinstance(v, Tensor) for v in leaves(held)), *declared(held))
              for where, what, held in told]  # fmt: skip
     return pd.DataFrame(table, columns=list(COLUMNS))

@@ -14,34 +14,36 @@ def leaves(payload: Any) -> list[Any]:
     return [payload]
 
 
-def size(payload: Any) -> int:
-    """Bytes of arrays and texts (and 8 for each plain number) in a payload; a network's envelope comes on top."""
-    return sum(_bytes(leaf) for leaf in leaves(payload))
+def declared(payload: dict[str, Any], prefix: str = "") -> tuple[int, str]:
+    """Return a message's bytes, and what it holds: names and shapes.
 
-
-def _bytes(leaf: Any) -> int:
-    if isinstance(leaf, Tensor):
-        return leaf.nbytes
-    if isinstance(leaf, str):
-        return len(leaf.encode())
-    return 8 if isinstance(leaf, (int, float)) and not isinstance(leaf, bool) else 0
-
-
-def content(payload: Any, prefix: str = "") -> str:
-    """Describe a payload: names and shapes.
+    Bytes of arrays and texts, and 8 for each plain number; a network's envelope comes on top.
 
     Examples
     --------
     >>> import torch
-    >>> content({"model": {"weight": torch.zeros(1, 26)}, "rows": 120})
-    'model.weight [1, 26], rows'
+    >>> declared({"model": {"weight": torch.zeros(1, 26)}, "rows": 120})
+    (112, 'model.weight [1, 26], rows')
     """
-    words = []
-    for name, value in payload.items():
+    total, words = 0, []
+    for name, value in payload.items():  # in one pass: a run of thirty seeds declares four thousand messages
         if isinstance(value, dict):
-            words.append(content(value, f"{prefix}{name}."))
-        elif isinstance(value, Tensor) and value.ndim:
-            words.append(f"{prefix}{name} {list(value.shape)}")
+            inner, held = declared(value, f"{prefix}{name}.")
+            total += inner
+            if held:
+                words.append(held)
+        elif isinstance(value, Tensor):
+            total += value.nbytes
+            words.append(f"{prefix}{name} {list(value.shape)}" if value.ndim else f"{prefix}{name}")
         else:
+            total += _bytes(value)
             words.append(f"{prefix}{name}")
-    return ", ".join(word for word in words if word)
+    return total, ", ".join(words)
+
+
+def _bytes(leaf: Any) -> int:
+    if isinstance(leaf, str):
+        return len(leaf.encode())
+    if isinstance(leaf, (list, tuple)):
+        return sum(map(_bytes, leaf))
+    return 8 if isinstance(leaf, (int, float)) and not isinstance(leaf, bool) else 0

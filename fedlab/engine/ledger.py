@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedlab.algorithms.payload import content, size
+from fedlab.algorithms.payload import declared
 
 COLUMNS = ("round", "purpose", "site", "direction", "bytes", "content", "status")
 
@@ -30,8 +30,9 @@ class Ledger:
         """Enter one message to (``"down"``) or from (``"up"``) each of these sites."""
         if not sites:
             return
-        each = size(payload) if bytes is None else bytes
-        self._rows.append((round, purpose, tuple(sites), direction, each, content(payload), status))
+        size, content = declared(payload)
+        each = size if bytes is None else bytes
+        self._rows.append((round, purpose, tuple(sites), direction, each, content, status))
         self.total += each * len(sites)
         if self.keep:
             self.messages += [(purpose, site, direction, payload) for site in sites]
