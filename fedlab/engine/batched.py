@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
 
@@ -20,13 +19,13 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
 from fedlab.engine.net import home
+from fedlab.engine.padded import PaddedBatches
 from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.site import SiteWork
 from fedlab.engine.trees import tree_leaves, tree_like, tree_map
 from fedlab.engine.work import Stop, Work, against, first_memory
 
 CHUNK = 512  # sites that step together
-AHEAD = 1 << 20  # numbers that are gathered at once: a few steps of a small model, one of a large
 
 
 def _stack(trees: Sequence[Any]) -> Any:
@@ -136,7 +135,7 @@ class StackedSites:
         box = self._box(parts, at, torch.tensor(list(map(len, plans))))
         work, done = self._work(parts), []
         for some in chunks(len(who)):
-            feed = _AllSites(self.x, self.y, plans[some], self.first[who[some]])
+            feed = PaddedBatches(self.x, self.y, plans[some], self.first[who[some]])
             done.append(work.train(tree_map(lambda v, some=some: v[some], box), feed, self.stop))
         upload, sent, memory = done[0] if len(done) == 1 else (_cat(each) for each in zip(*done, strict=True))
         good = _finite((upload, sent, memory))
@@ -242,34 +241,3 @@ class StackedSites:
         if i not in row:
             return {}
         return {str(m): {k: v[row[i]].clone() for k, v in model.items()} for m, model in enumerate(models)}
-
-
-class _AllSites:
-    """The batches of all sites, padded to the same size and number."""
-
-    def __init__(self, x: Tensor, y: Tensor, plans: list[NDArray[np.int64]], first: NDArray[np.int64]) -> None:
-        self.x, self.y = x, y
-        self.length = max(map(len, plans))
-        steps = np.array(list(map(len, plans)))
-        numbers = np.full((self.length, len(plans), plans[0].shape[1]), -1, dtype=np.int64)
-        for i, plan in enumerate(plans):
-            numbers[: len(plan), i] = plan
-        there = numbers >= 0
-        flat = (np.where(there, numbers, 0) + first[None, :, None]).reshape(self.length, -1)
-        self.flat = torch.from_numpy(flat).to(x.device)
-        self.weights = torch.from_numpy(there).to(x)
-        self.few = max(1, AHEAD // (self.flat.shape[1] * x[0].numel()))
-        self.ahead: dict[int, Batch] = {}
-        self.steps = torch.from_numpy(steps).to(x.device)
-        self.everybody = int(steps.min())
-
-    def batch(self, step: int) -> Batch:
-        if step not in self.ahead:
-            at, weights = self.flat[step : step + self.few], self.weights[step : step + self.few]
-            x, y = (rows.index_select(0, at.reshape(-1)) for rows in (self.x, self.y))
-            cut = x.view(*weights.shape, *x.shape[1:]).unbind(), y.view(weights.shape).unbind(), weights.unbind()
-            self.ahead = dict(enumerate(zip(*cut, strict=True), step))
-        return self.ahead[step]
-
-    def going(self, step: int) -> Tensor | None:
-        return None if step < self.everybody else self.steps > step
