@@ -165,9 +165,9 @@ class PracticeShift(Readings):
 
     def apply(self, site: Site, federation: Federation, rng: np.random.Generator) -> Site:
         """Lose values; the more severe, the same and more."""
+        blocks = list(self.hit(site, federation))
         self.need_raw(federation)
         x = site.rows.x.clone()
-        blocks = list(self.hit(site, federation))
         order = rng.permutation(len(blocks))
         never = {*order[: int(self.never * self.severity * len(blocks) + 1e-9)].tolist()}
         for k, (_, at) in enumerate(blocks):
