@@ -76,7 +76,7 @@ class Shifts:
         for name, shifts in self.sites.items():
             given = [shifts] if isinstance(shifts, Shift) else list(shifts)
             for shift in given:
-                if not isinstance(shift, Shift):
+                if not isinstance(shift, Shift) or shift.name not in KINDS:
                     raise ValueError(f"site {name!r} is given {shift!r}: give shifts, e.g. LabelShift(0.5)")
             kinds = [shift.name for shift in given]
             twice = [kind for kind in KINDS if kinds.count(kind) > 1]

@@ -303,6 +303,7 @@ def test_a_severity_is_a_number_of_0_to_1(kind: type[Shift], severity: Any) -> N
     [
         (lambda: Shifts({"A": [LabelShift(0.1), LabelShift(0.2)]}), "'A' is given two label shifts: give one"),
         (lambda: Shifts({"A": ["label"]}), "'A' is given 'label': give shifts, e.g. LabelShift"),
+        (lambda: Shifts({"A": Shift(0.5)}), r"'A' is given Shift\(severity=0.5\): give shifts"),
         (lambda: Shifts({}, seed=-1), "seed is -1"),
         (lambda: ward().shift(Shifts({"C": [LabelShift(0.0)]})), "no site 'C'; the sites are A, B"),
         (lambda: shifted(ward(), LabelShift(0.1, towards="ill")), "no class 'ill'; the classes are 0, 1"),
