@@ -78,8 +78,8 @@ class AcquisitionShift(Readings):
 
     with severity :math:`s`, the feature's mean :math:`c` and standard deviation :math:`\sigma` at the site, and of each
     feature one draw of :math:`u \in [-1, 1]` and one of :math:`|v| \in [1/2, 1]`; :math:`\varepsilon` normal, for each
-    value. Categories, numbers with codes and features of fewer than three values at the site stay as they are. A value may
-    leave the data dictionary's range: a bad device does not know it.
+    value. Categories, numbers with codes and features of fewer than three values at the site stay as they are. A value
+    may leave the data dictionary's range: a bad device does not know it.
 
     Parameters
     ----------
