@@ -91,8 +91,8 @@ class AcquisitionShift(Readings):
 
     _: KW_ONLY
     gain: float = 0.5
-    offset: float = 1.0
-    noise: float = 0.5
+    offset: float = 2.0
+    noise: float = 1.0
 
     name: ClassVar[str] = "acquisition"
     lost: ClassVar[str] = "noise was added (noise=0 can be undone)"

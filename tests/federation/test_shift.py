@@ -187,10 +187,10 @@ def test_acquisition_in_spreads() -> None:
     height = column(before, before["A"], "height")
     sites = [shifted(before, AcquisitionShift(dial)) for dial in DIALS]
     moved = [abs(column(before, site, "height").mean() - height.mean()) / height.std() for site in sites]
-    assert rises(moved, by=0.45) and moved[-1] < 1.1
+    assert rises(moved, by=0.9) and moved[-1] < 2.2
     noisy = [shifted(before, AcquisitionShift(dial, gain=0, offset=0)) for dial in DIALS]
     error = [(column(before, site, "height") - height).std() / height.std() for site in noisy]
-    assert np.allclose(error, np.array(DIALS) * 0.5, atol=0.03)
+    assert np.allclose(error, np.array(DIALS), atol=0.06)
     for site in sites:
         untouched = [before.columns.index(name) for name in before.columns if name not in ("height", "lactate")]
         assert torch.equal(site.rows.x[:, untouched].nan_to_num(-1), before["A"].rows.x[:, untouched].nan_to_num(-1))
