@@ -9,6 +9,7 @@ from fedlab.course import (
     federated_training,
     isolated_models,
     personalization,
+    records_differ,
     start_here,
     strategies,
     your_algorithm,
@@ -19,6 +20,7 @@ EXERCISES: dict[str, Exercise] = {
     exercise.id: exercise
     for notebook in (
         start_here,
+        records_differ,
         central_baseline,
         isolated_models,
         federated_training,
