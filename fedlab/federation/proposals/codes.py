@@ -1,0 +1,201 @@
+"""Another code book, or the same codes in another order: which mapping fits what else is known of the patients."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import permutations
+
+import numpy as np
+
+from fedlab.federation.changes import Change
+from fedlab.federation.proposals.column import CERTAIN, Column, Found, Proposal, Undecided
+from fedlab.federation.summaries import SENTINELS
+
+MEANINGS = (
+    {"m", "male", "man", "männlich", "masculin", "h"},
+    {"f", "female", "woman", "w", "weiblich", "féminin"},
+    {"yes", "y", "true", "t", "ja", "oui", "positive", "pos"},
+    {"no", "n", "false", "nein", "non", "negative", "neg"},
+)
+SWAPPED = 0.03  # columns whose codes are in another order, before anything is seen
+IN_ORDER = 0.6  # code books that keep the order of the other one
+BETWEEN = 0.06  # sd of a code's mean rank between hospitals
+PREVALENCE = 0.8  # sd of the log odds of a code between hospitals
+TEMPER = 0.5  # measurements are not independent of each other
+MOST = 6  # codes whose every order is tried
+Book = dict[str, str]
+ODD = frozenset(f"{v:g}" for v in SENTINELS if v != 0 and v != 9)
+
+
+def find(column: Column) -> Found:
+    """Find sites with another code book or order, as agreed or as most have it."""
+    if column.kind != "category":
+        return [], []
+    levels = {s: [v for v in column.levels(s) if v not in ODD or _agreed(column, v)] for s in column.told}
+    levels = {s: sorted(v, key=_natural) for s, v in levels.items() if v}
+    same, known, tie = _book(column, levels)
+    if tie:
+        one = f"{', '.join(levels[same[0]])} at {same[0]}"
+        return [], [Undecided(s, column.name, f"as many sites have other codes ({one}): a data dictionary tells which are meant")
+                    for s in levels if s not in same]  # fmt: skip
+    found: list[Proposal] = []
+    unsure: list[Undecided] = []
+    for site, own in levels.items():
+        peers = [s for s in same if s != site]
+        if site in same:
+            done = _order(column, site, [v for v in own if v in known], peers)
+        elif {*own} - {*known} == {"0"} or {*own} - {*known} == {"9"}:
+            done = Undecided(site, column.name, "one code more than elsewhere: a code, or 'not measured'?")
+        else:
+            done = _other_book(column, site, own, known, peers)
+        (found if isinstance(done, Proposal) else unsure).append(done) if done is not None else None  # type: ignore[arg-type]
+    return found, unsure
+
+
+def _agreed(column: Column, level: str) -> bool:
+    return column.entry is not None and level in (column.entry.codes or {})
+
+
+def _natural(level: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(level), level
+    except ValueError:
+        return 1, 0.0, level
+
+
+def _book(column: Column, levels: dict[str, list[str]]) -> tuple[list[str], list[str], bool]:
+    """Return the sites that use the agreed codes (else the most common ones), the codes, and whether nobody can say."""
+    if column.entry is not None and column.entry.codes:
+        known = list(column.entry.codes)
+        return [s for s, own in levels.items() if _shared(own, known) > 0.5], known, False
+    books: list[list[str]] = []
+    for site, own in levels.items():
+        mates = next((book for book in books if _shared(own, levels[book[0]]) > 0.5), None)
+        mates.append(site) if mates is not None else books.append([site])
+    books.sort(key=len, reverse=True)
+    if not books:
+        return [], [], False
+    known = sorted({level for site in books[0] for level in levels[site]}, key=_natural)
+    return books[0], known, len(books) > 1 and len(books[1]) == len(books[0])
+
+
+def _shared(own: list[str], known: list[str]) -> float:
+    return len({*own} & {*known}) / min(len(own), len(known))
+
+
+def _other_book(column: Column, site: str, own: list[str], known: list[str], peers: list[str]) -> Proposal | Undecided:
+    """Propose the likeliest mapping into the known codes, if it is much likelier than any other."""
+    if len(own) > len(known):
+        return Undecided(site, column.name, f"{len(own)} codes ({', '.join(own)}) where {len(known)} are known")
+    spelled = _by_meaning(column, own, known)
+    if spelled is not None:
+        return Proposal(Change(site, column.name, "codes", {"map": spelled}), "the same words, spelled otherwise", 0.98)
+    if len(known) > MOST:
+        return Undecided(site, column.name, f"other codes ({', '.join(own)}), too many to try every mapping")
+    orders = list(permutations(known, len(own)))
+    kept = [tuple(sorted(order, key=known.index)) == order for order in orders]
+    prior = [math.log(IN_ORDER / sum(kept) if k else (1 - IN_ORDER) / max(len(orders) - sum(kept), 1)) for k in kept]
+    fit = _fit(column, site, own, known, peers)
+    best, confidence = _best(own, known, orders, prior, fit)
+    change = Change(site, column.name, "codes", {"map": dict(zip(own, best, strict=True))})
+    evidence = f"codes {', '.join(own)} where the others have {', '.join(known)}; {_why(column, site, own, best, peers)}"
+    if confidence < CERTAIN:
+        return Undecided(site, column.name, f"perhaps {change.words} ({evidence}), but another mapping fits about as well")
+    return Proposal(change, evidence, confidence)
+
+
+def _order(column: Column, site: str, own: list[str], peers: list[str]) -> Proposal | Undecided | None:
+    """Propose to permute a site's codes where another order fits far better than its own."""
+    if len(own) < 2 or len(own) > MOST or not peers:
+        return None
+    known = own
+    orders = list(permutations(known))
+    prior = [math.log(1 - SWAPPED if list(o) == own else SWAPPED / max(len(orders) - 1, 1)) for o in orders]
+    best, confidence = _best(own, known, orders, prior, _fit(column, site, own, known, peers))
+    if list(best) == own:
+        return None
+    kind = "order" if len(own) > 2 else "codes"
+    change = Change(site, column.name, kind, {"map": dict(zip(own, best, strict=True))})
+    evidence = _why(column, site, own, best, peers)
+    if len(peers) < 2:
+        return Undecided(site, column.name, f"{change.words} would make two sites agree ({evidence}): nobody can say who is to change")
+    if confidence < CERTAIN:
+        return Undecided(site, column.name, f"perhaps {change.words} ({evidence}), but too unsure")
+    return Proposal(change, evidence, confidence)
+
+
+def _by_meaning(column: Column, own: list[str], known: list[str]) -> Book | None:
+    """Map codes of the same meaning; None unless all find one."""
+    told = (column.entry.codes or {}) if column.entry is not None else {}
+
+    def words(code: str) -> set[str]:
+        here = {code.lower(), told.get(code, code).lower()}
+        return here | set().union(*(m for m in MEANINGS if here & m))
+
+    book = {code: [k for k in known if words(code) & words(k)] for code in own}
+    if any(len(found) != 1 for found in book.values()) or len({f[0] for f in book.values()}) < len(own):
+        return None
+    return {code: found[0] for code, found in book.items()}
+
+
+def _fit(column: Column, site: str, own: list[str], known: list[str], peers: list[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Log likelihood [own, known] that a code of the site is that of the others: prevalence and mean ranks."""
+    out = np.zeros((len(own), len(known)))
+    for i, code in enumerate(own):
+        for k, other in enumerate(known):
+            here, n = _odds(column, site, code)
+            there = [_odds(column, s, other)[0] for s in peers if other in column.levels(s)]
+            if there:
+                out[i, k] -= min(((here - np.median(there)) / PREVALENCE) ** 2, 9) / 2
+            out[i, k] -= TEMPER * sum(min(z * z, 25) for z in _distances(column, site, code, other, peers, n)) / 2
+    return out
+
+
+def _odds(column: Column, site: str, code: str) -> tuple[float, int]:
+    levels = column.levels(site)
+    n, whole = levels.get(code, 0), sum(levels.values())
+    return math.log((n + 1) / (whole - n + 1)), n
+
+
+def _distances(column: Column, site: str, code: str, other: str, peers: list[str], n: int) -> list[float]:
+    """How far a code's mean rank of each measurement is from that of a code elsewhere, in sds."""
+    here = column.told[site].get("ranks", {}).get(code, {})
+    found = []
+    for name, rank in here.items():
+        there = [(r[name], column.levels(s)[other]) for s in peers
+                 if name in (r := column.told[s].get("ranks", {}).get(other, {})) and other in column.levels(s)]  # fmt: skip
+        if there:
+            ranks, counts = zip(*there, strict=True)
+            chance = 0.29 * math.sqrt(1 / max(n, 5) + 1 / sum(counts))
+            found.append((rank - float(np.median(ranks))) / math.hypot(chance, BETWEEN))
+    return found
+
+
+def _best(
+    own: list[str], known: list[str], orders: list[tuple[str, ...]], prior: list[float],
+    fit: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+) -> tuple[tuple[str, ...], float]:  # fmt: skip
+    """Return the likeliest order and its posterior probability."""
+    at = {code: k for k, code in enumerate(known)}
+    score = np.array(prior) + [sum(fit[i, at[code]] for i, code in enumerate(order)) for order in orders]
+    weight = np.exp(score - score.max())
+    return orders[int(score.argmax())], float(1 / weight.sum())
+
+
+def _why(column: Column, site: str, own: list[str], best: tuple[str, ...], peers: list[str]) -> str:
+    """Name the measurement in which the codes differ most, and what it says."""
+    spread: Counter[str] = Counter()
+    ranks = column.told[site].get("ranks", {})
+    for name in {n for code in own for n in ranks.get(code, {})}:
+        values = [ranks[code][name] for code in own if name in ranks.get(code, {})]
+        spread[name] = round(1000 * (max(values) - min(values)))
+    if not spread or not peers:
+        return "nothing else is known of these patients"
+    name = spread.most_common(1)[0][0]
+    told = []
+    for code, other in zip(own, best, strict=True):
+        there = [r[name] for s in peers if name in (r := column.told[s].get("ranks", {}).get(other, {}))]
+        if name in ranks.get(code, {}) and there:
+            told.append(f"{code} has {ranks[code][name]:.2f}, {other} elsewhere {np.median(there):.2f}")
+    return f"mean rank of {name}: " + "; ".join(told)
