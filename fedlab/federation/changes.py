@@ -28,8 +28,9 @@ class Change:
     kind : {"decimal", "sentinel", "unit", "codes", "order", "date"}
     details : mapping
         ``unit``: ``factor`` and ``offset`` (agreed = factor * written + offset), ``written`` and ``agreed``; optionally
-        ``weight`` (divide by what that column holds, in kg), ``above`` and ``below`` (only such values), ``where``
-        (only rows in which that column has that value). ``sentinel``: ``value`` that means nothing was measured.
+        ``weight`` (divide by what that column holds, in kg; multiply if ``divide`` is False), ``amount`` and ``volume``
+        (multiply by their quotient; empty where it is not known), ``above`` and ``below`` (only such values), ``where``
+        (only rows in which that column has that value), ``shape`` (only cells so written). ``sentinel``: ``value`` that means nothing was measured.
         ``codes`` and ``order``: ``map`` from written to agreed. ``date``: ``day``, ``"first"`` or ``"second"``, and
         the ``shape`` that is meant; becomes year-month-day.
 
@@ -49,12 +50,7 @@ class Change:
         """What is done, in words."""
         told = self.details
         if self.kind == "unit":
-            sum_ = f"× {told['factor']:.5g}" + (f" {'+' if told['offset'] > 0 else '−'} {abs(told['offset']):.5g}"
-                                                if told["offset"] else "")  # fmt: skip
-            between = f"from {told['written']} to {told['agreed']}: " if told.get("written") else ""
-            if told.get("weight"):
-                sum_ += f" for {WEIGHT:g} kg, each by {told['weight']!r}"
-            return between + sum_ + self._only()
+            return self._sum()
         if self.kind == "sentinel":
             return f"{told['value']} becomes empty"
         if self.kind in ("codes", "order"):
@@ -62,6 +58,14 @@ class Change:
         if self.kind == "date":
             return f"{told['shape'].removeprefix('date ')} with the day {told['day']} becomes year-month-day"
         return "decimal comma becomes a point"
+
+    def _sum(self) -> str:
+        told = self.details
+        offset = f" {'+' if told['offset'] > 0 else '−'} {abs(told['offset']):.5g}" if told["offset"] else ""
+        between = f"from {told['written']} to {told['agreed']}: " if told.get("written") else ""
+        weight = f" for {WEIGHT:g} kg, each by {told['weight']!r}" if told.get("weight") else ""
+        bag = f" × {told['amount']!r} / {told['volume']!r}, empty where these are" if told.get("amount") else ""
+        return f"{between}× {told['factor']:.5g}{offset}{weight}{bag}{self._only()}"
 
     def _only(self) -> str:
         told = self.details
@@ -78,7 +82,11 @@ class Change:
         """What it changes: two changes of one part contradict each other."""
         kind = "codes" if self.kind == "order" else self.kind
         told = self.details
-        which = {"sentinel": told.get("value"), "date": told.get("shape"), "unit": (told.get("above"), told.get("where"), told.get("shape"))}
+        which = {
+            "sentinel": told.get("value"),
+            "date": told.get("shape"),
+            "unit": (told.get("above"), told.get("where"), told.get("shape")),
+        }
         return (self.site, self.column, kind, repr(which.get(self.kind)))
 
 
@@ -121,6 +129,9 @@ def apply(table: pd.DataFrame, changes: Sequence[Change]) -> pd.DataFrame:
         if change.column not in out.columns:
             raise ValueError(f"there is no column {change.column!r} to change at {change.site!r}")
         out[change.column] = _changed(out, change)
+    for change in changes:
+        for other, code in change.details.get("where", {}).items():  # the rows now have the agreed unit
+            out[other] = _with(out[other], texts(out[other]) == code, [change.details["agreed"]] * len(out))
     return out
 
 
@@ -131,7 +142,7 @@ def _changed(table: pd.DataFrame, change: Change) -> pd.Series[Any]:
         return _converted(table, column, cells, change)
     if change.kind == "sentinel":
         gone = numbers(cells) == float(told["value"])
-        return column.where(~gone, _nothing(column))
+        return column.where(~gone, np.nan if pd.api.types.is_numeric_dtype(column) else _nothing(table))
     if change.kind == "decimal":
         return _with(column, cells.isin([c for c in cells.unique() if shape(c) in ("comma", "thousands")]),
                      [cell.replace(",", ".") for cell in cells])  # fmt: skip
@@ -157,10 +168,15 @@ def _converted(table: pd.DataFrame, column: pd.Series[Any], cells: pd.Series[Any
         kg = numbers(texts(table[told["weight"]]))
         share = np.where(np.isfinite(kg) & (kg > 0), kg, WEIGHT) / WEIGHT
         factor = factor / share if told.get("divide", True) else factor * share
+    if told.get("amount"):
+        drug, fluid = (numbers(texts(table[told[what]])) for what in ("amount", "volume"))
+        factor = factor * np.divide(drug, fluid, out=np.full(len(table), np.nan), where=fluid > 0)
     new = factor * values + told["offset"]
     if pd.api.types.is_numeric_dtype(column):
         return column.astype(float).where(~meant, new)
-    return _with(column, pd.Series(meant, index=column.index), [f"{value:.10g}" for value in new])
+    return _with(
+        column, pd.Series(meant, index=column.index), ["" if np.isnan(value) else f"{value:.10g}" for value in new]
+    )
 
 
 def _with(column: pd.Series[Any], meant: pd.Series[Any], new: list[str]) -> pd.Series[Any]:
@@ -168,16 +184,17 @@ def _with(column: pd.Series[Any], meant: pd.Series[Any], new: list[str]) -> pd.S
     if not meant.any():
         return column
     mixed = [text if m else cell for text, m, cell in zip(new, meant, column.tolist(), strict=True)]
-    if pd.api.types.is_numeric_dtype(column) and all(not m or np.isfinite(number(t)) for t, m in zip(new, meant, strict=True)):
+    if pd.api.types.is_numeric_dtype(column) and all(
+        not m or np.isfinite(number(t)) for t, m in zip(new, meant, strict=True)
+    ):
         return pd.Series([float(v) for v in mixed], index=column.index)
     return pd.Series(mixed, index=column.index, dtype=object if column.dtype == object else None)
 
 
-def _nothing(column: pd.Series[Any]) -> Any:
-    """What the column has where nothing was measured."""
-    if pd.api.types.is_numeric_dtype(column):
-        return np.nan
-    used = Counter(cell for cell in column.tolist() if isinstance(cell, str) and cell.strip().lower() in NOTHING)
+def _nothing(table: pd.DataFrame) -> str | None:
+    """What the table has where nothing was measured."""
+    cells = (cell for name in table for cell in table[name].tolist() if isinstance(cell, str))
+    used = Counter(cell for cell in cells if cell.strip().lower() in NOTHING)
     return used.most_common(1)[0][0] if used else None
 
 

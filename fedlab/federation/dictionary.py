@@ -204,7 +204,9 @@ class DataDictionary(BaseModel):
         ValueError
             That names the column and what is wrong with it.
         """
-        text = source if isinstance(source, str) and source.lstrip().startswith("{") else Path(source).read_text("utf-8")
+        text = (
+            source if isinstance(source, str) and source.lstrip().startswith("{") else Path(source).read_text("utf-8")
+        )
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:

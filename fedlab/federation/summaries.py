@@ -22,6 +22,7 @@ BLOCKS = 20
 SENTINELS = (0, -1, -8, -9, -99, -999, -9999, 9, 99, 999, 9999, 99999, 88, 888, 8888, 77, 777, 98, 998)
 """Numbers that are written where nothing was measured."""
 Summary = dict[str, Any]
+Numbers = dict[str, NDArray[np.float64]]
 
 
 def summarise(table: pd.DataFrame, *, least: int = LEAST, patient: str | None = None) -> Summary:
@@ -70,17 +71,19 @@ def summarise(table: pd.DataFrame, *, least: int = LEAST, patient: str | None = 
             "days": _days(column, least),
             **({"free": "more than 20 different values"} if levels[name] is None else {"levels": levels[name]}),
         }
-        codes = list(levels[name] or {})
-        if codes:
-            told[name]["ranks"] = {
-                code: {o: r for o, rank in ranked.items() if (r := _mean_rank(rank, column == code, least)) is not None}
-                for code in codes
-            }
-            told[name]["parts"] = {
-                code: {o: _blocks(v[column == code], least) for o, v in continuous.items()}
-                for code in codes
-                if is_unit(code)
-            }
+        told[name] |= _by_code(column, list(levels[name] or {}), ranked, continuous, least)
+    return told
+
+
+def _by_code(cells: pd.Series[Any], codes: list[str], ranked: Numbers, continuous: Numbers, least: int) -> Summary:
+    """What is known of the patients of each code: mean ranks, and whole distributions where the code names a unit."""
+    told: Summary = {"ranks": {}, "parts": {}} if codes else {}
+    for code in codes:
+        at = (cells == code).to_numpy()
+        ranks = {other: _mean_rank(rank[at], least) for other, rank in ranked.items()}
+        told["ranks"][code] = {other: rank for other, rank in ranks.items() if rank is not None}
+        if is_unit(code):
+            told["parts"][code] = {other: _blocks(values[at], least) for other, values in continuous.items()}
     return told
 
 
@@ -171,8 +174,8 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return ranks
 
 
-def _mean_rank(ranks: NDArray[np.float64], of: pd.Series[Any], least: int) -> float | None:
-    there = ranks[of.to_numpy() & np.isfinite(ranks)]
+def _mean_rank(ranks: NDArray[np.float64], least: int) -> float | None:
+    there = ranks[np.isfinite(ranks)]
     return round(float(there.mean()), 3) if len(there) >= least else None
 
 

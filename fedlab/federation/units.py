@@ -19,6 +19,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "time": ("years", "months", "weeks", "days", "hours", "minutes"),
     "volume": ("l", "ml"),
 }
+COMMON = (
+    {"cm", "in"}, {"cm", "m"}, {"kg", "lb"}, {"°C", "°F"}, {"fraction", "%"}, {"mmHg", "kPa"},
+    {"mg/dl", "mmol/l"}, {"mg/dl", "µmol/l"}, {"mmol/l", "µmol/l"}, {"g/dl", "g/l"}, {"mg/dl", "mg/l"}, {"mg/dl", "g/l"},
+    {"µg/kg/min", "µg/min"}, {"µg/min", "mg/h"}, {"years", "months"}, {"hours", "days"}, {"hours", "minutes"},
+)  # fmt: skip
+"""What hospitals really disagree on."""
+RARE = 1 / 30  # how often any other pair of units is met, beside one of these
 WEIGHT = 80.0  # kg: of a patient whose weight nobody wrote down
 NEAR = 0.25  # two units whose values differ by less than a quarter (log scale) cannot be told apart by values
 GRAMS_PER_MOL = {
@@ -50,6 +57,19 @@ HINTS = {
 _WORDS = {"°C": "degC", "°F": "degF", "%": "percent", "fraction": "dimensionless", "mcg": "microgram"}
 
 
+OF_WARDS = (
+    "beat = count = beats",
+    "breath = count = breaths",
+    "vessel = count = vessels",
+    "point_score = count = points = score",
+    "billion_count = 1e9 count",
+    "trillion_count = 1e12 count",
+    "IU = enzyme_unit",
+    "mEq = millimole",
+)
+_TENS = {"9": "billion_count", "12": "trillion_count"}
+
+
 @dataclass(frozen=True)
 class Conversion:
     """``agreed = factor * written + offset``."""
@@ -67,8 +87,7 @@ def registry() -> Any:
     import pint  # half a second: only where units are asked for
 
     units = pint.UnitRegistry()
-    for line in ("beat = count = beats", "breath = count = breaths", "vessel = count = vessels", "IU = enzyme_unit",
-                 "mEq = millimole", "point_score = count = points = score"):  # fmt: skip
+    for line in OF_WARDS:
         units.define(line)
     return units
 
@@ -93,10 +112,12 @@ def read_unit(text: str) -> Any:
     for count in range(len(words), 0, -1):
         part = " ".join(words[:count])
         try:
-            return registry().Unit(_WORDS.get(part, part))
+            return registry().Unit(_WORDS.get(part, re.sub(r"^10\^?(9|12)(?=/)", lambda m: _TENS[m[1]], part)))
         except (pint.PintError, ValueError, TypeError, AttributeError, SyntaxError, AssertionError):
             continue
-    raise ValueError(f"{text!r} is no unit that can be read: write it as in 'mg/dl', 'µg/kg/min', '°C', '%' or 'beats/min'")
+    raise ValueError(
+        f"{text!r} is no unit that can be read: write it as in 'mg/dl', 'µg/kg/min', '°C', '%' or 'beats/min'"
+    )
 
 
 def is_unit(text: str) -> bool:
@@ -188,6 +209,13 @@ def molar_mass(column: str) -> float | None:
     return next((mass for word, mass in GRAMS_PER_MOL.items() if re.search(word, column.lower())), None)
 
 
+def common(c: Conversion) -> float:
+    """Weight of a conversion before anything is seen: 1, a tenth between masses (the other has moles), or ``RARE``."""
+    if {c.written, c.agreed} not in COMMON:
+        return RARE
+    return 0.1 if {c.written, c.agreed} <= {"g/l", "g/dl", "mg/l", "mg/dl"} else 1.0
+
+
 @lru_cache(maxsize=64)
 def _between(kinds: tuple[str, ...], mass: float | None) -> list[Conversion]:
     found: dict[tuple[str, str], Conversion] = {}
@@ -196,7 +224,8 @@ def _between(kinds: tuple[str, ...], mass: float | None) -> list[Conversion]:
             for agreed in FAMILIES[kind]:
                 c = convert(written, agreed, mass)
                 if c is not None and _telling(c):
-                    found.setdefault((f"{c.factor:.3g}", f"{c.offset:.3g}"), c)
+                    key = (f"{c.factor:.3g}", f"{c.offset:.3g}")
+                    found[key] = max(found.get(key, c), c, key=common)
     return list(found.values())
 
 

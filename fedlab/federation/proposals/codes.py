@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import permutations
+from statistics import median
 
 import numpy as np
 
 from fedlab.federation.changes import Change
 from fedlab.federation.proposals.column import CERTAIN, Column, Found, Proposal, Undecided
+from fedlab.federation.proposals.mapping import MOST, in_order, weigh
 from fedlab.federation.summaries import SENTINELS
 
 MEANINGS = (
@@ -23,7 +24,6 @@ IN_ORDER = 0.6  # code books that keep the order of the other one
 BETWEEN = 0.06  # sd of a code's mean rank between hospitals
 PREVALENCE = 0.8  # sd of the log odds of a code between hospitals
 TEMPER = 0.5  # measurements are not independent of each other
-MOST = 6  # codes whose every order is tried
 Book = dict[str, str]
 ODD = frozenset(f"{v:g}" for v in SENTINELS if v != 0 and v != 9)
 
@@ -44,7 +44,7 @@ def find(column: Column) -> Found:
     for site, own in levels.items():
         peers = [s for s in same if s != site]
         if site in same:
-            done = _order(column, site, [v for v in own if v in known], peers)
+            done = _order(column, site, [v for v in own if v in known], known, peers)
         elif {*own} - {*known} == {"0"} or {*own} - {*known} == {"9"}:
             done = Undecided(site, column.name, "one code more than elsewhere: a code, or 'not measured'?")
         else:
@@ -55,6 +55,11 @@ def find(column: Column) -> Found:
 
 def _agreed(column: Column, level: str) -> bool:
     return column.entry is not None and level in (column.entry.codes or {})
+
+
+def _coded(book: list[str]) -> bool:
+    """Tell whether a book consists of numbers or single letters; words are other categories, not another book."""
+    return all(len(code) == 1 or _natural(code)[0] == 0 for code in book)
 
 
 def _natural(level: str) -> tuple[int, float, str]:
@@ -84,45 +89,70 @@ def _shared(own: list[str], known: list[str]) -> float:
     return len({*own} & {*known}) / min(len(own), len(known))
 
 
-def _other_book(column: Column, site: str, own: list[str], known: list[str], peers: list[str]) -> Proposal | Undecided:
+def _other_book(
+    column: Column, site: str, own: list[str], known: list[str], peers: list[str]
+) -> Proposal | Undecided | None:
     """Propose the likeliest mapping into the known codes, if it is much likelier than any other."""
     if len(own) > len(known):
         return Undecided(site, column.name, f"{len(own)} codes ({', '.join(own)}) where {len(known)} are known")
     spelled = _by_meaning(column, own, known)
+    if spelled is not None and set(spelled) <= set(known):
+        return None  # the same codes, of which few are met here
     if spelled is not None:
         return Proposal(Change(site, column.name, "codes", {"map": spelled}), "the same words, spelled otherwise", 0.98)
+    if len(own) < 2 or not (_coded(own) or _coded(known)):
+        return (
+            None
+            if column.entry is None
+            else Undecided(site, column.name, f"{', '.join(own)} is not among the codes agreed")
+        )
     if len(known) > MOST:
-        return Undecided(site, column.name, f"other codes ({', '.join(own)}), too many to try every mapping")
-    orders = list(permutations(known, len(own)))
-    kept = [tuple(sorted(order, key=known.index)) == order for order in orders]
-    prior = [math.log(IN_ORDER / sum(kept) if k else (1 - IN_ORDER) / max(len(orders) - sum(kept), 1)) for k in kept]
-    fit = _fit(column, site, own, known, peers)
-    best, confidence = _best(own, known, orders, prior, fit)
+        return Undecided(site, column.name, f"other codes ({', '.join(own)}), too many to weigh every mapping")
+    kept = in_order(len(own), len(known))
+    weighed = weigh(_fit(column, site, own, known, peers), dict.fromkeys(kept, IN_ORDER / len(kept)))
+    best = [known[k] for k in weighed.best]
     change = Change(site, column.name, "codes", {"map": dict(zip(own, best, strict=True))})
-    evidence = f"codes {', '.join(own)} where the others have {', '.join(known)}; {_why(column, site, own, best, peers)}"
-    if confidence < CERTAIN:
-        return Undecided(site, column.name, f"perhaps {change.words} ({evidence}), but another mapping fits about as well")
-    return Proposal(change, evidence, confidence)
+    evidence = (
+        f"codes {', '.join(own)} where the others have {', '.join(known)}; {_why(column, site, own, best, peers)}"
+    )
+    if weighed.share < CERTAIN:
+        return Undecided(
+            site, column.name, f"perhaps {change.words} ({evidence}), but another mapping fits about as well"
+        )
+    return Proposal(change, evidence, weighed.share)
 
 
-def _order(column: Column, site: str, own: list[str], peers: list[str]) -> Proposal | Undecided | None:
-    """Propose to permute a site's codes where another order fits far better than its own."""
-    if len(own) < 2 or len(own) > MOST or not peers:
+def _order(
+    column: Column, site: str, own: list[str], known: list[str], peers: list[str]
+) -> Proposal | Undecided | None:
+    """Propose to permute a site's codes where its own order fits far less well than others do."""
+    if len(own) < 2 or len(known) > MOST or not peers:
         return None
-    known = own
-    orders = list(permutations(known))
-    prior = [math.log(1 - SWAPPED if list(o) == own else SWAPPED / max(len(orders) - 1, 1)) for o in orders]
-    best, confidence = _best(own, known, orders, prior, _fit(column, site, own, known, peers))
-    if list(best) == own:
+    names = own + [code for code in known if code not in own]  # so that the identity is 0, 1, 2, …
+    backwards = tuple(names.index(known[-1 - known.index(code)]) for code in own)
+    prior = {tuple(range(len(own))): 1 - SWAPPED, backwards: SWAPPED / 2}
+    weighed = weigh(_fit(column, site, own, names, peers), prior)
+    if weighed.stays > 0.5:
         return None
-    kind = "order" if len(own) > 2 else "codes"
-    change = Change(site, column.name, kind, {"map": dict(zip(own, best, strict=True))})
+    best = [names[k] for k in weighed.best]
+    book = (
+        dict(zip(known, reversed(known), strict=True))
+        if weighed.best == backwards
+        else dict(zip(own, best, strict=True))
+    )
+    change = Change(site, column.name, "order" if len(known) > 2 else "codes", {"map": book})
     evidence = _why(column, site, own, best, peers)
     if len(peers) < 2:
-        return Undecided(site, column.name, f"{change.words} would make two sites agree ({evidence}): nobody can say who is to change")
-    if confidence < CERTAIN:
+        return Undecided(
+            site,
+            column.name,
+            f"{change.words} would make two sites agree ({evidence}): nobody can say who is to change",
+        )
+    if 1 - weighed.stays < CERTAIN:
         return Undecided(site, column.name, f"perhaps {change.words} ({evidence}), but too unsure")
-    return Proposal(change, evidence, confidence)
+    unsure = [code for code, share in zip(own, weighed.each, strict=True) if share < CERTAIN]
+    doubt = f"; another order it is, but of {', '.join(unsure)} it is unsure which is which" if unsure else ""
+    return Proposal(change, evidence + doubt, 1 - weighed.stays)
 
 
 def _by_meaning(column: Column, own: list[str], known: list[str]) -> Book | None:
@@ -139,17 +169,31 @@ def _by_meaning(column: Column, own: list[str], known: list[str]) -> Book | None
     return {code: found[0] for code, found in book.items()}
 
 
-def _fit(column: Column, site: str, own: list[str], known: list[str], peers: list[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _fit(
+    column: Column, site: str, own: list[str], known: list[str], peers: list[str]
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Log likelihood [own, known] that a code of the site is that of the others: prevalence and mean ranks."""
     out = np.zeros((len(own), len(known)))
+    between = _prevalence(column, known, peers)
     for i, code in enumerate(own):
         for k, other in enumerate(known):
             here, n = _odds(column, site, code)
             there = [_odds(column, s, other)[0] for s in peers if other in column.levels(s)]
             if there:
-                out[i, k] -= min(((here - np.median(there)) / PREVALENCE) ** 2, 9) / 2
+                out[i, k] -= min(((here - median(there)) / between) ** 2, 9) / 2
             out[i, k] -= TEMPER * sum(min(z * z, 25) for z in _distances(column, site, code, other, peers, n)) / 2
     return out
+
+
+def _prevalence(column: Column, known: list[str], peers: list[str]) -> float:
+    """Sd of the log odds of a code between sites: as seen among the peers, from a guess where they are few."""
+    seen, count = 2 * PREVALENCE**2, 2
+    for code in known:
+        odds = [_odds(column, s, code)[0] for s in peers if code in column.levels(s)]
+        if len(odds) > 2:
+            seen += float(np.minimum((np.array(odds) - np.median(odds)) ** 2, 1.0).sum())
+            count += len(odds) - 1
+    return math.sqrt(seen / count)
 
 
 def _odds(column: Column, site: str, code: str) -> tuple[float, int]:
@@ -168,22 +212,11 @@ def _distances(column: Column, site: str, code: str, other: str, peers: list[str
         if there:
             ranks, counts = zip(*there, strict=True)
             chance = 0.29 * math.sqrt(1 / max(n, 5) + 1 / sum(counts))
-            found.append((rank - float(np.median(ranks))) / math.hypot(chance, BETWEEN))
+            found.append((rank - median(ranks)) / math.hypot(chance, BETWEEN))
     return found
 
 
-def _best(
-    own: list[str], known: list[str], orders: list[tuple[str, ...]], prior: list[float],
-    fit: np.ndarray[tuple[int, int], np.dtype[np.float64]],
-) -> tuple[tuple[str, ...], float]:  # fmt: skip
-    """Return the likeliest order and its posterior probability."""
-    at = {code: k for k, code in enumerate(known)}
-    score = np.array(prior) + [sum(fit[i, at[code]] for i, code in enumerate(order)) for order in orders]
-    weight = np.exp(score - score.max())
-    return orders[int(score.argmax())], float(1 / weight.sum())
-
-
-def _why(column: Column, site: str, own: list[str], best: tuple[str, ...], peers: list[str]) -> str:
+def _why(column: Column, site: str, own: list[str], best: list[str], peers: list[str]) -> str:
     """Name the measurement in which the codes differ most, and what it says."""
     spread: Counter[str] = Counter()
     ranks = column.told[site].get("ranks", {})

@@ -16,6 +16,7 @@ from fedlab.federation.changes import Change
 if TYPE_CHECKING:
     from fedlab.federation.dictionary import Entry
 
+FEW = 12  # whole numbers that may be codes
 CERTAIN = 0.8  # below, nothing is proposed
 
 
@@ -65,7 +66,7 @@ class Column:
     def kind(self) -> str:
         """``"number"``, ``"category"``, ``"date"`` or ``"text"``: as agreed, else as most sites write it."""
         if self.entry is not None:
-            return "category" if self.entry.kind in ("category", "ordered") else self.entry.kind
+            return "category" if self.entry.codes else self.entry.kind
         kinds = Counter(kind for site in self.told if (kind := self._kind(site)))
         if kinds.get("number") and set(kinds) <= {"number", "category"}:
             numeric = all(_numeric(level) for site in self.told for level in self.levels(site))
@@ -81,7 +82,11 @@ class Column:
             return "date"
         if "levels" in told and sum(told["levels"].values()) > 0.6 * there:
             only = [level for level in told["levels"] if level not in told["recurring"]]
-            return "category" if only else ""
+            if only and all(map(_numeric, only)):
+                values = [float(level.replace(",", ".")) for level in only]
+                if len(only) > FEW or max(values) > 2 * FEW or not all(v.is_integer() for v in values):
+                    return "number"
+            return "category" if only or set(told["levels"]) == {"0", "9"} else ""
         return "number" if told["blocks"] else "text" if "free" in told else ""
 
     def count(self, site: str, *shapes: str) -> int:
@@ -90,8 +95,9 @@ class Column:
         return sum(n for name, n in told.items() if name != "empty" and (not shapes or name in shapes))
 
     def levels(self, site: str) -> dict[str, int]:
-        """Counts by code."""
-        return dict(self.told[site].get("levels") or {})
+        """Counts by code; ``1,0`` is 1."""
+        told = self.told[site].get("levels") or {}
+        return {f"{float(v.replace(',', '.')):g}" if "," in v and _numeric(v) else v: n for v, n in told.items()}
 
     def blocks(self, site: str) -> NDArray[np.float64]:
         """Means of equal shares of the sorted numbers, without numbers that stand for nothing."""

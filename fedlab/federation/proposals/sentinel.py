@@ -14,11 +14,7 @@ STRANGE = 4.0  # spreads between a number and the nearest of the others, beyond 
 
 def find(column: Column) -> Found:
     """Find numbers that stand for nothing, of numbers and of codes."""
-    every = [
-        (site, value, count)
-        for site, told in column.told.items()
-        for value, count in told["recurring"].items()
-    ]
+    every = [(site, value, count) for site, told in column.told.items() for value, count in told["recurring"].items()]
     if column.kind == "number":
         found = [p for case in every if (p := _number(column, *case)) is not None]
     elif column.kind == "category":
@@ -39,21 +35,26 @@ def _number(column: Column, site: str, value: str, count: int) -> Proposal | Non
     rest = own if len(own) >= 2 else np.concatenate([*others, own]) if others or len(own) else own
     if not len(rest):
         return None
-    low, high = float(rest.min()), float(rest.max())
-    told = [f"{count} of {there} patients ({share(count, there)}) have exactly {value}, the others {low:.4g} … {high:.4g}"]
+    low, high = (float(q) for q in (np.quantile(rest, [0.05, 0.95]) if rest is not own else (rest.min(), rest.max())))
+    told = [
+        f"{count} of {there} patients ({share(count, there)}) have exactly {value}, the others {low:.4g} … {high:.4g}"
+    ]
     if low <= v <= high:
         return None
-    gap = _gap(v, rest)
+    adjacent = column.told[site]["step"] == "1" and min(abs(v - low), abs(v - high)) < 1.5  # as 0 is to 1, 2, 3
+    gap = 0.0 if adjacent else _gap(v, rest)
     logit = -4.0 + 1.5 * min(gap, STRANGE)
     habit, expected = _elsewhere(column, site, value, count / max(there, 1))
     if expected >= 10:
         logit += 3.0 * (1 - 2 * habit)
         told.append(f"{share(habit, 1)} of the other sites have it often")
-    if v < 0 < low or v >= 99 > high:
+    if v < 0 < low:
+        logit += 3.5  # a negative number among positive ones
+    elif v >= 99 > high:
         logit += 2.0
     if "empty" not in column.told[site]["shapes"] and _empty_elsewhere(column, site) > 0.02:
-        logit += 1.0
-        told.append("nobody is empty here, as elsewhere")
+        logit += 2.0
+        told.append("nobody is empty here, unlike elsewhere")
     agreed = column.entry.range if column.entry is not None else None
     if agreed is not None:
         outside = not agreed[0] <= v <= agreed[1]
@@ -75,7 +76,7 @@ def _gap(v: float, rest: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
 
 def _elsewhere(column: Column, site: str, value: str, part: float) -> tuple[float, float]:
     """Share of the other sites that have the number often too, and how many patients would have it, were all alike."""
-    others = [s for s in column.numeric_sites() if s != site and column.count(s) * part >= 5]
+    others = [s for s in column.told if s != site and column.count(s) * part >= 5]
     has = sum(value in column.told[s]["recurring"] for s in others)
     return has / max(len(others), 1), part * sum(column.count(s) for s in others)
 
@@ -102,7 +103,9 @@ def _code(column: Column, site: str, value: str, count: int) -> Proposal | None:
         logit -= 2.0 if len(mates) >= len(known) else 6.0
     if "empty" not in column.told[site]["shapes"] and _empty_elsewhere(column, site) > 0.02:
         logit += 1.5
-    evidence = f"{count} of {there} patients ({share(count, there)}) have {value}, which is no code elsewhere or as agreed"
+    evidence = (
+        f"{count} of {there} patients ({share(count, there)}) have {value}, which is no code elsewhere or as agreed"
+    )
     return Proposal(Change(site, column.name, "sentinel", {"value": value}), evidence, _squashed(logit))
 
 

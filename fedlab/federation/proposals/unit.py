@@ -10,10 +10,11 @@ import numpy as np
 from fedlab.federation.changes import Change
 from fedlab.federation.proposals.column import CERTAIN, Column, Found, Proposal, Undecided
 from fedlab.federation.proposals.likelihood import Numbers, Place, Reference, Scale, groups
-from fedlab.federation.units import WEIGHT, Conversion, anything, by_name, to_agreed
+from fedlab.federation.units import WEIGHT, Conversion, anything, by_name, common, to_agreed
 
 EXPECTED = 0.03  # share of columns in another unit of those that are known for it
 SURPRISING = 0.003  # and in any other unit
+ENOUGH = 20  # patients; of fewer the agreed range must say that something is wrong
 OUTSIDE = 6.0  # what all patients outside the agreed range cost a conversion, in logarithms
 
 
@@ -51,12 +52,16 @@ def find(column: Column) -> Found:
 def _candidates(column: Column) -> list[tuple[Conversion, float]]:
     """Conversions and how likely each is before anything is seen."""
     if column.entry is not None and column.entry.unit:
-        known = to_agreed(column.entry.unit, column.entry.molar_mass)
-        return [(c, EXPECTED / len(known)) for c in known]
+        return _shared(to_agreed(column.entry.unit, column.entry.molar_mass), EXPECTED)
     hinted = by_name(column.name)
     keys = {f"{c.factor:.2g} {c.offset:.2g}" for c in hinted}
     others = [c for c in anything() if f"{c.factor:.2g} {c.offset:.2g}" not in keys]
-    return [(c, EXPECTED / len(hinted)) for c in hinted] + [(c, SURPRISING / len(others)) for c in others]
+    return _shared(hinted, EXPECTED) + _shared(others, SURPRISING)
+
+
+def _shared(known: Sequence[Conversion], prior: float) -> list[tuple[Conversion, float]]:
+    whole = sum(map(common, known))
+    return [(c, prior * common(c) / whole) for c in known]
 
 
 def _agreed(column: Column, together: Sequence[list[str]], blocks: dict[str, Numbers]) -> tuple[list[str], bool]:
@@ -93,7 +98,8 @@ def _proposal(
     """Return the best conversion of a site with its posterior probability; None if none is better than nothing."""
     count = column.count(site)
     here = scale.place(blocks, count)
-    if here is None:
+    outside = _outside(column, blocks, None)
+    if here is None or np.ptp(blocks) == 0 or (count < ENOUGH and outside < 0.5):
         return None
     same = _score(column, blocks, here, reference, None)
     scores: list[tuple[float, Conversion | None]] = [(same + math.log(1 - EXPECTED), None)]
@@ -111,7 +117,7 @@ def _proposal(
     far = f"{abs(reference.far(here)):.0f} → {abs(reference.far(there)):.1f} sd from the others" if reference else ""
     middle = float(np.median(blocks))
     told = f"median {middle:.4g}, as agreed {best.factor * middle + best.offset:.4g}; {count} patients"
-    out = [_outside(column, blocks, by) for by in (None, best)]
+    out = [outside, _outside(column, blocks, best)]
     ranged = f"{100 * out[0]:.0f} % → {100 * out[1]:.0f} % outside the agreed range" if max(out) > 0 else ""
     change = Change(site, column.name, "unit", _details(column, best))
     return Proposal(change, "; ".join(filter(None, (told, far, ranged))), 1 / whole)

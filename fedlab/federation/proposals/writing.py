@@ -14,12 +14,14 @@ from fedlab.federation.proposals.likelihood import Reference, Scale
 
 def decimal(column: Column) -> Found:
     """Find sites that write a comma where a point is meant."""
-    if column.kind != "number":
+    if column.kind not in ("number", "category"):
         return [], []
     found, unsure = [], []
     for site in column.told:
         commas, doubtful = column.count(site, "comma"), column.count(site, "thousands")
         there = column.count(site)
+        if commas + doubtful < there / 2 and column.count(site, "text"):  # a list, not a number
+            continue
         if not commas + doubtful:
             continue
         told = f"{commas + doubtful} of {there} patients ({share(commas + doubtful, there)}) have a comma"
@@ -90,10 +92,16 @@ def date(column: Column) -> Found:
             first, second = days.get("first", 0), days.get("second", 0)
             if bool(first) == bool(second):
                 why = "both numbers go beyond 12" if first else "no number goes beyond 12 in five patients"
-                unsure.append(Undecided(site, column.name, f"{shape.removeprefix('date ')}: {why}, so day and month cannot be told"))
+                unsure.append(
+                    Undecided(
+                        site, column.name, f"{shape.removeprefix('date ')}: {why}, so day and month cannot be told"
+                    )
+                )
                 continue
             which, count = ("first", first) if first else ("second", second)
-            evidence = f"the {which} number is above 12 in {count} patients, the other never (or in fewer than {column.least})"
+            evidence = (
+                f"the {which} number is above 12 in {count} patients, the other never (or in fewer than {column.least})"
+            )
             found.append(Proposal(Change(site, column.name, "date", {"shape": shape, "day": which}), evidence,
                                   1 - 0.5 ** min(count, 10) / 2))  # fmt: skip
     return found, unsure
