@@ -28,9 +28,10 @@ class Change:
     kind : {"decimal", "sentinel", "unit", "codes", "order", "date"}
     details : mapping
         ``unit``: ``factor`` and ``offset`` (agreed = factor * written + offset), ``written`` and ``agreed``; optionally
-        ``weight`` (divide by what that column holds, in kg; multiply if ``divide`` is False), ``amount`` and ``volume``
-        (multiply by their quotient; empty where it is not known), ``above`` and ``below`` (only such values), ``where``
-        (only rows in which that column has that value), ``shape`` (only cells so written). ``sentinel``: ``value`` that means nothing was measured.
+        ``weight`` (divide by what that column holds, in kg; multiply if ``divide`` is False), ``amount`` and
+        ``volume`` (multiply by their quotient; empty where it is not known), and of which cells: ``above`` and
+        ``below``, ``where`` another column has that value, ``shape`` as written.
+        ``sentinel``: ``value`` that means nothing was measured.
         ``codes`` and ``order``: ``map`` from written to agreed. ``date``: ``day``, ``"first"`` or ``"second"``, and
         the ``shape`` that is meant; becomes year-month-day.
 

@@ -18,7 +18,7 @@ from fedlab.federation.summaries import Summary, summarise
 if TYPE_CHECKING:
     from fedlab.federation.dictionary import DataDictionary
 
-BAG = {"amount": "mg|amount", "volume": "ml|volume"}
+BAG = ("mg|amount", "ml|volume")  # what a rate in ml/h is a dose by
 Finder = Callable[[Column], tuple[list[Proposal], list[Undecided]]]
 FINDERS: tuple[Finder, ...] = (
     writing.decimal,
@@ -91,8 +91,8 @@ def _beside(name: str, ending: str, columns: Mapping[str, Column]) -> str | None
 def _finders(column: Column, naming: Mapping[str, Column], columns: Mapping[str, Column]) -> list[Finder]:
     """What to look for in a column: units row by row where another column names them."""
     if column.name in naming:
-        bag = {what: _beside(column.name, ending, columns) for what, ending in BAG.items()}
-        rows = partial(within.named_units, naming[column.name], **bag)
+        amount, volume = (_beside(column.name, ending, columns) for ending in BAG)
+        rows = partial(within.named_units, naming[column.name], amount=amount, volume=volume)
         return [rows if find is within.find else find for find in FINDERS if find is not unit.find]
     names_units = any(other.name == column.name for other in naming.values())
     return [find for find in FINDERS if not (names_units and find is codes.find)]

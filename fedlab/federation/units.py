@@ -21,7 +21,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 COMMON = (
     {"cm", "in"}, {"cm", "m"}, {"kg", "lb"}, {"°C", "°F"}, {"fraction", "%"}, {"mmHg", "kPa"},
-    {"mg/dl", "mmol/l"}, {"mg/dl", "µmol/l"}, {"mmol/l", "µmol/l"}, {"g/dl", "g/l"}, {"mg/dl", "mg/l"}, {"mg/dl", "g/l"},
+    {"mg/dl", "mmol/l"}, {"mg/dl", "µmol/l"}, {"mmol/l", "µmol/l"}, {"g/dl", "g/l"}, {"mg/dl", "mg/l"},
+    {"mg/dl", "g/l"},
     {"µg/kg/min", "µg/min"}, {"µg/min", "mg/h"}, {"years", "months"}, {"hours", "days"}, {"hours", "minutes"},
 )  # fmt: skip
 """What hospitals really disagree on."""
@@ -86,7 +87,7 @@ def registry() -> Any:
     """Return pint's registry, with the words that wards use."""
     import pint  # half a second: only where units are asked for
 
-    units = pint.UnitRegistry()
+    units: Any = pint.UnitRegistry()
     for line in OF_WARDS:
         units.define(line)
     return units

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ def _word(cell: Any) -> str:
     return re.sub(r"^([+-]?[0-9]+)\.0*$", r"\1", text)
 
 
+@lru_cache(maxsize=1 << 16)
 def shape(text: str) -> str:
     """Name the shape of one cell: ``"empty"``, one of ``SHAPES``, or ``"text"``.
 
@@ -60,6 +62,7 @@ def shape(text: str) -> str:
     return next((name for name, pattern in SHAPES.items() if pattern.fullmatch(text)), "text")
 
 
+@lru_cache(maxsize=1 << 16)
 def number(text: str) -> float:
     """Read one cell as a number, a comma as decimal, without a percent sign; ``nan`` if it is none.
 

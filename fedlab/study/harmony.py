@@ -13,7 +13,7 @@ from fedlab.engine.exchange import Ask, Exchange
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.progress import progress_line
 from fedlab.engine.survey import survey
-from fedlab.federation.cells import LEAST, screened
+from fedlab.federation.cells import LEAST
 from fedlab.federation.changes import Change
 from fedlab.federation.harmonise import Proposal, Undecided, apply, contradictory, propose, summarise
 
@@ -203,7 +203,8 @@ def harmonise(
             raise ValueError(f"site {site!r} has a {type(table).__name__}, not a DataFrame")
         if table.empty:
             raise ValueError(f"the table of site {site!r} is empty: leave the site out, or read its file again")
-    screened([], least=least)
+    if least < 1:
+        raise ValueError(f"least is {least}: the smallest cell that may leave a site holds at least 1 patient")
     desks = {site: Desk(table, table) for site, table in tables.items()}
     gate = survey(desks, answer)
     payload = {"least": least} | ({"patient": patient} if patient is not None else {})

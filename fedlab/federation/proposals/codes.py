@@ -23,6 +23,7 @@ SWAPPED = 0.03  # columns whose codes are in another order, before anything is s
 IN_ORDER = 0.6  # code books that keep the order of the other one
 BETWEEN = 0.06  # sd of a code's mean rank between hospitals
 PREVALENCE = 0.8  # sd of the log odds of a code between hospitals
+RARE = 2  # patients of a code that is withheld
 TEMPER = 0.5  # measurements are not independent of each other
 Book = dict[str, str]
 ODD = frozenset(f"{v:g}" for v in SENTINELS if v != 0 and v != 9)
@@ -36,21 +37,43 @@ def find(column: Column) -> Found:
     levels = {s: sorted(v, key=_natural) for s, v in levels.items() if v}
     same, known, tie = _book(column, levels)
     if tie:
-        one = f"{', '.join(levels[same[0]])} at {same[0]}"
-        return [], [Undecided(s, column.name, f"as many sites have other codes ({one}): a data dictionary tells which are meant")
+        why = f"as many sites have other codes ({', '.join(levels[same[0]])} at {same[0]}): "
+        return [], [Undecided(s, column.name, why + "a data dictionary tells which are meant")
                     for s in levels if s not in same]  # fmt: skip
     found: list[Proposal] = []
     unsure: list[Undecided] = []
-    for site, own in levels.items():
-        peers = [s for s in same if s != site]
-        if site in same:
-            done = _order(column, site, [v for v in own if v in known], known, peers)
-        elif {*own} - {*known} == {"0"} or {*own} - {*known} == {"9"}:
-            done = Undecided(site, column.name, "one code more than elsewhere: a code, or 'not measured'?")
+    for site in (s for s in levels if s not in same):
+        own = levels[site]
+        if len(own) > len(known) and {*own} - {*known} in ({"0"}, {"9"}):
+            unsure.append(Undecided(site, column.name, "one code more than elsewhere: a code, or 'not measured'?"))
         else:
-            done = _other_book(column, site, own, known, peers)
-        (found if isinstance(done, Proposal) else unsure).append(done) if done is not None else None  # type: ignore[arg-type]
+            _put(_other_book(column, site, own, known, same), found, unsure)
+    _put_orders(column, {s: [v for v in levels[s] if v in known] for s in same}, known, found, unsure)
     return found, unsure
+
+
+def _put(done: Proposal | Undecided | None, found: list[Proposal], unsure: list[Undecided]) -> None:
+    if isinstance(done, Proposal):
+        found.append(done)
+    elif done is not None:
+        unsure.append(done)
+
+
+def _put_orders(
+    column: Column, own: dict[str, list[str]], known: list[str], found: list[Proposal], unsure: list[Undecided]
+) -> None:
+    """Find the site whose order is the surest to be another one, then judge the rest without it."""
+    left = dict(own)
+    while True:
+        each = {s: _order(column, s, left[s], known, [p for p in left if p != s]) for s in left}
+        sure = {s: done for s, done in each.items() if isinstance(done, Proposal)}
+        if not sure:
+            break
+        first = max(sure, key=lambda s: sure[s].confidence)
+        found.append(sure[first])
+        del left[first]
+    for done in each.values():
+        _put(done, found, unsure)
 
 
 def _agreed(column: Column, level: str) -> bool:
@@ -178,9 +201,9 @@ def _fit(
     for i, code in enumerate(own):
         for k, other in enumerate(known):
             here, n = _odds(column, site, code)
-            there = [_odds(column, s, other)[0] for s in peers if other in column.levels(s)]
-            if there:
-                out[i, k] -= min(((here - median(there)) / between) ** 2, 9) / 2
+            if peers:
+                z = (here - median(_odds(column, s, other)[0] for s in peers)) / between
+                out[i, k] -= 2 * math.log1p(z * z / 3)  # Student's t of three degrees of freedom
             out[i, k] -= TEMPER * sum(min(z * z, 25) for z in _distances(column, site, code, other, peers, n)) / 2
     return out
 
@@ -198,7 +221,7 @@ def _prevalence(column: Column, known: list[str], peers: list[str]) -> float:
 
 def _odds(column: Column, site: str, code: str) -> tuple[float, int]:
     levels = column.levels(site)
-    n, whole = levels.get(code, 0), sum(levels.values())
+    n, whole = max(levels.get(code, 0), RARE), sum(levels.values())
     return math.log((n + 1) / (whole - n + 1)), n
 
 
@@ -207,12 +230,12 @@ def _distances(column: Column, site: str, code: str, other: str, peers: list[str
     here = column.told[site].get("ranks", {}).get(code, {})
     found = []
     for name, rank in here.items():
-        there = [(r[name], column.levels(s)[other]) for s in peers
-                 if name in (r := column.told[s].get("ranks", {}).get(other, {})) and other in column.levels(s)]  # fmt: skip
+        met = [(column.told[s].get("ranks", {}).get(other, {}), column.levels(s).get(other, 0)) for s in peers]
+        there = [(ranks[name], n) for ranks, n in met if name in ranks and n]
         if there:
-            ranks, counts = zip(*there, strict=True)
+            known, counts = zip(*there, strict=True)
             chance = 0.29 * math.sqrt(1 / max(n, 5) + 1 / sum(counts))
-            found.append((rank - median(ranks)) / math.hypot(chance, BETWEEN))
+            found.append((rank - median(known)) / math.hypot(chance, BETWEEN))
     return found
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedlab.federation.units import Conversion
 
-NATURAL = 0.35  # sd of hospitals' medians around each other, in sds of their patients
+NATURAL = 0.3  # sd of hospitals' medians around each other, in sds of their patients
 WIDER = 0.3  # sd of the logarithm of hospitals' spreads
 Numbers = NDArray[np.float64]
 
@@ -64,8 +64,10 @@ class Reference:
         """Sum up sites that agree."""
         middles = np.array([place.middle for place in places.values()])
         spread = float(np.median([place.spread for place in places.values()]))
-        seen = float(middles.std(ddof=1)) if len(middles) > 2 else 0.0
-        return cls(float(np.median(middles)), spread, max(NATURAL * spread, seen, finest))
+        seen = float(((middles - np.median(middles)) ** 2).sum())
+        guessed = 3 * (NATURAL * spread) ** 2  # worth three sites
+        between = math.sqrt((guessed + seen) / (3 + len(middles) - 1))
+        return cls(float(np.median(middles)), spread, max(between, finest))
 
     def far(self, place: Place) -> float:
         """Distance of a site's middle, in sds of what differs by nature and by chance."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from fedlab.federation.changes import Change
 from fedlab.federation.proposals.column import CERTAIN, Column, Found, Proposal, Undecided, share
+from fedlab.federation.proposals.likelihood import Numbers
 
 STRANGE = 4.0  # spreads between a number and the nearest of the others, beyond which more is no stronger
 
@@ -46,7 +47,7 @@ def _number(column: Column, site: str, value: str, count: int) -> Proposal | Non
     logit = -4.0 + 1.5 * min(gap, STRANGE)
     habit, expected = _elsewhere(column, site, value, count / max(there, 1))
     if expected >= 10:
-        logit += 3.0 * (1 - 2 * habit)
+        logit += 4.0 * (1 - 2 * habit)
         told.append(f"{share(habit, 1)} of the other sites have it often")
     if v < 0 < low:
         logit += 3.5  # a negative number among positive ones
@@ -63,10 +64,10 @@ def _number(column: Column, site: str, value: str, count: int) -> Proposal | Non
     return Proposal(Change(site, column.name, "sentinel", {"value": value}), "; ".join(told), _squashed(logit))
 
 
-def _gap(v: float, rest: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def _gap(v: float, rest: Numbers) -> float:
     """Distance from the nearest of the others, in spreads; on the scale, linear or logarithmic, where it is smaller."""
-    low, high = rest.min(), rest.max()
-    q = np.quantile(rest, [0.16, 0.84])
+    low, high = float(rest.min()), float(rest.max())
+    q = [float(edge) for edge in np.quantile(rest, [0.16, 0.84])]
     linear = max(low - v, v - high) / max((q[1] - q[0]) / 2, 0.02 * abs(float(np.median(rest))), 1e-9)
     if v <= 0 or low <= 0:
         return float(linear)
@@ -83,7 +84,7 @@ def _elsewhere(column: Column, site: str, value: str, part: float) -> tuple[floa
 
 def _empty_elsewhere(column: Column, site: str) -> float:
     shapes = [told["shapes"] for s, told in column.told.items() if s != site]
-    return sum(told.get("empty", 0) for told in shapes) / max(sum(sum(told.values()) for told in shapes), 1)
+    return float(sum(told.get("empty", 0) for told in shapes)) / max(sum(sum(told.values()) for told in shapes), 1)
 
 
 def _code(column: Column, site: str, value: str, count: int) -> Proposal | None:

@@ -12,8 +12,8 @@ from fedlab.federation.proposals.column import CERTAIN, Column, Found, Proposal,
 from fedlab.federation.proposals.likelihood import Numbers, Place, Reference, Scale, groups
 from fedlab.federation.units import WEIGHT, Conversion, anything, by_name, common, to_agreed
 
-EXPECTED = 0.03  # share of columns in another unit of those that are known for it
-SURPRISING = 0.003  # and in any other unit
+EXPECTED = 0.05  # share of columns in another unit of those that are known for it
+SURPRISING = 0.01  # and in any other unit
 ENOUGH = 20  # patients; of fewer the agreed range must say that something is wrong
 OUTSIDE = 6.0  # what all patients outside the agreed range cost a conversion, in logarithms
 

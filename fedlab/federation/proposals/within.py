@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedlab.federation.changes import Change
+from fedlab.federation.proposals import unit
 from fedlab.federation.proposals.column import Column, Found, Proposal, Undecided
 from fedlab.federation.units import Conversion, by_name, common, convert, named, to_agreed
 
@@ -25,7 +26,9 @@ def find(column: Column) -> Found:
         known = to_agreed(column.entry.unit, column.entry.molar_mass)
     else:
         known = by_name(column.name)
-    found = [p for site in column.numeric_sites() if (p := _apart(column, site, known)) is not None]
+    whole = {p.change.site for p in unit.find(column)[0]}  # written otherwise altogether
+    sites = [site for site in column.numeric_sites() if site not in whole]
+    found = [p for site in sites if (p := _apart(column, site, known)) is not None]
     return found, []
 
 
@@ -33,7 +36,8 @@ def _apart(column: Column, site: str, known: list[Conversion]) -> Proposal | Non
     bins = {float(low): count for low, count in column.told[site]["bins"].items()}
     agreed = column.entry.range if column.entry is not None else None
     few, (low, high) = _outside(bins, agreed) if agreed is not None else _lesser(bins)
-    if not few or sum(bins[b] for b in few) >= sum(bins.values()) / 2:
+    part = sum(bins[b] for b in few) / max(sum(bins.values()), 1)
+    if not few or part >= 0.5 or (agreed is None and part < 0.1):
         return None
     middle = float(np.exp(np.average(np.log(few), weights=[bins[b] for b in few]))) * WIDE**0.5
     fits = [c for c in known if low <= c.factor * middle + c.offset <= high]
@@ -69,7 +73,8 @@ def _lesser(bins: Mapping[float, int]) -> tuple[list[float], tuple[float, float]
     if len(crowds) != 2:
         return [], (0.0, 0.0)
     few, most = sorted(crowds, key=lambda crowd: sum(bins[low] for low in crowd))
-    return few, (most[0], most[-1] * WIDE)
+    ends = np.quantile(np.repeat(most, [bins[low] for low in most]), [0.1, 0.9])
+    return few, (float(ends[0]), float(ends[1]) * WIDE)
 
 
 def named_units(naming: Column, column: Column, *, amount: str | None = None, volume: str | None = None) -> Found:
@@ -84,7 +89,7 @@ def named_units(naming: Column, column: Column, *, amount: str | None = None, vo
     amount, volume : str, optional
         Columns with the drug (mg) in so much fluid (ml), without which a rate in ml/h is no dose.
     """
-    units = {code: unit for told in naming.told.values() for code in told.get("levels") or {} if (unit := named(code))}
+    units = {code: it for told in naming.told.values() for code in told.get("levels") or {} if (it := named(code))}
     agreed = column.entry.unit if column.entry is not None and column.entry.unit else _usual(naming, units)
     found: list[Proposal] = []
     unsure: list[Undecided] = []
@@ -95,9 +100,10 @@ def named_units(naming: Column, column: Column, *, amount: str | None = None, vo
             by = convert(units[code], agreed, column.entry.molar_mass if column.entry is not None else None)
             bag: dict[str, Any] = {}
             if by is None and amount is not None and volume is not None and convert(units[code], "ml/h") is not None:
-                by, bag = convert("mg/h", agreed), {"amount": amount, "volume": volume, "written": units[code]}
+                by = convert("mg/h", agreed)
+                bag = {"amount": amount, "volume": volume, "written": units[code]}
             if by is None:
-                why = f"{count} patients have {naming.name} {code!r}: without the concentration it says nothing of {agreed}"
+                why = f"{count} patients have {naming.name} {code!r}, which says nothing of {agreed}"
                 unsure.append(Undecided(site, column.name, why))
             elif (by.factor, by.offset) != (1.0, 0.0) or by.per_weight:
                 details: dict[str, Any] = {"factor": by.factor, "offset": by.offset, "written": by.written,
@@ -116,4 +122,4 @@ def _usual(naming: Column, units: Mapping[str, str]) -> str:
         for code, count in (told.get("levels") or {}).items():
             if code in units:
                 counts[units[code]] += count
-    return max(counts, key=lambda unit: (sum(convert(u, unit) is not None for u in counts), counts[unit]))
+    return max(counts, key=lambda one: (sum(convert(u, one) is not None for u in counts), counts[one]))
