@@ -5,6 +5,7 @@ from fedlab.study.atlas import at_holdout, atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
 from fedlab.study.failed import SeedsFailed
+from fedlab.study.harmony import Harmony, harmonise
 from fedlab.study.hospitals import OverSites, cliffs_delta, over_sites
 from fedlab.study.learning import learning_curve
 from fedlab.study.paired import Paired, corrected_t, holm
@@ -13,6 +14,7 @@ from fedlab.study.study import Study
 
 __all__ = [
     "DeLong",
+    "Harmony",
     "Interval",
     "LearningCurve",
     "OverSites",
@@ -25,6 +27,7 @@ __all__ = [
     "compare",
     "corrected_t",
     "delong",
+    "harmonise",
     "holm",
     "learning_curve",
     "over_seeds",

@@ -1,0 +1,231 @@
+"""Harmonise before anyone trains: what the sites tell, what is proposed, what a person accepts, what is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+
+from fedlab.engine.exchange import Ask, Exchange
+from fedlab.engine.ledger import Ledger
+from fedlab.engine.progress import progress_line
+from fedlab.engine.survey import survey
+from fedlab.federation.cells import LEAST
+from fedlab.federation.changes import Change
+from fedlab.federation.harmonise import Proposal, Undecided, apply, contradictory, propose, summarise
+
+if TYPE_CHECKING:
+    from fedlab.federation.dictionary import DataDictionary
+
+PROPOSED = ("site", "column", "kind", "change", "evidence", "confidence")
+
+
+@dataclass
+class Desk:
+    """What lies at a site: the table as it is now, and as the hospital wrote it."""
+
+    table: pd.DataFrame
+    written: pd.DataFrame
+
+
+def answer(desk: Desk, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Speak for one site: summarise its table, or change it."""
+    if purpose == "summarise":
+        told = summarise(desk.table, least=payload["least"], patient=payload.get("patient"))
+        return {"columns": _packed(told)}
+    changes = [Change(**change) for change in payload["changes"].values()]
+    desk.table = apply(desk.written, changes)
+    changed = [int((desk.table[c].astype(str) != desk.written[c].astype(str)).sum()) for c in desk.written]
+    told = {str(c): n for c, n in zip(desk.written, changed, strict=True)}
+    return {"changed": {c: n for c, n in told.items() if n >= payload["least"]}}
+
+
+@dataclass
+class Harmony:
+    """Proposals about how sites write their tables, and what became of them; made by :func:`harmonise`.
+
+    Attributes
+    ----------
+    found : list of Proposal
+    unsure : list of Undecided
+    accepted : list of int
+        Numbers of the proposals that :meth:`apply` makes.
+    """
+
+    gate: Exchange
+    desks: Mapping[str, Desk]
+    found: list[Proposal]
+    unsure: list[Undecided]
+    least: int = LEAST
+    accepted: list[int] = field(default_factory=list)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Every message, with what it held."""
+        return self.gate.ledger
+
+    @property
+    def proposals(self) -> pd.DataFrame:
+        """One row a proposal: ``site, column, kind, change, evidence, confidence`` and whether it is ``accepted``."""
+        rows = [(p.change.site, p.change.column, p.change.kind, p.change.words, p.evidence, p.confidence)
+                for p in self.found]  # fmt: skip
+        frame = pd.DataFrame(rows, columns=list(PROPOSED)).rename_axis("number")
+        return frame.assign(accepted=[number in self.accepted for number in frame.index])
+
+    @property
+    def undecided(self) -> pd.DataFrame:
+        """What was seen, or could not be, and why nothing is proposed: ``site, column, reason``."""
+        return pd.DataFrame([(u.site, u.column, u.reason) for u in self.unsure], columns=["site", "column", "reason"])
+
+    @property
+    def changes(self) -> list[Change]:
+        """The accepted changes."""
+        return [self.found[number].change for number in self.accepted]
+
+    def accept(
+        self,
+        *numbers: int,
+        site: str | None = None,
+        column: str | None = None,
+        kind: str | None = None,
+        above: float = 0.0,
+    ) -> Harmony:
+        """Accept proposals: those of these numbers, else all that fit every condition.
+
+        Parameters
+        ----------
+        *numbers : int
+            As :attr:`proposals` numbers them.
+        site, column, kind : str, optional
+        above : float
+            Least confidence, 0 … 1.
+
+        Returns
+        -------
+        Harmony
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            For a number that no proposal has, or if two accepted changes contradict each other; none is then accepted.
+        """
+        wanted = {"site": site, "column": column, "kind": kind}
+        odd = [number for number in numbers if number not in range(len(self.found))]
+        if odd:
+            raise ValueError(f"there is no proposal {odd[0]}: they are numbered 0 to {len(self.found) - 1}")
+        chosen = [
+            number
+            for number, p in enumerate(self.found)
+            if (not numbers or number in numbers)
+            and all(value is None or getattr(p.change, what) == value for what, value in wanted.items())
+            and p.confidence >= above
+        ]
+        together = [*self.accepted, *(n for n in chosen if n not in self.accepted)]
+        if fault := contradictory([self.found[number].change for number in together]):
+            raise ValueError(f"{fault}. Accept one of the two, and refuse() what was accepted before")
+        self.accepted = together
+        return self
+
+    def refuse(self, *numbers: int) -> Harmony:
+        """Take acceptances back: those of these numbers, else all."""
+        self.accepted = [number for number in self.accepted if numbers and number not in numbers]
+        return self
+
+    def apply(self) -> dict[str, pd.DataFrame]:
+        """Have every site make its accepted changes, on the table as it was written; return the tables.
+
+        Called again after :meth:`refuse` it makes what is accepted then: what is no longer accepted is undone.
+        """
+        for site in self.desks:
+            mine = [change for change in self.changes if change.site == site]
+            payload = {str(k): {"site": c.site, "column": c.column, "kind": c.kind, "details": dict(c.details)}
+                       for k, c in enumerate(mine)}  # fmt: skip
+            self.gate.ask(Ask("apply", {"changes": payload, "least": self.least}, who=[site]))
+        return {site: desk.table for site, desk in self.desks.items()}
+
+    def __repr__(self) -> str:
+        return f"<Harmony of {len(self.desks)} sites: {len(self.found)} proposals, {len(self.accepted)} accepted>"
+
+
+def harmonise(
+    tables: Mapping[str, pd.DataFrame],
+    dictionary: DataDictionary | None = None,
+    *,
+    least: int = LEAST,
+    patient: str | None = None,
+    progress: bool = True,
+) -> Harmony:
+    """Ask every site for a summary of its table, and propose what would make them write alike.
+
+    No row leaves a site and no cell of fewer than ``least`` patients: counts, means of at least ``least`` patients, and
+    mean ranks, all of it on the ledger.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        By site, as the hospital wrote it: text or numbers.
+    dictionary : DataDictionary, optional
+        The agreement. Without it, what most sites do counts as agreed; of two sites nobody can say who is wrong.
+    least : int
+        Patients in the smallest cell that may leave a site.
+    patient : str, optional
+        Column that tells whose row it is, where patients have several; else a row is a patient.
+    progress : bool
+        Show a line if it takes longer than two seconds.
+
+    Returns
+    -------
+    Harmony
+
+    Raises
+    ------
+    ValueError
+        If there is no table, one is empty, is no DataFrame or has a column twice.
+
+    Examples
+    --------
+    >>> import data_recipes.heart_disease
+    >>> harmony = harmonise(data_recipes.heart_disease.raw(), progress=False)
+    >>> harmony.proposals[["site", "column", "change"]].values.tolist()
+    [['Switzerland', 'chol', '0 becomes empty'], ['Long Beach', 'chol', '0 becomes empty']]
+    >>> tables = harmony.accept(kind="sentinel").apply()
+    >>> int((tables["Switzerland"]["chol"] == "?").sum())
+    123
+    """
+    if not tables:
+        raise ValueError("there is no table: give one DataFrame a site")
+    for site, table in tables.items():
+        if not isinstance(table, pd.DataFrame):
+            raise ValueError(f"site {site!r} has a {type(table).__name__}, not a DataFrame")
+        if table.empty:
+            raise ValueError(f"the table of site {site!r} is empty: leave the site out, or read its file again")
+    if least < 1:
+        raise ValueError(f"least is {least}: the smallest cell that may leave a site holds at least 1 patient")
+    desks = {site: Desk(table, table) for site, table in tables.items()}
+    gate = survey(desks, answer)
+    payload = {"least": least} | ({"patient": patient} if patient is not None else {})
+    summaries = {}
+    with progress_line(len(desks), "summaries", "site", show=progress) as line:
+        for site in desks:
+            told = gate.ask(Ask("summarise", payload, who=[site]))
+            summaries[site] = _unpacked(told.contents[0]["columns"])
+            line.update()
+    found, unsure = propose(summaries, dictionary, least=least)
+    return Harmony(gate, desks, found, unsure, least)
+
+
+def _packed(told: Any) -> Any:
+    """Lists of numbers as tensors, whose bytes the ledger counts."""
+    if isinstance(told, dict):
+        return {name: _packed(value) for name, value in told.items()}
+    return torch.tensor(told, dtype=torch.float64) if isinstance(told, list) else told
+
+
+def _unpacked(told: Any) -> Any:
+    if isinstance(told, dict):
+        return {name: _unpacked(value) for name, value in told.items()}
+    return told.tolist() if isinstance(told, torch.Tensor) else told
