@@ -7,6 +7,7 @@ from typing import Any
 from fedlab.course import (
     central_baseline,
     federated_training,
+    intensive_care,
     isolated_models,
     personalization,
     start_here,
@@ -25,6 +26,7 @@ EXERCISES: dict[str, Exercise] = {
         strategies,
         personalization,
         your_algorithm,
+        intensive_care,
     )
     for exercise in notebook.EXERCISES
 }
