@@ -49,6 +49,12 @@ class Recipe(Protocol):
         """Return the federation; ``seed`` draws its split."""
 
 
+TERMS = {
+    "NC": "forbids commercial use",
+    "ODbL": "is share-alike: a table derived from it that you pass on must be under it too, and name its source",
+}
+"""What a user must hear at load of a licence that names it."""
+
 CONSTANTS = tuple(Recipe.__annotations__)
 
 
@@ -125,8 +131,9 @@ def load(name: str, **options: Any) -> Federation:
         if key not in known:
             options_are = ", ".join(known)
             raise TypeError(f"recipe {name!r} has no option {key!r}{_meant(key, known)}; it takes {options_are}")
-    if "NC" in recipe.LICENCE.replace("-", " ").split():
-        print(f"{recipe.TITLE}: {recipe.LICENCE}, which forbids commercial use.")
+    for term, says in TERMS.items():
+        if term in recipe.LICENCE.replace("-", " ").split():
+            print(f"{recipe.TITLE}: {recipe.LICENCE}, which {says}.")
     return recipe.load(**options)
 
 

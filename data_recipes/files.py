@@ -39,6 +39,9 @@ class DataFile:
         Bytes, for display.
     instead : str
         What else a user can do who cannot get the file, as the end of a sentence.
+    copy : DataFile, optional
+        The same table in another file, such as a mirror's re-export: its own name and its own sums, taken where the
+        official file is neither cached nor mirrored, and never downloaded.
     """
 
     name: str
@@ -46,6 +49,11 @@ class DataFile:
     sums: Mapping[str, str] | None
     size: int
     instead: str = ""
+    copy: DataFile | None = None
+
+    def forms(self) -> tuple[DataFile, ...]:
+        """The official file and its copy, in the order in which they are looked for."""
+        return (self,) if self.copy is None else (self, self.copy)
 
 
 class Fetched(NamedTuple):
@@ -83,10 +91,16 @@ def look(recipe: str, file: DataFile) -> tuple[str, Path | None]:
     where : {"cached", "mirror", "to download"}
     path : Path, or None if it must be downloaded
     """
-    for place, folder in (("cached", cache_folder()), ("mirror", mirror_folder())):
-        if folder is not None and os.path.isfile(folder / recipe / file.name):
-            return place, folder / recipe / file.name
-    return "to download", None
+    place, path, _ = _look(recipe, file)
+    return place, path
+
+
+def _look(recipe: str, file: DataFile) -> tuple[str, Path | None, DataFile]:
+    for form in file.forms():
+        for place, folder in (("cached", cache_folder()), ("mirror", mirror_folder())):
+            if folder is not None and os.path.isfile(folder / recipe / form.name):
+                return place, folder / recipe / form.name, form
+    return "to download", None, file
 
 
 def find(recipe: str, file: DataFile) -> Path:
@@ -99,14 +113,14 @@ def find(recipe: str, file: DataFile) -> Path:
     OSError
         If there is no way to get it: no network, or a cache folder that cannot be written.
     """
-    place, path = look(recipe, file)
+    place, path, form = _look(recipe, file)
     if path is None:
         return _obtain(recipe, file)[0]
     if place == "cached":
         remedy = f"run `fedlab fetch {recipe}` to replace it, or delete it"
     else:
         remedy = "put the official file into the mirror, or unset FEDLAB_MIRROR"
-    check(path, _accepted(recipe, file), remedy=remedy)
+    check(path, _accepted(recipe, form), remedy=remedy)
     return path
 
 
@@ -115,18 +129,21 @@ def fetch(recipe: str, files: Sequence[DataFile]) -> Iterator[Fetched]:
     if not files:
         yield Fetched(recipe, "", "nothing to fetch, its data are installed", None)
     for file in files:
-        cached = cache_folder() / recipe / file.name
+        form = _look(recipe, file)[2]
+        cached = cache_folder() / recipe / form.name
         before = ""
         if os.path.isfile(cached):
             try:
-                word = check(cached, _accepted(recipe, file), remedy="")
+                word = check(cached, _accepted(recipe, form), remedy="")
             except ValueError:
                 before = "was damaged, replaced "
             else:
-                yield Fetched(recipe, file.name, f"is in the cache ({word})", cached)
+                yield Fetched(recipe, form.name, f"is in the cache ({word})", cached)
                 continue
         path, source = _obtain(recipe, file)
-        yield Fetched(recipe, file.name, f"{before}from {source}", path)
+        if before and path != cached:
+            cached.unlink()  # the other form has replaced it
+        yield Fetched(recipe, path.relative_to(cache_folder() / recipe).as_posix(), f"{before}from {source}", path)
 
 
 def check(path: Path, accepted: Mapping[str, str], *, remedy: str, name: str = "") -> str:
@@ -187,6 +204,7 @@ def _obtain(recipe: str, file: DataFile) -> tuple[Path, str]:
 
     Returns its path and whence it came.
     """
+    file = next((form for form in file.forms() if _mirrored(recipe, form)), file)
     target = cache_folder() / recipe / file.name
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")  # two processes may fetch at once
     try:
@@ -222,11 +240,10 @@ def _writable(target: Path, file: DataFile) -> None:
 
 
 def _bring(recipe: str, file: DataFile, part: Path) -> str:
-    mirror = mirror_folder()
-    mirrored = mirror / recipe / file.name if mirror else None
-    if mirrored is not None and os.path.isfile(mirrored):
+    if mirrored := _mirrored(recipe, file):
         shutil.copyfile(mirrored, part)
         return str(mirrored)
+    mirror = mirror_folder()
     try:
         _downloader()(file.url, str(part), None)
     except OSError as error:
@@ -238,6 +255,12 @@ def _bring(recipe: str, file: DataFile, part: Path) -> str:
             f"{recipe}/{file.name}{_else(file)}"
         ) from None
     return file.url
+
+
+def _mirrored(recipe: str, file: DataFile) -> Path | None:
+    mirror = mirror_folder()
+    path = mirror / recipe / file.name if mirror else None
+    return path if path is not None and os.path.isfile(path) else None
 
 
 def _downloader() -> Callable[[str, str, None], None]:

@@ -7,6 +7,7 @@ from typing import Any
 from fedlab.course import (
     central_baseline,
     federated_training,
+    intensive_care,
     isolated_models,
     personalization,
     records_differ,
@@ -27,6 +28,7 @@ EXERCISES: dict[str, Exercise] = {
         strategies,
         personalization,
         your_algorithm,
+        intensive_care,
     )
     for exercise in notebook.EXERCISES
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,34 @@ def test_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDLAB_MIRROR", "")
     assert "fedlab" in files.cache_folder().parts
     assert files.mirror_folder() is None
+
+
+@pytest.fixture
+def two_forms() -> files.DataFile:
+    """A file of unknown sum, and a mirror's re-export of it."""
+    copy = data_file("", name="again/ward.csv", sums={f"sha256:{sha256(OTHER)}": "mirror re-export"})
+    return data_file("http://nowhere.invalid/ward.csv", sums=None, copy=copy)
+
+
+def test_a_copy_is_taken_where_the_official_file_is_not(
+    cache: Path, mirror: Path, two_forms: files.DataFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = put(mirror, OTHER, "again/ward.csv")
+    assert files.look("demo", two_forms) == ("mirror", again) and files.find("demo", two_forms) == again
+    (step,) = files.fetch("demo", [two_forms])
+    assert step.path == cache / "demo/again/ward.csv" and step.file == "again/ward.csv"
+    assert [s.done for s in files.fetch("demo", [two_forms])] == ["is in the cache (mirror re-export)"]
+    assert capsys.readouterr().out == ""  # its sum is known
+    official = put(cache, CONTENT)
+    assert files.find("demo", two_forms) == official
+
+
+def test_a_damaged_copy_is_refused_and_replaced_by_the_official_file(
+    cache: Path, server: Server, two_forms: files.DataFile
+) -> None:
+    damaged = put(cache, b"half", "again/ward.csv")
+    with pytest.raises(ValueError, match="is truncated or altered"):
+        files.find("demo", two_forms)
+    server.answers["/ward.csv"] = say(CONTENT)
+    (step,) = files.fetch("demo", [replace(two_forms, url=server.url + "/ward.csv")])
+    assert step.path == cache / "demo/ward.csv" and not damaged.exists()

@@ -49,7 +49,10 @@ def test_catalogue() -> None:
 
 
 def test_constants_are_those_of_the_data() -> None:
+    here = data_recipes.catalogue()["where"] != "to download"
     for name, recipe in data_recipes.recipes().items():
+        if not here[name]:
+            continue
         federation = data_recipes.load(name)
         assert (len(federation.sites), sum(map(len, federation.sites))) == (recipe.SITES, recipe.ROWS)
         assert federation.licence == recipe.LICENCE and federation.name == name
