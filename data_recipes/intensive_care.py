@@ -68,7 +68,7 @@ class Law(NamedTuple):
 
 
 def _law(name: str, unit: str, low: float, high: float, *law: Any, log: bool = False) -> Law:
-    return Law(Feature(name, unit=unit, range=(low, high)), *law, log=log)
+    return Law(Feature(name, unit=unit, range=(low, high)), *law)._replace(log=log)
 
 
 LAWS = (

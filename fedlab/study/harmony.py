@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 
 from fedlab.engine.exchange import Ask, Exchange
-from fedlab.engine.ledger import Ledger
 from fedlab.engine.progress import progress_line
 from fedlab.engine.survey import survey
 from fedlab.federation.cells import LEAST
@@ -63,9 +62,14 @@ class Harmony:
     accepted: list[int] = field(default_factory=list)
 
     @property
-    def ledger(self) -> Ledger:
-        """Every message, with what it held."""
-        return self.gate.ledger
+    def ledger(self) -> pd.DataFrame:
+        """Every message that passed between the server and the sites, and its bytes."""
+        return self.gate.ledger.frame()
+
+    @property
+    def messages(self) -> list[tuple[str, str, str, Any]]:
+        """What they held: ``(purpose, site, direction, payload)`` each."""
+        return self.gate.ledger.messages
 
     @property
     def proposals(self) -> pd.DataFrame:
