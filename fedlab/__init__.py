@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlab.engine import SGD, Adam, Event, Run, Settings, TooFewSites, stream, train
 from fedlab.federation import Examples, Feature, Federation, Site, Split, Task
-from fedlab.study import LearningCurve, Study, atlas, compare, learning_curve
+from fedlab.study import Heterogeneity, LearningCurve, Study, atlas, compare, heterogeneity, learning_curve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +53,7 @@ __all__ = [
     "Examples",
     "Feature",
     "Federation",
+    "Heterogeneity",
     "LearningCurve",
     "Run",
     "Settings",
@@ -64,6 +65,7 @@ __all__ = [
     "atlas",
     "catalogue",
     "compare",
+    "heterogeneity",
     "learning_curve",
     "load",
     "stream",

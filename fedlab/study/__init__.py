@@ -5,6 +5,8 @@ from fedlab.study.atlas import at_holdout, atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
 from fedlab.study.failed import SeedsFailed
+from fedlab.study.found import Heterogeneity
+from fedlab.study.heterogeneity import heterogeneity
 from fedlab.study.hospitals import OverSites, cliffs_delta, over_sites
 from fedlab.study.learning import learning_curve
 from fedlab.study.paired import Paired, corrected_t, holm
@@ -13,6 +15,7 @@ from fedlab.study.study import Study
 
 __all__ = [
     "DeLong",
+    "Heterogeneity",
     "Interval",
     "LearningCurve",
     "OverSites",
@@ -25,6 +28,7 @@ __all__ = [
     "compare",
     "corrected_t",
     "delong",
+    "heterogeneity",
     "holm",
     "learning_curve",
     "over_seeds",
