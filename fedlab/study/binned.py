@@ -115,7 +115,9 @@ def agree(feature: Feature, bins: int, blocks: Sequence[Tensor | None] | None) -
         raise ValueError("no site has enough values of it")
     values = np.sort(np.concatenate(sent))
     edges = np.unique(np.quantile(values, np.arange(1, bins) / bins))
-    edges = edges[edges < values[-1]]
+    below = np.searchsorted(values, edges, side="right")  # a cell that holds no block would be nowhere
+    edges = edges[np.unique(below, return_index=True)[1]]
+    edges = edges[(edges >= values[0]) & (edges < values[-1])]
     where = np.searchsorted(edges, values, side="left")
     number = len(edges) + 1
     at = np.array([values[where == k].mean() for k in range(number)])

@@ -46,8 +46,8 @@ def heterogeneity(
     """Measure how each hospital differs from all others together, and set every value against chance.
 
     Only training rows are read. What counts show is asked through the gate: no row, and no cell of fewer than ``least``
-    patients, leaves a site (of one call: asking again with other cells is not guarded against). ``joint`` needs rows, and so do the chance levels of ``training``: they are computed with
-    all rows in this process, and marked ``rows``.
+    patients, leaves a site (in one call: asking again with other cells is not guarded against). ``joint`` needs rows,
+    and so does the chance level of ``training``: computed with all rows in this process, and marked so.
 
     Parameters
     ----------
