@@ -57,6 +57,11 @@ class Leave:
     least: int
     epsilon: float | None = None
 
+    def __post_init__(self) -> None:
+        screened(np.zeros(1, dtype=np.int64), least=self.least)  # both refuse a number out of its range
+        if self.epsilon is not None:
+            noised(np.zeros(1, dtype=np.int64), epsilon=self.epsilon, rng=np.random.default_rng(0))
+
     def __call__(self, counts: NDArray[np.int64], rng: np.random.Generator) -> Floats:
         """Return what may leave of counts [..., cells]."""
         flat = counts.reshape(-1, counts.shape[-1])

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fedlab.engine.exchange import Exchange
@@ -87,7 +86,6 @@ def heterogeneity(
     names = chosen(measures)
     _check(federation, bins=bins, draws=draws)
     leave = Leave(least, epsilon)
-    leave(np.array([least]), np.random.default_rng(0))  # refuses a least or an epsilon out of range
     told = {kind: tuple(m for m in names if kind in MEASURES[m].kinds) for kind in KINDS}
     told = {kind: each for kind, each in told.items() if each}
     with one_thread(), progress_line(len(told) + 2, "heterogeneity", "step", show=progress) as line:
