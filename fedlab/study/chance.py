@@ -91,7 +91,7 @@ def redrawn(table: Table, leave: Leave, kind: str, rng: np.random.Generator, dra
         p = shares(alike(own, pooled, kind)) if n else np.full(len(own), np.nan)
         out[:, site] = rng.multinomial(n, p, size=draws) if n else 0
     told = leave(out.astype(np.int64), rng)
-    return told if leave.epsilon is not None else filled(told, out.sum(-1))
+    return told if leave.epsilon is not None else filled(told, out.sum(-1), least=leave.least, missing=kind != "label")
 
 
 def alike(own: Floats, pooled: Floats, kind: str) -> Floats:
