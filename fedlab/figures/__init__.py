@@ -1,7 +1,7 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
->>> from fedlab.figures import atlas_map, differences, learning_curves, more_data, reliability_curves
->>> from fedlab.figures import seed_bands, subgroup_scores, who_gains
+>>> from fedlab.figures import atlas_map, differences, heterogeneity, learning_curves, more_data
+>>> from fedlab.figures import reliability_curves, seed_bands, subgroup_scores, who_gains
 """
 
 from fedlab.figures.atlas import atlas_map
@@ -9,6 +9,7 @@ from fedlab.figures.bands import seed_bands
 from fedlab.figures.curves import learning_curves
 from fedlab.figures.differences import differences
 from fedlab.figures.gains import who_gains
+from fedlab.figures.heterogeneity import heterogeneity
 from fedlab.figures.more_data import more_data
 from fedlab.figures.reliability import reliability_curves
 from fedlab.figures.subgroups import subgroup_scores
@@ -18,6 +19,7 @@ __all__ = [
     "TEMPLATE",
     "atlas_map",
     "differences",
+    "heterogeneity",
     "learning_curves",
     "more_data",
     "reliability_curves",

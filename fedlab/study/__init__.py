@@ -5,7 +5,9 @@ from fedlab.study.atlas import at_holdout, atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
 from fedlab.study.failed import SeedsFailed
+from fedlab.study.found import Heterogeneity
 from fedlab.study.harmony import Harmony, harmonise
+from fedlab.study.heterogeneity import heterogeneity
 from fedlab.study.hospitals import OverSites, cliffs_delta, over_sites
 from fedlab.study.learning import learning_curve
 from fedlab.study.paired import Paired, corrected_t, holm
@@ -15,6 +17,7 @@ from fedlab.study.study import Study
 __all__ = [
     "DeLong",
     "Harmony",
+    "Heterogeneity",
     "Interval",
     "LearningCurve",
     "OverSites",
@@ -28,6 +31,7 @@ __all__ = [
     "corrected_t",
     "delong",
     "harmonise",
+    "heterogeneity",
     "holm",
     "learning_curve",
     "over_seeds",
