@@ -18,7 +18,7 @@ from fedlab.federation.summaries import Summary, summarise
 if TYPE_CHECKING:
     from fedlab.federation.dictionary import DataDictionary
 
-BAG = ("mg|amount", "ml|volume")  # what a rate in ml/h is a dose by
+BAG = ("mg|amount|drug_?amount", "ml|volume|volume_?of_?fluid")  # what a rate in ml/h is a dose by
 Finder = Callable[[Column], tuple[list[Proposal], list[Undecided]]]
 FINDERS: tuple[Finder, ...] = (
     writing.decimal,
@@ -85,7 +85,9 @@ def propose(
 
 def _beside(name: str, ending: str, columns: Mapping[str, Column]) -> str | None:
     """The column that is called like this one, with such an ending."""
-    return next((other for other in columns if re.fullmatch(f"{re.escape(name)}_?({ending})", other.lower())), None)
+    return next(
+        (other for other in columns if re.fullmatch(f"({re.escape(name.lower())})?_?({ending})", other.lower())), None
+    )
 
 
 def _finders(column: Column, naming: Mapping[str, Column], columns: Mapping[str, Column]) -> list[Finder]:
@@ -105,7 +107,8 @@ def _numbers_of(one: Column, columns: Mapping[str, Column]) -> Column | None:
     others = [c for c in columns.values() if c is not one and c.kind == "number"]
     same = [c for c in others if one.name.lower().startswith(c.name.lower())]
     rates = [c for c in others if re.search(r"rate|dose|value|result", c.name.lower())]
-    return same[0] if same else rates[0] if len(rates) == 1 else None
+    near = [c for c in rates if len(rates) == 1 or c.name.lower()[:4] == one.name.lower()[:4]]
+    return same[0] if same else near[0] if len(near) == 1 else None
 
 
 __all__ = ["Proposal", "Undecided", "apply", "contradictory", "propose", "summarise"]

@@ -11,7 +11,7 @@ import numpy as np
 from fedlab.federation.changes import Change
 from fedlab.federation.proposals import unit
 from fedlab.federation.proposals.column import Column, Found, Proposal, Undecided
-from fedlab.federation.units import Conversion, by_name, common, convert, named, to_agreed
+from fedlab.federation.units import Conversion, by_name, common, convert, family, named, to_agreed
 
 GAP = 3  # empty quarter decades between two crowds
 SURE = 0.95  # a crowd that one known conversion puts among the others
@@ -116,10 +116,10 @@ def named_units(naming: Column, column: Column, *, amount: str | None = None, vo
 
 
 def _usual(naming: Column, units: Mapping[str, str]) -> str:
-    """The unit that most patients of all sites have, of those that can be turned into each other."""
+    """The unit that most patients of all sites have."""
     counts: Counter[str] = Counter()
     for told in naming.told.values():
         for code, count in (told.get("levels") or {}).items():
             if code in units:
                 counts[units[code]] += count
-    return max(counts, key=lambda one: (sum(convert(u, one) is not None for u in counts), counts[one]))
+    return max(counts, key=lambda one: (family(one) is not None, counts[one]))  # a volume an hour is no dose

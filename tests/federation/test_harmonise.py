@@ -1,0 +1,249 @@
+"""What summaries alone tell of how hospitals write, and what they must not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_recipes import heart_disease, phantom_ehr
+from fedlab.federation.changes import Change
+from fedlab.federation.dictionary import DataDictionary, Entry
+from fedlab.federation.documentation import Fault, write
+from fedlab.federation.harmonise import apply, propose, summarise
+from tests.federation.tables import ward, wards
+
+AGREED = DataDictionary(
+    entries=(
+        Entry(name="height", unit="cm", range=(120, 230)),
+        Entry(name="weight", unit="kg", range=(25, 250)),
+        Entry(name="temperature", unit="°C", range=(30, 43)),
+        Entry(name="sex", kind="category", codes={"F": "female", "M": "male"}),
+        Entry(name="frailty", kind="ordered", codes={str(k): str(k) for k in range(1, 6)}),
+        Entry(name="age", unit="years", range=(18, 110)),
+        Entry(name="admitted", kind="date"),
+    )
+)
+
+
+def found(tables: dict[str, pd.DataFrame], dictionary: DataDictionary | None = None) -> list[tuple[str, str, str, str]]:
+    proposals, _ = propose({site: summarise(table) for site, table in tables.items()}, dictionary)
+    return sorted((p.change.site, p.change.column, p.change.kind, p.change.words) for p in proposals)
+
+
+def undecided(tables: dict[str, pd.DataFrame], dictionary: DataDictionary | None = None) -> str:
+    _, unsure = propose({site: summarise(table) for site, table in tables.items()}, dictionary)
+    return "\n".join(f"{u.site} {u.column}: {u.reason}" for u in unsure)
+
+
+@pytest.mark.parametrize("dictionary", [None, AGREED])
+def test_hospitals_that_write_alike_get_no_proposal(dictionary: DataDictionary | None) -> None:
+    assert found(wards(), dictionary) == []
+
+
+def test_sicker_older_and_heavier_patients_are_no_fault() -> None:
+    tables = wards()
+    tables["B"] = tables["B"].assign(age=tables["B"]["age"] + 12, weight=tables["B"]["weight"] * 1.25)
+    tables["C"] = tables["C"][tables["C"]["frailty"] > 2].reset_index(drop=True)
+    assert found(tables) == []
+
+
+FAULTS = [
+    ("height", "unit", {"unit": "in", "factor": 0.3937, "offset": 0.0}),
+    ("weight", "unit", {"unit": "lb", "factor": 2.2046, "offset": 0.0}),
+    ("temperature", "unit", {"unit": "°F", "factor": 1.8, "offset": 32.0}),
+    ("age", "sentinel", {"value": 999}),
+    ("height", "sentinel", {"value": 0}),
+    ("sex", "codes", {"map": {"F": "2", "M": "1"}}),
+    ("frailty", "order", {"map": {1: 5, 2: 4, 3: 3, 4: 2, 5: 1}}),
+    ("weight", "decimal", {}),
+    ("admitted", "date", {"format": "%d/%m/%Y"}),
+    ("admitted", "date", {"format": "%m/%d/%Y"}),
+]
+
+
+@pytest.mark.parametrize("dictionary", [None, AGREED])
+@pytest.mark.parametrize(("column", "kind", "details"), FAULTS)
+def test_finds_one_fault_and_the_change_undoes_it(
+    column: str, kind: str, details: dict[str, Any], dictionary: DataDictionary | None
+) -> None:
+    tables = wards()
+    if kind == "sentinel":
+        tables["B"].loc[:9, column] = np.nan
+    agreed = {site: write(table) for site, table in tables.items()}
+    written = agreed | {"B": write(tables["B"], [Fault(column, kind, details)])}
+    proposals, _ = propose({site: summarise(table) for site, table in written.items()}, dictionary)
+    assert [(p.change.site, p.change.column, p.change.kind) for p in proposals] == [("B", column, kind)]
+    after = apply(written["B"], [proposals[0].change])[column]
+    if kind == "unit":
+        assert np.allclose(after.astype(float), agreed["B"][column].astype(float), rtol=0.02)
+    else:
+        assert [cell or "" for cell in after.tolist()] == agreed["B"][column].tolist()
+    assert found(written | {"B": apply(written["B"], [proposals[0].change])}, dictionary) == []
+
+
+def test_numbers_stay_numbers() -> None:
+    table = pd.DataFrame({"height": [70.0, np.nan, 0.0]})
+    changes = [
+        Change("B", "height", "unit", {"factor": 2.54, "offset": 0.0}),
+        Change("B", "height", "sentinel", {"value": "0"}),
+    ]
+    after = apply(table, changes)["height"]
+    assert after.dtype == float and after.tolist()[0] == pytest.approx(177.8) and after[1:].isna().all()
+
+
+def test_a_dose_is_divided_by_each_patients_weight() -> None:
+    table = pd.DataFrame({"dose": ["8", "8"], "weight": ["80", "40"]})
+    change = Change("B", "dose", "unit", {"factor": 1 / 80, "offset": 0.0, "weight": "weight", "divide": True})
+    assert apply(table, [change])["dose"].tolist() == ["0.1", "0.2"]
+
+
+def test_rows_whose_unit_another_column_names() -> None:
+    tables = {}
+    for site, unit, factor in (("A", "mcg/min", 1.0), ("B", "mcg/kg/min", 1 / 80), ("C", "mcg/min", 1.0)):
+        dose = np.exp(2 + 0.8 * np.random.default_rng(ord(site)).standard_normal(60)) * factor
+        tables[site] = pd.DataFrame({"dose": dose.round(3), "dose_unit": unit, "weight": 80.0})
+    proposals, _ = propose({site: summarise(table) for site, table in tables.items()})
+    assert [(p.change.site, p.change.column, p.change.kind) for p in proposals] == [("B", "dose", "unit")]
+    after = apply(tables["B"], [proposals[0].change])
+    assert np.allclose(after["dose"], tables["B"]["dose"] * 80) and set(after["dose_unit"]) == {"µg/min"}
+    assert found(tables | {"B": after}) == []
+
+
+def test_fractions_among_percentages() -> None:
+    tables = {site: pd.DataFrame({"fio2": np.random.default_rng(k).choice([21, 30, 40, 50, 60, 100], 200)})
+              for k, site in enumerate("ABC")}  # fmt: skip
+    fio2 = tables["B"]["fio2"]
+    tables["B"] = pd.DataFrame({"fio2": fio2.where(fio2.index >= 40, fio2 / 100)})
+    agreed = DataDictionary(entries=(Entry(name="fio2", unit="%", range=(21, 100)),))
+    proposals, _ = propose({site: summarise(table) for site, table in tables.items()}, agreed)
+    after = apply(tables["B"], [p.change for p in proposals])["fio2"]
+    assert [p.change.site for p in proposals] == ["B"] and after.between(21, 100).all()
+
+
+def test_zero_cholesterol_of_real_hospitals_and_nothing_else() -> None:
+    raw = heart_disease.raw()
+    told = [("Long Beach", "chol"), ("Switzerland", "chol")]
+    for dictionary in (None, DataDictionary.of(heart_disease.FEATURES)):
+        assert [(site, column) for site, column, *_ in found(raw, dictionary)] == told
+
+
+# ---------------------------------------------------------------------- what cannot be told
+
+
+def test_two_hospitals_and_no_dictionary_nobody_can_say_who_is_wrong() -> None:
+    tables = wards(2)
+    tables["B"] = tables["B"].assign(height=(tables["B"]["height"] / 2.54).round(1))
+    assert found(tables) == []
+    assert "dictionary" in undecided(tables)
+    assert [(site, column) for site, column, *_ in found(tables, AGREED)] == [("B", "height")]
+
+
+def test_two_patients_tell_no_unit() -> None:
+    tables = wards(3) | {"D": ward(2).assign(height=[68.0, 70.0])}
+    assert found(tables) == []
+    assert "D height: fewer than 5 patients with a number" in undecided(tables)
+
+
+def test_awkward_columns_are_said_and_not_raised() -> None:
+    tables = wards(3)
+    tables["A"] = tables["A"].drop(columns="age")
+    tables["B"] = tables["B"].assign(weight=np.nan, temperature=37.0)
+    tables["C"].loc[:7, "sex"] = "other"
+    tables = {site: table.assign(note=[f"{site} {k}" for k in range(len(table))]) for site, table in tables.items()}
+    assert found(tables) == []
+    told = undecided(tables)
+    assert "A age: the column is missing here" in told
+    assert "B weight: fewer than 5 patients with a number" in told
+    assert "C note: text of many different values" in told
+
+
+def test_dates_in_three_formats_in_one_column() -> None:
+    table = ward(300)
+    day = pd.to_datetime(table["admitted"])
+    mixed = [day.dt.strftime(form) for form in ("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y")]
+    tables = wards(2) | {"C": table.assign(admitted=[mixed[k % 3][k] for k in range(len(table))])}
+    assert [(c, words) for _, c, _, words in found(tables, AGREED)] == [
+        ("admitted", "31.1.2026 with the day first becomes year-month-day"),
+        ("admitted", "31/1/2026 with the day second becomes year-month-day"),
+    ]
+    changes = [p.change for p in propose({s: summarise(t) for s, t in tables.items()}, AGREED)[0]]
+    assert apply(tables["C"], changes)["admitted"].tolist() == table["admitted"].tolist()
+
+
+def test_contradictory_changes_are_refused_and_both_named() -> None:
+    change = {"factor": 2.54, "offset": 0.0}
+    two = [Change("B", "height", "unit", change), Change("B", "height", "unit", change | {"factor": 100.0})]
+    with pytest.raises(ValueError, match=r"'height' at 'B'.*2\.54.*100"):
+        apply(pd.DataFrame({"height": [1.0]}), two)
+
+
+@pytest.mark.parametrize(
+    ("table", "word"),
+    [
+        (pd.DataFrame(), "empty"),
+        (pd.DataFrame({"a": []}), "empty"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "twice"),
+    ],
+)
+def test_tables_that_cannot_be_summarised(table: pd.DataFrame, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        summarise(table)
+
+
+# ---------------------------------------------------------------------- what leaves a site
+
+
+def leaves(told: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(told, dict):
+        for name, value in told.items():
+            yield from leaves(value, f"{path}/{name}")
+    else:
+        yield path, told
+
+
+cells = st.one_of(
+    st.sampled_from(["", "?", "M", "F", "0", "999", "1,5", "40%", "31/12/2020"]), st.integers(0, 300).map(str)
+)
+
+
+@given(st.lists(st.tuples(cells, cells), min_size=1, max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_no_count_of_fewer_than_five_and_no_patients_own_value(rows: list[tuple[str, str]]) -> None:
+    table = pd.DataFrame(rows, columns=["a", "b"])
+    for path, value in leaves(summarise(table)):
+        if isinstance(value, int):
+            assert value >= 5, path
+        if isinstance(value, list):
+            assert len(value) * 5 <= len(table), path
+    for name in ("a", "b"):
+        told = summarise(table)[name]
+        codes = {*(told.get("levels") or {}), *told["recurring"]}
+        counts = pd.Series([cell for cell, _ in rows] if name == "a" else [cell for _, cell in rows]).value_counts()
+        assert all(counts[code] >= 5 for code in codes)
+
+
+def test_a_patient_of_many_rows_is_one_patient() -> None:
+    table = pd.DataFrame({"who": [1] * 9 + [2], "sex": ["M"] * 9 + ["F"]})
+    assert summarise(table, patient="who")["sex"]["levels"] == {}
+    assert summarise(table)["sex"]["levels"] == {"M": 10}  # the one F is counted with the M
+
+
+@pytest.mark.slow
+def test_planted_faults_are_found_and_little_else() -> None:
+    from benchmarks.harmoniser import judge
+
+    judged = [with_it for with_it, _ in map(judge, range(9000, 9010))]
+    told = [one for j in judged for one in j.told]
+    planted, hit = (sum(getattr(j, what).total() for j in judged) for what in ("planted", "found"))
+    assert sum(right for *_, right in told) >= 0.95 * len(told) and hit >= 0.9 * planted
+    assert np.mean([right for *_, right in told]) >= np.mean([sure for _, sure, _ in told]) - 0.05
+
+
+def test_a_generated_federation_is_quiet() -> None:
+    assert found(phantom_ehr.raw(hospitals=4, patients=150, seed=3)) == []
