@@ -41,7 +41,7 @@ def heterogeneity(found: Heterogeneity) -> go.Figure:
     >>> import fedlab
     >>> found = fedlab.heterogeneity(fedlab.load("heart_disease"), measures=["total_variation"], progress=False)
     >>> heterogeneity(found).layout.title.text.replace("<br>", " ")
-    'All 4 hospitals differ from the others in label and missing values: more than chance'
+    'All 4 hospitals differ from the others in label, features and missing values: more than chance'
     """
     sites = list(found.federation.names)
     kinds = [kind for kind in KINDS if kind in set(found.cells["kind"])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
@@ -28,6 +28,7 @@ ALL = {
 }
 
 
+@settings(deadline=None, max_examples=50)
 @given(COUNTS, COUNTS)
 def test_equal_to_scipy(p: list[int], q: list[int]) -> None:
     assert jensen_shannon(p, q) == pytest.approx(jensenshannon(p, q, base=2), abs=1e-7)
@@ -48,6 +49,7 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
+@settings(deadline=None, max_examples=50)
 @given(COUNTS, COUNTS)
 def test_identity_symmetry_and_bounds(name: str, p: list[int], q: list[int]) -> None:
     measure = ALL[name]
@@ -59,6 +61,7 @@ def test_identity_symmetry_and_bounds(name: str, p: list[int], q: list[int]) -> 
         assert there <= 1
 
 
+@settings(deadline=None, max_examples=50)
 @given(COUNTS, COUNTS)
 def test_hellinger_and_total_variation_bound_each_other(p: list[int], q: list[int]) -> None:
     h, tv = hellinger(p, q), total_variation(p, q)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
@@ -68,6 +68,7 @@ def test_too_few_rows_are_refused() -> None:
         c2st(X[:4], Y, rng=RNG)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=4).filter(lambda v: np.linalg.norm(v) > 0.1), st.integers(2, 5))
 def test_equal_updates_do_not_drift(update: list[float], sites: int) -> None:
     updates, weights = np.tile(update, (sites, 1)), np.arange(1.0, sites + 1)
@@ -88,6 +89,7 @@ def test_drift_by_hand() -> None:
 RATES = np.array([0.1, 0.3, 0.6, 0.9])
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.floats(-2, 2), st.lists(st.integers(20, 900), min_size=4, max_size=4))
 def test_neither_prevalence_nor_who_comes_is_a_concept(shift: float, n: list[int]) -> None:
     moved = 1 / (1 + np.exp(-(np.log(RATES / (1 - RATES)) + shift)))
