@@ -69,6 +69,7 @@ bench: .venv/.test ## speed and published results against the targets, into benc
 	$(PY) -m benchmarks.engine --json benchmarks/results/engine.json
 	$(PY) -m benchmarks.published --json benchmarks/results/published.json
 	-$(PY) -m benchmarks.eicu --json benchmarks/results/eicu.json
+	$(PY) -m benchmarks.harmoniser --json benchmarks/results/harmoniser.json
 	$(PY) -m benchmarks.readme
 
 figure: .venv/.test ## draw the README's figure anew (needs Chromium)
