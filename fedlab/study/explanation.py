@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -133,7 +134,8 @@ class Explanation:
     def _repr_html_(self) -> str:
         left = [f"without {site}: {why}" for site, why in self.left_out.items()]
         notes = ". ".join([self.verdict().rstrip("."), *left, *self.notes])
-        return f"<div>{self.table().to_html(index=False, border=0, float_format='{:.3f}'.format)}<small>{notes}.</small></div>"
+        table = self.table().to_html(index=False, border=0, float_format="{:.3f}".format)
+        return f"<div>{table}<small>{html.escape(notes)}.</small></div>"
 
 
 def _with_interval(found: Interval) -> str:
