@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from fedlab.figures.theme import GREY, NAME, foot, head, style
 from fedlab.study.explanation import RESIDUAL, Explanation
 from fedlab.study.gaps import GAPS
+from fedlab.study.paired import ahead
 from fedlab.study.pairs import rows_of
 from fedlab.study.words import listed, number, signed, words
 
@@ -46,7 +47,13 @@ def explained(explanation: Explanation) -> go.Figure:
         figure.add_scatter(x=[begin, begin], y=[at + BAR / 2, at + 1 - BAR / 2], mode="lines", hoverinfo="skip",
                            line=dict(color=GREY, width=1))  # fmt: skip
     whole = explanation.gap
-    look = {"kind": "the whole fall", "part": whole.mean, "low": whole.low, "high": whole.high, "clear": True}
+    look = {
+        "kind": "the whole fall",
+        "part": whole.mean,
+        "low": whole.low,
+        "high": whole.high,
+        "clear": ahead(whole.low, whole.high) != 0,
+    }
     _bar(figure, look, 0.0, len(rows), colour=GREY)
     names = ["not explained" if row["kind"] == RESIDUAL else row["kind"] for row in rows] + ["the whole fall"]
     figure.update_yaxes(
@@ -71,7 +78,7 @@ def _bar(figure: go.Figure, row: dict[str, Any], begin: float, at: int, *, colou
     text += f" [{signed(row['low'], 3)}, {signed(row['high'], 3)}]" if known else ""
     figure.add_bar(
         x=[row["part"]], base=[begin], y=[at], orientation="h", width=BAR,
-        marker=dict(color=colour if row["clear"] else "rgba(0,0,0,0)", pattern=hatched,
+        opacity=0.7, marker=dict(color=colour if row["clear"] else "rgba(0,0,0,0)", pattern=hatched,
                     line=dict(color=colour, width=2)),
         hovertemplate=f"{text}<extra></extra>",
     )  # fmt: skip
@@ -87,7 +94,8 @@ def _finding(explanation: Explanation) -> str:
     costs = [row["kind"] for row in rows if row["part"] > 0]
     if not costs:
         return "What explains the fall? No kind of difference has a clear part"
-    return f"What explains the fall? {listed(costs)}: {number(sum(row['part'] for row in rows if row['part'] > 0))}"
+    told = number(sum(row["part"] for row in rows if row["part"] > 0))
+    return f"What explains the fall? {listed(costs)}: {told} of {number(explanation.gap.mean)}"
 
 
 def _notes(explanation: Explanation) -> list[str]:

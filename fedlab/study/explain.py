@@ -77,11 +77,11 @@ def explain(
     Examples
     --------
     >>> import fedlab
-    >>> from fedlab.federation.shift import AcquisitionShift, Shifts
+    >>> from fedlab.federation import LabelShift, Shifts
     >>> alike = fedlab.load("heart_disease").partition(fedlab.federation.IID(), sites=4)
-    >>> moved = Shifts({"site 2": [AcquisitionShift(1.0)]})
-    >>> explain(alike, shifts=moved, seeds=3, rounds=5, progress=False).first
-    'acquisition'
+    >>> ill = Shifts({"site 2": [LabelShift(0.9)]})
+    >>> explain(alike, shifts=ill, seeds=3, rounds=5, progress=False).first
+    'label'
     """
     numbers = _checked(federation, seeds, settings)
     asked = Gap(gap, model, algorithm(which), metric, settings)
