@@ -18,7 +18,8 @@ def table(content: dict[str, Any]) -> str:
             for f in content["figures"]]  # fmt: skip
     versions = ", ".join(f"{k} {v}" for k, v in content["versions"].items() if k in ("python", "torch", "flwr", "ray"))
     where = f"{content['machine']}, {versions}; {content['seconds']:.0f} s"
-    told = f"*`python -m benchmarks.{content['benchmark']}`, {where}.*"
+    quick = " --quick" * content["quick"]
+    told = f"*`python -m benchmarks.{content['benchmark']}{quick}`, {where}.*"
     return "\n".join(["| what | measured | target | holds | note |", "|---|---|---|---|---|", *rows, "", told])
 
 
