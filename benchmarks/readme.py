@@ -9,7 +9,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
-NAMES = ("engine", "published", "harmoniser")
+NAMES = ("engine", "published", "harmoniser", "explainer")
 
 
 def table(content: dict[str, Any]) -> str:
@@ -18,7 +18,8 @@ def table(content: dict[str, Any]) -> str:
             for f in content["figures"]]  # fmt: skip
     versions = ", ".join(f"{k} {v}" for k, v in content["versions"].items() if k in ("python", "torch", "flwr", "ray"))
     where = f"{content['machine']}, {versions}; {content['seconds']:.0f} s"
-    told = f"*`python -m benchmarks.{content['benchmark']}`, {where}.*"
+    quick = " --quick" * content["quick"]
+    told = f"*`python -m benchmarks.{content['benchmark']}{quick}`, {where}.*"
     return "\n".join(["| what | measured | target | holds | note |", "|---|---|---|---|---|", *rows, "", told])
 
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from fedlab.engine import SGD, Adam, Event, Run, Settings, TooFewSites, stream, train
 from fedlab.federation import Examples, Feature, Federation, Site, Split, Task
 from fedlab.study import (
+    Explanation,
     Harmony,
     Heterogeneity,
     LearningCurve,
     Study,
     atlas,
     compare,
+    explain,
     harmonise,
     heterogeneity,
     learning_curve,
@@ -61,6 +63,7 @@ __all__ = [
     "Adam",
     "Event",
     "Examples",
+    "Explanation",
     "Feature",
     "Federation",
     "Harmony",
@@ -78,6 +81,7 @@ __all__ = [
     "compare",
     "harmonise",
     "heterogeneity",
+    "explain",
     "learning_curve",
     "load",
     "stream",

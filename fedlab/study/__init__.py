@@ -4,6 +4,8 @@ from fedlab.federation.delong import DeLong, delong
 from fedlab.study.atlas import at_holdout, atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
+from fedlab.study.explain import explain
+from fedlab.study.explanation import Explanation
 from fedlab.study.failed import SeedsFailed
 from fedlab.study.found import Heterogeneity
 from fedlab.study.harmony import Harmony, harmonise
@@ -18,6 +20,7 @@ __all__ = [
     "DeLong",
     "Harmony",
     "Heterogeneity",
+    "Explanation",
     "Interval",
     "LearningCurve",
     "OverSites",
@@ -32,6 +35,7 @@ __all__ = [
     "delong",
     "harmonise",
     "heterogeneity",
+    "explain",
     "holm",
     "learning_curve",
     "over_seeds",

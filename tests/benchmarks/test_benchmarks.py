@@ -40,6 +40,15 @@ def test_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
 
 
+def test_a_seed_reaches_the_cases_and_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def measure(quick: bool, seed: int) -> Iterator[figures.Figure]:
+        yield figures.Figure("the seed", seed, "")
+
+    figures.main("trial", "A trial", measure, ["--seed", "7", "--json", str(tmp_path / "f.json")], seeded=True)
+    told = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    assert told["seed"] == 7 == told["figures"][0]["value"] and "the seed" in capsys.readouterr().out
+
+
 def test_refuses_a_missing_folder_before_it_measures(tmp_path: Path) -> None:
     def measure(quick: bool) -> Iterator[figures.Figure]:
         raise AssertionError("measured")
