@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from statistics import median
-
-import numpy as np
-
 from fedlab.federation.changes import Change
+from fedlab.federation.proposals.alike import fit, why
 from fedlab.federation.proposals.column import CERTAIN, Column, Found, Proposal, Undecided
 from fedlab.federation.proposals.mapping import MOST, in_order, weigh
 from fedlab.federation.summaries import SENTINELS
@@ -21,10 +16,6 @@ MEANINGS = (
 )
 SWAPPED = 0.03  # columns whose codes are in another order, before anything is seen
 IN_ORDER = 0.6  # code books that keep the order of the other one
-BETWEEN = 0.06  # sd of a code's mean rank between hospitals
-PREVALENCE = 0.8  # sd of the log odds of a code between hospitals
-RARE = 2  # patients of a code that is withheld
-TEMPER = 0.5  # measurements are not independent of each other
 Book = dict[str, str]
 ODD = frozenset(f"{v:g}" for v in SENTINELS if v != 0 and v != 9)
 
@@ -132,12 +123,10 @@ def _other_book(
     if len(known) > MOST:
         return Undecided(site, column.name, f"other codes ({', '.join(own)}), too many to weigh every mapping")
     kept = in_order(len(own), len(known))
-    weighed = weigh(_fit(column, site, own, known, peers), dict.fromkeys(kept, IN_ORDER / len(kept)))
+    weighed = weigh(fit(column, site, own, known, peers), dict.fromkeys(kept, IN_ORDER / len(kept)))
     best = [known[k] for k in weighed.best]
     change = Change(site, column.name, "codes", {"map": dict(zip(own, best, strict=True))})
-    evidence = (
-        f"codes {', '.join(own)} where the others have {', '.join(known)}; {_why(column, site, own, best, peers)}"
-    )
+    evidence = f"codes {', '.join(own)} where the others have {', '.join(known)}; {why(column, site, own, best, peers)}"
     if weighed.share < CERTAIN:
         return Undecided(
             site, column.name, f"perhaps {change.words} ({evidence}), but another mapping fits about as well"
@@ -154,7 +143,7 @@ def _order(
     names = own + [code for code in known if code not in own]  # so that the identity is 0, 1, 2, …
     backwards = tuple(names.index(known[-1 - known.index(code)]) for code in own)
     prior = {tuple(range(len(own))): 1 - SWAPPED, backwards: SWAPPED / 2}
-    weighed = weigh(_fit(column, site, own, names, peers), prior)
+    weighed = weigh(fit(column, site, own, names, peers), prior)
     if weighed.stays > 0.5:
         return None
     best = [names[k] for k in weighed.best]
@@ -164,7 +153,7 @@ def _order(
         else dict(zip(own, best, strict=True))
     )
     change = Change(site, column.name, "order" if len(known) > 2 else "codes", {"map": book})
-    evidence = _why(column, site, own, best, peers)
+    evidence = why(column, site, own, best, peers)
     if len(peers) < 2:
         return Undecided(
             site,
@@ -190,68 +179,3 @@ def _by_meaning(column: Column, own: list[str], known: list[str]) -> Book | None
     if any(len(found) != 1 for found in book.values()) or len({f[0] for f in book.values()}) < len(own):
         return None
     return {code: found[0] for code, found in book.items()}
-
-
-def _fit(
-    column: Column, site: str, own: list[str], known: list[str], peers: list[str]
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Log likelihood [own, known] that a code of the site is that of the others: prevalence and mean ranks."""
-    out = np.zeros((len(own), len(known)))
-    between = _prevalence(column, known, peers)
-    for i, code in enumerate(own):
-        for k, other in enumerate(known):
-            here, n = _odds(column, site, code)
-            if peers:
-                z = (here - median(_odds(column, s, other)[0] for s in peers)) / between
-                out[i, k] -= 2 * math.log1p(z * z / 3)  # Student's t of three degrees of freedom
-            out[i, k] -= TEMPER * sum(min(z * z, 25) for z in _distances(column, site, code, other, peers, n)) / 2
-    return out
-
-
-def _prevalence(column: Column, known: list[str], peers: list[str]) -> float:
-    """Sd of the log odds of a code between sites: as seen among the peers, from a guess where they are few."""
-    seen, count = 2 * PREVALENCE**2, 2
-    for code in known:
-        odds = [_odds(column, s, code)[0] for s in peers if code in column.levels(s)]
-        if len(odds) > 2:
-            seen += float(np.minimum((np.array(odds) - np.median(odds)) ** 2, 1.0).sum())
-            count += len(odds) - 1
-    return math.sqrt(seen / count)
-
-
-def _odds(column: Column, site: str, code: str) -> tuple[float, int]:
-    levels = column.levels(site)
-    n, whole = max(levels.get(code, 0), RARE), sum(levels.values())
-    return math.log((n + 1) / (whole - n + 1)), n
-
-
-def _distances(column: Column, site: str, code: str, other: str, peers: list[str], n: int) -> list[float]:
-    """How far a code's mean rank of each measurement is from that of a code elsewhere, in sds."""
-    here = column.told[site].get("ranks", {}).get(code, {})
-    found = []
-    for name, rank in here.items():
-        met = [(column.told[s].get("ranks", {}).get(other, {}), column.levels(s).get(other, 0)) for s in peers]
-        there = [(ranks[name], n) for ranks, n in met if name in ranks and n]
-        if there:
-            known, counts = zip(*there, strict=True)
-            chance = 0.29 * math.sqrt(1 / max(n, 5) + 1 / sum(counts))
-            found.append((rank - median(known)) / math.hypot(chance, BETWEEN))
-    return found
-
-
-def _why(column: Column, site: str, own: list[str], best: list[str], peers: list[str]) -> str:
-    """Name the measurement in which the codes differ most, and what it says."""
-    spread: Counter[str] = Counter()
-    ranks = column.told[site].get("ranks", {})
-    for name in {n for code in own for n in ranks.get(code, {})}:
-        values = [ranks[code][name] for code in own if name in ranks.get(code, {})]
-        spread[name] = round(1000 * (max(values) - min(values)))
-    if not spread or not peers:
-        return "nothing else is known of these patients"
-    name = spread.most_common(1)[0][0]
-    told = []
-    for code, other in zip(own, best, strict=True):
-        there = [r[name] for s in peers if name in (r := column.told[s].get("ranks", {}).get(other, {}))]
-        if name in ranks.get(code, {}) and there:
-            told.append(f"{code} has {ranks[code][name]:.2f}, {other} elsewhere {np.median(there):.2f}")
-    return f"mean rank of {name}: " + "; ".join(told)
