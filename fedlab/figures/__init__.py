@@ -1,7 +1,7 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
->>> from fedlab.figures import atlas_map, differences, learning_curves, more_data, reliability_curves
->>> from fedlab.figures import seed_bands, subgroup_scores, who_gains
+>>> from fedlab.figures import atlas_map, before_after, differences, learning_curves, more_data
+>>> from fedlab.figures import reliability_curves, seed_bands, subgroup_scores, who_gains
 """
 
 from fedlab.figures.atlas import atlas_map
@@ -11,12 +11,14 @@ from fedlab.figures.differences import differences
 from fedlab.figures.gains import who_gains
 from fedlab.figures.more_data import more_data
 from fedlab.figures.reliability import reliability_curves
+from fedlab.figures.shifted import before_after
 from fedlab.figures.subgroups import subgroup_scores
 from fedlab.figures.theme import TEMPLATE
 
 __all__ = [
     "TEMPLATE",
     "atlas_map",
+    "before_after",
     "differences",
     "learning_curves",
     "more_data",

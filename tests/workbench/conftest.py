@@ -9,6 +9,9 @@ import pytest
 
 from fedlab.federation import Federation
 from fedlab.workbench import RunPanel
+from tests.workbench.browser import lab, page
+
+__all__ = ["lab", "page"]  # fixtures
 
 
 @pytest.fixture
