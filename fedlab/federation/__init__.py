@@ -4,23 +4,41 @@ from fedlab.federation.federation import Federation
 from fedlab.federation.metrics import METRICS, Score
 from fedlab.federation.preparation import Summary, fit, merge, prepare, summarise
 from fedlab.federation.schemes import IID, Classes, Clusters, Column, Dirichlet, Infeasible, PowerLaw, Quantity
+from fedlab.federation.shift import (
+    AcquisitionShift,
+    ConceptShift,
+    DocumentationShift,
+    LabelShift,
+    PracticeShift,
+    QuantityShift,
+    Shift,
+    Shifts,
+)
 from fedlab.federation.site import Examples, Feature, Site, Split
 from fedlab.federation.task import Task
 
 __all__ = [
     "IID",
     "METRICS",
+    "AcquisitionShift",
     "Classes",
     "Clusters",
     "Column",
+    "ConceptShift",
     "Dirichlet",
+    "DocumentationShift",
     "Examples",
     "Feature",
     "Federation",
     "Infeasible",
+    "LabelShift",
     "PowerLaw",
+    "PracticeShift",
     "Quantity",
+    "QuantityShift",
     "Score",
+    "Shift",
+    "Shifts",
     "Site",
     "Split",
     "Summary",

@@ -20,6 +20,7 @@ from fedlab.federation.task import Task
 
 if TYPE_CHECKING:
     from fedlab.federation.schemes import Scheme
+    from fedlab.federation.shift import Shifts
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +220,23 @@ class Federation(Made):
         from fedlab.federation.partition import partition
 
         return partition(self, scheme, sites=sites, seed=seed)
+
+    def shift(self, shifts: Shifts) -> Federation:
+        """Make chosen sites differ in stated ways; whoever is left of a site stays in the same part of the split.
+
+        Raises
+        ------
+        ValueError
+            For a site that is not there, or a kind of shift that its rows cannot have.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> from fedlab.federation import LabelShift, Shifts
+        >>> fedlab.load("heart_disease").shift(Shifts({"Hungary": [LabelShift(0.5)]}))["Hungary"]
+        <Site Hungary: 133 rows (79 train, 20 valid, 34 test)>
+        """
+        return shifts.apply(self)
 
     def resplit(self, seed: int) -> Federation:
         """Draw the split of every site anew: the same rows, other row numbers (a published split stays)."""
