@@ -82,16 +82,17 @@ def _frame(federation: Federation, names: list[str], which: Feature | None) -> g
     drawn = upper + (GAP + LOWER) * len(below)
     figure = make_subplots(
         rows=1 + len(below), cols=3, shared_yaxes=True, horizontal_spacing=0.07, subplot_titles=titles,
-        vertical_spacing=GAP / drawn, specs=[[{}, {}, {}], *below], row_heights=[upper, LOWER][: 1 + len(below)],
+        vertical_spacing=GAP / drawn if below else None, specs=[[{}, {}, {}], *below], row_heights=[upper, LOWER][: 1 + len(below)],
     )  # fmt: skip
     figure.update_annotations(font_size=12)
     figure.update_layout(
         template=NAME, height=drawn + 170, barmode="overlay", uirevision="fedlab", margin=dict(r=24),
-        legend=dict(orientation="h", x=0, y=1 + 22 / drawn, yanchor="bottom"),
+        legend=dict(orientation="h", x=0, xref="container", y=1 + 22 / drawn, yanchor="bottom"),
     )  # fmt: skip
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5], row=1)
     figure.update_xaxes(rangemode="tozero", nticks=3, row=1, col=2)
-    share = dict(range=[-0.08, 1.08], tickvals=[0, 0.5, 1], ticktext=["0", "50", "100 %"], tickangle=0)
+    figure.update_xaxes(tickangle=0, row=1)
+    share = dict(range=[-0.08, 1.08], tickvals=[0, 0.5, 1], ticktext=["0", "½", "1"])
     for column in (1, 3):
         figure.update_xaxes(share, row=1, col=column)
     return figure

@@ -30,7 +30,7 @@ CLASSES = {
     "label": LabelShift,
     "quantity": QuantityShift,
 }
-SAID = {  # in the words of the panel
+SAID = {
     "documentation": "how it is written down",
     "acquisition": "how it is measured",
     "practice": "who gets measured",
@@ -81,7 +81,7 @@ class Dials:
         about = plain((inspect.getdoc(CLASSES[kind]) or kind).split("\n\n")[0])
         slider = widgets.FloatSlider(
             value=0, min=0, max=1, step=STEP, description=kind, tooltip=about, continuous_update=False,
-            readout_format=".2f", style={"description_width": "7.5em"}, layout={"width": "auto"},
+            readout_format=".2f", style={"description_width": "8.5em"}, layout={"width": "auto"},
         )  # fmt: skip
         slider.observe(lambda change: self._set(kind, change["new"]), names="value")
         return slider

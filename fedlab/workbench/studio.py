@@ -135,8 +135,9 @@ class ShiftStudio(LivePanel):
         data = self.controls.data
         for tick in data.ticks.values():
             tick.observe(lambda change: self._follow_ticks(), names="value")
-        self.feature.options = [feature.name for feature in data.federation.features]
-        self.feature.layout.display = None if data.federation.features else "none"
+        names = [feature.name for feature in data.federation.features]
+        self.feature.options, self.feature.value = names, next(iter(names), None)
+        self.feature.layout.display = None if names else "none"
         self._follow_ticks()
 
     def _follow_ticks(self) -> None:

@@ -133,3 +133,4 @@ def themed(page: object, name: str) -> None:
     command(page, "apputils:change-theme", f"{{theme: 'JupyterLab {name}'}}")
     light = "true" if name == "Light" else "false"
     page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
