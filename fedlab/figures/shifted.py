@@ -82,7 +82,8 @@ def _frame(federation: Federation, names: list[str], which: Feature | None) -> g
     drawn = upper + (GAP + LOWER) * len(below)
     figure = make_subplots(
         rows=1 + len(below), cols=3, shared_yaxes=True, horizontal_spacing=0.07, subplot_titles=titles,
-        vertical_spacing=GAP / drawn if below else None, specs=[[{}, {}, {}], *below], row_heights=[upper, LOWER][: 1 + len(below)],
+        vertical_spacing=GAP / drawn if below else None, specs=[[{}, {}, {}], *below],
+        row_heights=[upper, LOWER][: 1 + len(below)],
     )  # fmt: skip
     figure.update_annotations(font_size=12)
     figure.update_layout(
