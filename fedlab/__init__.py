@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlab.engine import SGD, Adam, Event, Run, Settings, TooFewSites, stream, train
 from fedlab.federation import Examples, Feature, Federation, Site, Split, Task
-from fedlab.study import LearningCurve, Study, atlas, compare, learning_curve
+from fedlab.study import Explanation, LearningCurve, Study, atlas, compare, explain, learning_curve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,7 @@ __all__ = [
     "Adam",
     "Event",
     "Examples",
+    "Explanation",
     "Feature",
     "Federation",
     "LearningCurve",
@@ -64,6 +65,7 @@ __all__ = [
     "atlas",
     "catalogue",
     "compare",
+    "explain",
     "learning_curve",
     "load",
     "stream",

@@ -4,6 +4,8 @@ from fedlab.federation.delong import DeLong, delong
 from fedlab.study.atlas import at_holdout, atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
+from fedlab.study.explain import explain
+from fedlab.study.explanation import Explanation
 from fedlab.study.failed import SeedsFailed
 from fedlab.study.hospitals import OverSites, cliffs_delta, over_sites
 from fedlab.study.learning import learning_curve
@@ -13,6 +15,7 @@ from fedlab.study.study import Study
 
 __all__ = [
     "DeLong",
+    "Explanation",
     "Interval",
     "LearningCurve",
     "OverSites",
@@ -25,6 +28,7 @@ __all__ = [
     "compare",
     "corrected_t",
     "delong",
+    "explain",
     "holm",
     "learning_curve",
     "over_seeds",

@@ -40,7 +40,11 @@ def overlap(federation: Federation) -> float:
 
 
 def over_seeds(
-    values: Sequence[float], *, overlap: float, within: tuple[float, float] = (-math.inf, math.inf)
+    values: Sequence[float],
+    *,
+    overlap: float,
+    within: tuple[float, float] = (-math.inf, math.inf),
+    together: int = 1,
 ) -> Interval:
     r"""Corrected resampled t interval of a mean over seeds.
 
@@ -57,6 +61,8 @@ def over_seeds(
     within : (float, float)
         Where a score lies (:func:`fedlab.federation.metrics.bounds`): a t interval does not know that the metric ends,
         and is cut there. Give none for differences.
+    together : int
+        How many such intervals are to hold at once with 95 % (Bonferroni).
 
     Returns
     -------
@@ -80,5 +86,5 @@ def over_seeds(
     if np.ptp(kept) <= FLAT:
         bound = 0.0 if abs(mean) <= FLAT and math.isinf(within[0]) else math.nan
         return Interval(mean, 0.0, bound, bound)
-    half = float(t.ppf(0.975, len(kept) - 1)) * sd * math.sqrt(1 / len(kept) + overlap)
+    half = float(t.ppf(1 - 0.025 / together, len(kept) - 1)) * sd * math.sqrt(1 / len(kept) + overlap)
     return Interval(mean, sd, max(mean - half, within[0]), min(mean + half, within[1]))

@@ -71,7 +71,7 @@ def test_licence_that_forbids_commercial_use_is_printed(new_recipe, capsys: pyte
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", ["heart_disease", "breast_cancer"])
+@pytest.mark.parametrize("name", ["heart_disease", "breast_cancer", "phantom_ehr"])
 def test_loading_prints_nothing(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     data_recipes.load(name)
     assert capfd.readouterr() == ("", "")

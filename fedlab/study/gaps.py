@@ -1,0 +1,126 @@
+"""Three falls between two ways of learning, in one number a federation: many federations train side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedlab.algorithms import Algorithm
+from fedlab.engine.replicas import train_seeds
+from fedlab.engine.run import Run
+from fedlab.engine.site import one_thread
+from fedlab.federation import METRICS, Federation
+from fedlab.federation.metrics import CHOSEN, LOWER_IS_BETTER
+from fedlab.models import ModelLike
+
+GAPS = {
+    "federated": "from the pooled model to the federated one",
+    "elsewhere": "from own models at home to own models elsewhere",
+    "own": "from the pooled model to own models, at home and elsewhere",
+}
+OWN = ("elsewhere", "own")  # of hospitals' own models
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What is asked: which fall, of which model, read by which metric."""
+
+    name: str
+    model: ModelLike
+    algorithm: Algorithm
+    metric: str
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.name not in GAPS:
+            raise ValueError(f"gap is {self.name!r}: choose one of {', '.join(GAPS)}")
+        known = [metric for metric in METRICS if metric != CHOSEN]
+        if self.metric not in known:
+            raise ValueError(f"metric is {self.metric!r}: choose one of {', '.join(known)}")
+
+    @property
+    def arms(self) -> tuple[str | Algorithm, ...]:
+        """The algorithms to train: what the fall is from, and to."""
+        own = ("isolated",) if self.name == "elsewhere" else ("centralized", "isolated")
+        return own if self.name in OWN else ("centralized", self.algorithm)
+
+    def scores(
+        self, federations: Sequence[Federation], seeds: Sequence[int], step: Callable[[], None]
+    ) -> list[list[Floats]]:
+        """Train every arm on every federation; each arm's scores [models, test sites] of each federation.
+
+        Parameters
+        ----------
+        federations : sequence of Federation
+            The same sites in all.
+        seeds : sequence of int
+            Of the start and the batch order, one a federation.
+        step : callable
+            Called after each round of an arm.
+        """
+        return [[self._read(run) for run in self._train(arm, federations, seeds, step)] for arm in self.arms]
+
+    def _train(
+        self, arm: str | Algorithm, federations: Sequence[Federation], seeds: Sequence[int], step: Callable[[], None]
+    ) -> list[Run]:
+        rounds: Iterator[list[Run]] = train_seeds(federations, self.model, arm, seeds=seeds, **self.settings)
+        runs: list[Run] = []
+        for runs in rounds:  # noqa: B007
+            step()
+        return runs
+
+    def _read(self, run: Run) -> Floats:
+        """Score every model of a run on every site's test patients; one row where all share one model."""
+        sites = run.federation.sites
+        sources = [None] if run.algorithm.one_model else [site.name for site in sites]
+        tests = [site.test for site in sites]
+        x, ends = torch.cat([rows.x for rows in tests]), np.cumsum([len(rows) for rows in tests])[:-1]
+        labels = [rows.y.numpy() for rows in tests]
+        out = []
+        for source in sources:
+            with torch.no_grad(), one_thread():
+                p = run.net.probabilities(list(map(run.net.placed, run._models(source))), x).cpu().numpy()
+            out.append([self._score(y, part) for y, part in zip(labels, np.split(p, ends), strict=True)])
+        return np.array(out)
+
+    def _score(self, y: NDArray[np.int64], p: Floats) -> float:
+        return float(METRICS[self.metric](y, p, np.ones((1, len(y))))[0]) if np.isfinite(p).all() else np.nan
+
+    def fall(self, first: Floats, last: Floats, kept: Sequence[int]) -> float:
+        """Return the fall in one number, positive where something is lost: means over the test sites that are kept.
+
+        Parameters
+        ----------
+        first, last : float array, shape [models, test sites]
+            Of the first arm and the last, which may be the same.
+        kept : sequence of int
+            Numbers of the test sites that the means are over.
+        """
+        if self.name == "elsewhere":
+            home = float(np.mean([last[j, j] for j in kept]))
+            there = float(np.mean([last[i, j] for i in range(len(last)) for j in kept if i != j]))
+            lost = home - there
+        elif len(last) == 1 or self.name == "own":
+            lost = float(first[:, kept].mean() - last[:, kept].mean())
+        else:  # a model for each site: at home
+            lost = float(first[:, kept].mean() - np.mean([last[j, j] for j in kept]))
+        return -lost if self.metric in LOWER_IS_BETTER else lost
+
+
+def unreadable(federations: Sequence[Federation], scores: Sequence[Floats], metric: str) -> dict[str, str]:
+    """Name the sites whose test patients do not allow for a metric in some seed, and why."""
+    told: dict[str, str] = {}
+    for federation, table in zip(federations, scores, strict=True):
+        for number in np.flatnonzero(np.isnan(table).any(0)):
+            site = federation.sites[number]
+            y = site.test.y.numpy()
+            chance = np.full((len(y), len(federation.task.classes)), 1 / len(federation.task.classes))
+            why = federation.task.scores(y, chance)[metric].reason or "a model predicts NaN there"
+            told.setdefault(site.name, why)
+    return told
