@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from fedlab.engine import SGD, Adam, Event, Run, Settings, TooFewSites, stream, train
 from fedlab.federation import Examples, Feature, Federation, Site, Split, Task
-from fedlab.study import Explanation, LearningCurve, Study, atlas, compare, explain, learning_curve
+from fedlab.study import (
+    Explanation,
+    Heterogeneity,
+    LearningCurve,
+    Study,
+    atlas,
+    compare,
+    explain,
+    heterogeneity,
+    learning_curve,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +64,7 @@ __all__ = [
     "Explanation",
     "Feature",
     "Federation",
+    "Heterogeneity",
     "LearningCurve",
     "Run",
     "Settings",
@@ -66,6 +77,7 @@ __all__ = [
     "catalogue",
     "compare",
     "explain",
+    "heterogeneity",
     "learning_curve",
     "load",
     "stream",

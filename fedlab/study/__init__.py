@@ -7,6 +7,8 @@ from fedlab.study.curve import LearningCurve
 from fedlab.study.explain import explain
 from fedlab.study.explanation import Explanation
 from fedlab.study.failed import SeedsFailed
+from fedlab.study.found import Heterogeneity
+from fedlab.study.heterogeneity import heterogeneity
 from fedlab.study.hospitals import OverSites, cliffs_delta, over_sites
 from fedlab.study.learning import learning_curve
 from fedlab.study.paired import Paired, corrected_t, holm
@@ -16,6 +18,7 @@ from fedlab.study.study import Study
 __all__ = [
     "DeLong",
     "Explanation",
+    "Heterogeneity",
     "Interval",
     "LearningCurve",
     "OverSites",
@@ -29,6 +32,7 @@ __all__ = [
     "corrected_t",
     "delong",
     "explain",
+    "heterogeneity",
     "holm",
     "learning_curve",
     "over_seeds",
