@@ -1,6 +1,6 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
->>> from fedlab.figures import atlas_map, before_after, differences, learning_curves, more_data
+>>> from fedlab.figures import atlas_map, before_after, differences, heterogeneity, learning_curves, more_data
 >>> from fedlab.figures import reliability_curves, seed_bands, subgroup_scores, who_gains
 """
 
@@ -9,6 +9,7 @@ from fedlab.figures.bands import seed_bands
 from fedlab.figures.curves import learning_curves
 from fedlab.figures.differences import differences
 from fedlab.figures.gains import who_gains
+from fedlab.figures.heterogeneity import heterogeneity
 from fedlab.figures.more_data import more_data
 from fedlab.figures.reliability import reliability_curves
 from fedlab.figures.shifted import before_after
@@ -20,6 +21,7 @@ __all__ = [
     "atlas_map",
     "before_after",
     "differences",
+    "heterogeneity",
     "learning_curves",
     "more_data",
     "reliability_curves",

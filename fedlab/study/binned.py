@@ -57,6 +57,11 @@ class Leave:
     least: int
     epsilon: float | None = None
 
+    def __post_init__(self) -> None:
+        screened(np.zeros(1, dtype=np.int64), least=self.least)  # both refuse a number out of its range
+        if self.epsilon is not None:
+            noised(np.zeros(1, dtype=np.int64), epsilon=self.epsilon, rng=np.random.default_rng(0))
+
     def __call__(self, counts: NDArray[np.int64], rng: np.random.Generator) -> Floats:
         """Return what may leave of counts [..., cells]."""
         flat = counts.reshape(-1, counts.shape[-1])
@@ -115,7 +120,9 @@ def agree(feature: Feature, bins: int, blocks: Sequence[Tensor | None] | None) -
         raise ValueError("no site has enough values of it")
     values = np.sort(np.concatenate(sent))
     edges = np.unique(np.quantile(values, np.arange(1, bins) / bins))
-    edges = edges[edges < values[-1]]
+    below = np.searchsorted(values, edges, side="right")  # a cell that holds no block would be nowhere
+    edges = edges[np.unique(below, return_index=True)[1]]
+    edges = edges[(edges >= values[0]) & (edges < values[-1])]
     where = np.searchsorted(edges, values, side="left")
     number = len(edges) + 1
     at = np.array([values[where == k].mean() for k in range(number)])

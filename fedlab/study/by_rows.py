@@ -36,9 +36,8 @@ def joint(
 
 
 def _measured(measure: str, own: Floats, others: Floats, draws: int, rng: np.random.Generator) -> Chance:
-    if measure == "mmd":
-        return against(*mmd_with_null(own, others, draws=draws, rng=rng))
-    return c2st(own, others, rng=rng)
+    of = mmd_with_null if measure == "mmd" else c2st
+    return against(*of(own, others, draws=draws, rng=rng))
 
 
 def standardised(federation: Federation) -> dict[str, Floats]:

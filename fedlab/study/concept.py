@@ -66,8 +66,8 @@ def expected_share(own: Floats, others: Floats) -> Floats:
     total = others.sum(-2)
     common = others[..., 1, :].sum(-1, keepdims=True) / np.maximum(total.sum(-1, keepdims=True), 1)
     share = np.where(total > 0, others[..., 1, :] / np.maximum(total, 1), common)
-    odds = np.log(np.clip(share, 1e-6, 1)) - np.log(np.clip(1 - share, 1e-6, 1))
-    low, high = np.full(positives.shape, -30.0), np.full(positives.shape, 30.0)
+    odds = np.log(np.clip(share, 1e-12, 1)) - np.log(np.clip(1 - share, 1e-12, 1))
+    low, high = np.full(positives.shape, -60.0), np.full(positives.shape, 60.0)
     for _ in range(50):  # bisection: the sum rises with the shift
         middle = (low + high) / 2
         above = (n / (1 + np.exp(-(odds + middle)))).sum(-1, keepdims=True) > positives

@@ -36,7 +36,7 @@ def _both(p: ArrayLike, q: ArrayLike) -> tuple[Floats, Floats]:
     one, other = shares(p), shares(q)
     if one.shape[-1] != other.shape[-1]:
         raise ValueError(f"the histograms have {one.shape[-1]} and {other.shape[-1]} cells: agree on the cells first")
-    return one, other
+    return tuple(np.broadcast_arrays(one, other))  # type: ignore[return-value]
 
 
 def jensen_shannon(p: ArrayLike, q: ArrayLike) -> Floats:

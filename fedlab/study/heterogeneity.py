@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fedlab.engine.exchange import Exchange
@@ -46,8 +45,8 @@ def heterogeneity(
     """Measure how each hospital differs from all others together, and set every value against chance.
 
     Only training rows are read. What counts show is asked through the gate: no row, and no cell of fewer than ``least``
-    patients, leaves a site (of one call: asking again with other cells is not guarded against). ``joint`` needs rows, and so do the chance levels of ``training``: they are computed with
-    all rows in this process, and marked ``rows``.
+    patients, leaves a site (in one call: asking again with other cells is not guarded against). ``joint`` needs rows,
+    and so does the chance level of ``training``: computed with all rows in this process, and marked so.
 
     Parameters
     ----------
@@ -87,7 +86,6 @@ def heterogeneity(
     names = chosen(measures)
     _check(federation, bins=bins, draws=draws)
     leave = Leave(least, epsilon)
-    leave(np.array([least]), np.random.default_rng(0))  # refuses a least or an epsilon out of range
     told = {kind: tuple(m for m in names if kind in MEASURES[m].kinds) for kind in KINDS}
     told = {kind: each for kind, each in told.items() if each}
     with one_thread(), progress_line(len(told) + 2, "heterogeneity", "step", show=progress) as line:
