@@ -40,16 +40,23 @@ def at_least(name: str, value: float, unit: str, limit: float, note: str = "") -
     return Figure(name, value, unit, f"≥ {limit:g} {unit}".strip(), value >= limit, note)
 
 
-def main(name: str, about: str, measure: Callable[[bool], Iterator[Figure]], argv: list[str] | None = None) -> None:
-    """Parse the line, measure, print the table, write the file. A missed target is shown, it is no failure."""
+def main(
+    name: str, about: str, measure: Callable[..., Iterator[Figure]], argv: list[str] | None = None, *, seeded: bool = False
+) -> None:
+    """Parse the line, measure, print the table, write the file. A missed target is shown, it is no failure.
+
+    ``measure`` is called with whether to be quick, and where it is ``seeded`` with a seed, for cases of one's own.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    if seeded:
+        parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the cases; another one draws others")
     asked = parser.parse_args(argv)
     if asked.json is not None and not asked.json.resolve().parent.is_dir():
         parser.error(f"there is no folder {asked.json.parent}: make it first, or choose another place")
     began = time.perf_counter()
-    found = list(measure(asked.quick))
+    found = list(measure(asked.quick, asked.seed) if seeded else measure(asked.quick))
     seconds = time.perf_counter() - began
     Console().print(_table(about, found))
     print(f"{seconds:.0f} s on {_machine()}")
@@ -57,6 +64,7 @@ def main(name: str, about: str, measure: Callable[[bool], Iterator[Figure]], arg
         content = {
             "benchmark": name,
             "quick": asked.quick,
+            **({"seed": asked.seed} if seeded else {}),
             "figures": [asdict(figure) | {"value": _finite(figure.value)} for figure in found],
             "versions": versions(),
             "machine": _machine(),

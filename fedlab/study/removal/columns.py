@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 LEVEL = 0.001  # of each kind, for all sites and features together
 FAR, WIDE = 4.0, 4.0  # spreads, and times: what no device is off by
 ATOM = 0.02  # share of a site's rows that hold the same number
-TELLING = 12.0  # nats by which another order of the codes must explain a site better
+TELLING = 12.0  # nats by which another order of the codes must explain a site better, and three quarters of its misfit
 FEWEST = 8  # values of a feature
 
 
@@ -120,8 +120,11 @@ def _spread(values: Floats) -> float:
     return float(high - low) / 1.349 or float(values.std())
 
 
-def units(tables: Sequence[Table], numbers: Sequence[int]) -> list[Line]:
-    """Find columns that stand so far from most sites' that no device explains it, and the line that leads back."""
+def units(tables: Sequence[Table], numbers: Sequence[int], skip: Sequence[set[int]]) -> list[Line]:
+    """Find columns that stand so far from most sites' that no device explains it, and the line that leads back.
+
+    In a column of ``skip`` a wide spread alone is not enough: who is measured there may be another patient.
+    """
     width = tables[0].x.shape[1]
     lines = [Line.none(width) for _ in tables]
     for j in numbers:
@@ -134,7 +137,8 @@ def units(tables: Sequence[Table], numbers: Sequence[int]) -> list[Line]:
         middle, spread = at[nearest]
         for k, (mine, wide) in at.items():
             ratio = max(wide / spread, spread / wide)
-            if abs(mine - middle) > FAR * max(spread, min(wide, 2 * spread)) or ratio > WIDE:
+            far = abs(mine - middle) > FAR * max(spread, min(wide, 2 * spread))
+            if far or (ratio > WIDE and j not in skip[k]):
                 lines[k].scale[j] = spread / wide
                 lines[k].shift[j] = middle - mine * spread / wide
     return lines
@@ -203,10 +207,8 @@ def _mean(values: Floats, weights: Floats, logs: bool) -> tuple[float, float, fl
     return (np.log(max(mean, 1e-12)), error / max(mean, 1e-12), worth) if logs else (mean, error, worth)
 
 
-def codes(tables: Sequence[Table], features: Sequence[Feature]) -> list[dict[int, Ints]]:
+def codes(tables: Sequence[Table], features: Sequence[Feature], skip: Sequence[set[int]]) -> list[dict[int, Ints]]:
     """Find features whose codes a site uses in another order: which code each of its codes stands for."""
-    if len(columns(features)) != tables[0].x.shape[1]:
-        return [{} for _ in tables]
     found: list[dict[int, Ints]] = [{} for _ in tables]
     for f, feature in enumerate(features):
         if not feature.codes or len(feature.codes) < 2:
@@ -217,7 +219,7 @@ def codes(tables: Sequence[Table], features: Sequence[Feature]) -> list[dict[int
         for k in range(len(tables)):
             rest = np.median(_share(np.delete(counts, k, axis=0)), axis=0)
             order = _order(counts[k], rest)
-            if order is not None:
+            if order is not None and span(features, f).start not in skip[k]:
                 found[k][f] = order
     return found
 
@@ -239,8 +241,9 @@ def _order(mine: Floats, others: Floats) -> Ints | None:
 
     fits = mine.T @ np.log(others)  # [code here, code there]
     here, there = linear_sum_assignment(-fits)
-    better = fits[here, there].sum() - np.trace(fits)
-    return there.astype(np.int64) if better > TELLING and (here != there).any() else None
+    best, as_is, ideal = fits[here, there].sum(), np.trace(fits), (mine * np.log(_share(mine))).sum()
+    fitting = ideal - best < (ideal - as_is) / 4  # other patients fit in no order
+    return there.astype(np.int64) if best - as_is > TELLING and fitting and (here != there).any() else None
 
 
 def code_of(x: Floats, features: Sequence[Feature], f: int) -> Ints:

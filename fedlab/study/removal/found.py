@@ -72,15 +72,26 @@ def look(federation: Federation, *, seed: int = 0) -> Found:
     >>> look(fedlab.load("heart_disease").partition(fedlab.federation.IID(), sites=4)).kinds
     ()
     """
-    rng = np.random.default_rng([seed, 11])
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # small fits: on many threads they take many times longer
+        return _look(federation, np.random.default_rng([seed, 11]))
+
+
+def _look(federation: Federation, rng: np.random.Generator) -> Found:
     plain = federation.sites[0].rows.x.ndim == 2 and not federation.prepared
     raw = [_table(site.rows.x.double().numpy() if plain else None, site.rows.y.numpy()) for site in federation.sites]
     named = federation.features if len(federation.columns) == raw[0].x.shape[1] else ()
     numbers = columns.measurements(federation.features, raw)
-    writing = _writing(raw, numbers, named)
+    strange = columns.sentinels(raw, numbers)
+    emptied = [Table(_emptied(t.x, s), t.y) for t, s in zip(raw, strange, strict=True)]
+    gone = missing.missed(emptied)
+    skip = [set(np.flatnonzero(g).tolist()) for g in gone]  # those who are measured there may be others
+    books = columns.codes(raw, named, skip) if named else [{} for _ in raw]
+    lines = columns.units(emptied, numbers, skip)
+    writing = [Writing(*each) for each in zip(strange, lines, books, strict=True)]
     agreed = [Table(_as_agreed(t.x, w, named), t.y) for t, w in zip(raw, writing, strict=True)]
-    gone = missing.missed(agreed)
-    devices = columns.devices(agreed, numbers, [set(np.flatnonzero(g).tolist()) for g in gone])
+    devices = columns.devices(agreed, numbers, skip)
     measured = [Table(d.there(t.x), t.y) for t, d in zip(agreed, devices, strict=True)]
     blocks = [columns.span(named, f) for f in range(len(named))] or [slice(j, j + 1) for j in range(raw[0].x.shape[1])]
     alike = [Table(x, t.y) for x, t in zip(missing.filled(measured, gone, blocks, rng), raw, strict=True)]
@@ -96,14 +107,6 @@ def look(federation: Federation, *, seed: int = 0) -> Found:
 
 def _table(x: Floats | None, y: Ints) -> Table:
     return Table(np.zeros((len(y), 1)) if x is None else x, y)
-
-
-def _writing(raw: list[Table], numbers: list[int], features: tuple[columns.Feature, ...]) -> list[Writing]:
-    strange = columns.sentinels(raw, numbers)
-    emptied = [Table(_emptied(t.x, s), t.y) for t, s in zip(raw, strange, strict=True)]
-    lines = columns.units(emptied, numbers)
-    books = columns.codes(raw, features) if features else [{} for _ in raw]
-    return [Writing(*each) for each in zip(strange, lines, books, strict=True)]
 
 
 def _emptied(x: Floats, sentinels: dict[int, float]) -> Floats:

@@ -91,7 +91,7 @@ def classifier() -> Any:
     from sklearn.preprocessing import StandardScaler
 
     fill = SimpleImputer(add_indicator=True, keep_empty_features=True)
-    return make_pipeline(fill, StandardScaler(), LogisticRegression(C=0.3, max_iter=200))
+    return make_pipeline(fill, StandardScaler(), LogisticRegression(C=0.3, solver="newton-cholesky"))
 
 
 def _prevalence(ratio: Floats) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from fedlab.study.removal.columns import LEVEL, Floats, Table
 from fedlab.study.removal.labels import classifier
 
 MOST = 10.0  # times that a row can count, or can count less
-FOLDS = 5
+FOLDS = 3
 
 
 def weights(tables: Sequence[Table]) -> list[Floats]:
