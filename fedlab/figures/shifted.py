@@ -55,7 +55,7 @@ def before_after(
     if which is not None:
         _histogram(figure, _values(before, chosen, which), _values(after, chosen, which), which)
         figure.update_xaxes(title_text=f"{which.name} at {chosen}{f', {which.unit}' * bool(which.unit)}", row=2, col=1)
-    head(figure, "What do the dials change?", "Patients of train and valid; test stays locked.", above_plot=44)
+    head(figure, "What do the dials change?", "Patients of train and valid; test stays locked.", above_plot=64)
     left_out = f"{len(names)} of {len(before.sites)} sites are drawn: the chosen one, the shifted, the first."
     return foot(figure, [left_out if len(names) < len(before.sites) else ""])
 
@@ -87,8 +87,8 @@ def _frame(federation: Federation, names: list[str], which: Feature | None) -> g
     )  # fmt: skip
     figure.update_annotations(font_size=12)
     figure.update_layout(
-        template=NAME, height=drawn + 170, barmode="overlay", uirevision="fedlab", margin=dict(r=24),
-        legend=dict(orientation="h", x=0, xref="container", y=1 + 22 / drawn, yanchor="bottom"),
+        template=NAME, height=drawn + 190, barmode="overlay", uirevision="fedlab", margin=dict(r=24),
+        legend=dict(orientation="h", x=0, y=1 + 22 / drawn, yanchor="bottom"),
     )  # fmt: skip
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5], row=1)
     figure.update_xaxes(rangemode="tozero", nticks=3, row=1, col=2)
