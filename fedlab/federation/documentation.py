@@ -7,14 +7,14 @@ date written otherwise.
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from fedlab.federation.kinds import fraction
 from fedlab.federation.site import Feature
 
 KINDS = ("unit", "sentinel", "codes", "order", "decimal", "date")
@@ -23,20 +23,21 @@ AGREED_DATE = "%Y-%m-%d"
 DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y")
 FAULTY = 2 / 3  # of the columns that can have a fault, at severity 1
 
-ALSO_WRITTEN = {
-    "cm": "in",
-    "kg": "lb",
-    "°C": "°F",
-    "mg/dl": "mmol/l",
-    "fraction": "%",
-    "mmHg": "kPa",
-    "mmol/l": "mg/dl",
-    "µg/kg/min": "µg/min",
+ALSO_WRITTEN: dict[str | tuple[str, str], tuple[str, float, float]] = {
+    "cm": ("in", 1 / 2.54, 0.0),
+    "kg": ("lb", 1 / 0.45359237, 0.0),
+    "°C": ("°F", 1.8, 32.0),
+    "fraction": ("%", 100.0, 0.0),
+    "mmHg": ("kPa", 0.133322387415, 0.0),
+    "µg/kg/min": ("µg/min", 80.0, 0.0),  # by a pump that is not told the weight: for 80 kg
+    ("creatinine", "mg/dl"): ("µmol/l", 1e4 / 113.12, 0.0),
+    ("bilirubin", "mg/dl"): ("µmol/l", 1e4 / 584.66, 0.0),
+    ("glucose", "mg/dl"): ("mmol/l", 10 / 180.16, 0.0),
+    ("chol", "mg/dl"): ("mmol/l", 10 / 386.65, 0.0),
+    ("lactate", "mmol/l"): ("mg/dl", 90.08 / 10, 0.0),
 }
-"""What hospitals also write, by the agreed unit."""
-GRAMS_PER_MOL = {"creatinine": 113.12, "glucose": 180.16, "chol": 386.65, "lactate": 90.08, "bilirubin": 584.66}
-"""Between grams and moles, by the feature's name."""
-STANDARD_WEIGHT = 80.0  # kg: of a pump that is not told the patient's
+"""What hospitals also write, by the agreed unit, where it needs the molar mass by name and unit: the other unit, and
+factor and offset of ``factor * value + offset`` in it."""
 CODE_BOOKS = (tuple("123456789"), tuple("0123456789"), tuple(string.ascii_uppercase))
 
 
@@ -61,41 +62,6 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"a fault of {self.column!r} is of kind {self.kind!r}: the kinds are {', '.join(KINDS)}")
-
-
-def conversion(feature: Feature, unit: str) -> tuple[float, float]:
-    """Return ``(factor, offset)``: a value of the agreed unit is ``factor * value + offset`` in the other one.
-
-    Between grams and moles by the molar mass of the feature's name; a dose per kilogram for a patient of 80 kg.
-
-    Examples
-    --------
-    >>> conversion(Feature("temperature", unit="°C"), "°F")
-    (1.8, 32.0)
-    >>> conversion(Feature("creatinine", unit="mg/dl"), "µmol/l")[0]
-    88.402
-    """
-    registry, known = _units()
-    zero, one = (registry.Quantity(v, known(feature.unit)) for v in (0.0, 1.0))
-    other = registry.Unit(known(unit))
-    if "kg" in feature.unit.split("/")[1:] and "kg" not in unit:
-        zero, one = (q * registry.Quantity(STANDARD_WEIGHT, "kg") for q in (zero, one))
-    if zero.dimensionality != other.dimensionality:
-        mass = GRAMS_PER_MOL.get(feature.name.lower())
-        if mass is None:
-            raise ValueError(f"nothing turns {feature.unit!r} of {feature.name!r} into {unit!r}")
-        molar = registry.Quantity(mass, "g/mol")
-        zero, one = ((q * molar if "mol" in feature.unit else q / molar) for q in (zero, one))
-    offset = float(zero.to(other).magnitude)
-    return float(f"{one.to(other).magnitude - offset:.5g}"), float(f"{offset:.10g}")
-
-
-@lru_cache(maxsize=1)
-def _units() -> tuple[Any, Callable[[str], str]]:
-    import pint  # a third of a second: only where units are asked for
-
-    words = {"°C": "degC", "°F": "degF", "%": "percent", "fraction": "dimensionless", "": "dimensionless"}
-    return pint.UnitRegistry(), lambda unit: words.get(unit, unit)
 
 
 def draw_faults(
@@ -126,13 +92,12 @@ def draw_faults(
     --------
     >>> height = Feature("height", unit="cm", range=(100, 230))
     >>> draw_faults([height], 1.0, np.random.default_rng(0), kinds=["unit"])
-    [Fault(column='height', kind='unit', details={'unit': 'in', 'factor': 0.3937, 'offset': 0.0})]
+    [Fault(column='height', kind='unit', details={'unit': 'in', 'factor': 0.39370078740157477, 'offset': 0.0})]
     """
     unknown = set(kinds) - set(KINDS)
     if unknown:
         raise ValueError(f"there is no kind of fault {sorted(unknown)[0]!r}: the kinds are {', '.join(KINDS)}")
-    if isinstance(severity, bool) or not 0 <= severity <= 1:
-        raise ValueError(f"severity is {severity!r}: it must be a number of 0 … 1")
+    severity = fraction(severity, "severity")
     drawn = []
     for feature in features:
         able = [fault for kind in kinds if (fault := _fault(feature, kind, rng)) is not None]
@@ -148,7 +113,8 @@ def _fault(feature: Feature, kind: str, rng: np.random.Generator) -> Fault | Non
     """One fault of the kind, None where the feature cannot have it."""
     codes = list(feature.codes or {})
     if kind == "unit" and not codes:
-        return _unit(feature)
+        other = ALSO_WRITTEN.get(feature.unit) or ALSO_WRITTEN.get((feature.name, feature.unit))
+        return Fault(feature.name, kind, dict(zip(("unit", "factor", "offset"), other, strict=True))) if other else None
     if kind == "sentinel" and not codes:
         low, high = feature.range or (-1.0, 999.0)
         free = [value for value in SENTINELS if not low <= value <= high]
@@ -158,20 +124,10 @@ def _fault(feature: Feature, kind: str, rng: np.random.Generator) -> Fault | Non
         if books:
             return Fault(feature.name, kind, {"map": dict(zip(codes, books[rng.integers(len(books))], strict=False))})
     if kind == "order" and len(codes) > 2 and not any(isinstance(code, str) for code in codes):
-        other = codes[::-1]
-        while rng.random() < 0.5 or other == codes:
-            other = [codes[k] for k in rng.permutation(len(codes))]
-        return Fault(feature.name, kind, {"map": dict(zip(codes, other, strict=True))})
+        order = rng.permutation(len(codes)) if rng.random() < 0.5 else np.arange(len(codes))[::-1]
+        order = order if (order != np.arange(len(codes))).any() else order[::-1]
+        return Fault(feature.name, kind, {"map": {code: codes[k] for code, k in zip(codes, order, strict=True)}})
     return Fault(feature.name, kind) if kind == "decimal" and not codes else None
-
-
-def _unit(feature: Feature) -> Fault | None:
-    unit = ALSO_WRITTEN.get(feature.unit)
-    if unit is None or ("mol" in f"{feature.unit}{unit}" and feature.name.lower() not in GRAMS_PER_MOL):
-        return None
-    unit = "µmol/l" if feature.name.lower() in ("creatinine", "bilirubin") else unit
-    factor, offset = conversion(feature, unit)
-    return Fault(feature.name, "unit", {"unit": unit, "factor": factor, "offset": offset})
 
 
 # ---------------------------------------------------------------------- writing
@@ -222,17 +178,24 @@ def _written(column: pd.Series[Any], faults: Mapping[str, Fault]) -> list[str]:
         what = "numbers" if number else "no numbers"
         raise ValueError(f"column {column.name!r} holds {what}: it cannot have a fault of kind {sorted(wrong)[0]!r}")
     if pd.api.types.is_datetime64_any_dtype(column) or "date" in faults:
-        day = pd.to_datetime(column, format=None if not number and column.dtype.kind == "M" else AGREED_DATE)
-        text = day.dt.strftime(faults["date"].details["format"] if "date" in faults else AGREED_DATE).tolist()
+        text = _days(column).dt.strftime(faults["date"].details["format"] if "date" in faults else AGREED_DATE).tolist()
     elif number:
         text = _numbers(column.to_numpy(dtype=float, na_value=np.nan), faults)
     else:
         text = column.astype(str).tolist()
-    for kind in {"codes", "order"} & {*faults}:
-        book = {str(code): str(other) for code, other in faults[kind].details["map"].items()}
-        text = [book.get(cell, cell) for cell in text]
+    for kind in ("order", "codes"):
+        if kind in faults:
+            book = {f"{code}": f"{other}" for code, other in faults[kind].details["map"].items()}
+            text = [book.get(cell, cell) for cell in text]
     empty = str(faults["sentinel"].details["value"]) if "sentinel" in faults else ""
     return [empty if gone else cell for gone, cell in zip(missing.tolist(), text, strict=True)]
+
+
+def _days(column: pd.Series[Any]) -> pd.Series[Any]:
+    try:
+        return pd.to_datetime(column, format=AGREED_DATE)
+    except ValueError as wrong:
+        raise ValueError(f"column {column.name!r} does not hold dates as agreed, 2026-01-31: {wrong}") from None
 
 
 def _numbers(values: Any, faults: Mapping[str, Fault]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, replace
-from numbers import Real
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
@@ -22,6 +21,26 @@ FEWEST = 0.02  # of the other classes that stay at severity 1: the odds have the
 SMALLEST = 0.05  # of a site's patients that stay at severity 1
 MISREAD = 0.5  # of the other classes' patients that are read otherwise at severity 1
 Ints = NDArray[np.int64]
+
+
+def fraction(value: object, name: str, *, top: float = 1.0) -> float:
+    """Refuse what is not a number of 0 … ``top``.
+
+    Examples
+    --------
+    >>> fraction(1.2, "severity")
+    Traceback (most recent call last):
+    ValueError: severity is 1.2: it must be a number of 0 … 1
+    """
+    number = (
+        float(value)
+        if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        else math.nan
+    )
+    if not 0 <= number <= top or math.isinf(number):  # a nan is in no range
+        wanted = f"of 0 … {top:g}" if math.isfinite(top) else "of at least 0"
+        raise ValueError(f"{name} is {value!r}: it must be a number {wanted}")
+    return number
 
 
 @dataclass(frozen=True)
@@ -49,12 +68,7 @@ class Shift:
         self._fraction("severity")
 
     def _fraction(self, option: str, *, top: float = 1.0) -> None:
-        value = getattr(self, option)
-        number = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
-        if not number or not 0 <= float(value) <= top:  # a nan is neither
-            wanted = f"of 0 … {top:g}" if math.isfinite(top) else "of at least 0"
-            raise ValueError(f"{type(self).__name__}: {option} is {value!r}: it must be a number {wanted}")
-        object.__setattr__(self, option, float(value))
+        object.__setattr__(self, option, fraction(getattr(self, option), f"{type(self).__name__}: {option}", top=top))
 
     def apply(self, site: Site, federation: Federation, rng: np.random.Generator) -> Site:
         """Return the site as it would then be; ``federation`` tells columns and classes, ``rng`` draws."""

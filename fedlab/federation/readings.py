@@ -78,7 +78,8 @@ class AcquisitionShift(Readings):
 
     with severity :math:`s`, the feature's mean :math:`c` and standard deviation :math:`\sigma` at the site, and of each
     feature one draw of :math:`u \in [-1, 1]` and one of :math:`|v| \in [1/2, 1]`; :math:`\varepsilon` normal, for each
-    value. Categories, numbers with codes and features of fewer than three values at the site stay as they are.
+    value. Categories, numbers with codes and features of fewer than three values at the site stay as they are. A value
+    may leave the data dictionary's range: a bad device does not know it.
 
     Parameters
     ----------
@@ -90,8 +91,8 @@ class AcquisitionShift(Readings):
 
     _: KW_ONLY
     gain: float = 0.5
-    offset: float = 1.0
-    noise: float = 0.5
+    offset: float = 2.0
+    noise: float = 1.0
 
     name: ClassVar[str] = "acquisition"
     lost: ClassVar[str] = "noise was added (noise=0 can be undone)"
@@ -113,7 +114,7 @@ class AcquisitionShift(Readings):
 
     def undo(self, site: Site, federation: Federation, rng: np.random.Generator) -> Site:
         """Turn gain and offset back, to rounding."""
-        if self.noise > 0 < self.severity:
+        if self.noise > 0 and self.severity > 0:
             return super().undo(site, federation, rng)
         x = site.rows.x.double().numpy().copy()
         for at, gain, offset in self._drawn(site, federation, rng):
@@ -130,8 +131,7 @@ class AcquisitionShift(Readings):
         x = site.rows.x
         for feature, at in self.hit(site, federation):
             u, v, sign = rng.uniform(-1, 1), rng.uniform(0.5, 1), rng.choice([-1, 1])
-            values = x[:, at.start]
-            if feature.kind == "number" and not feature.codes and len(values[~values.isnan()].unique()) > 2:
+            if feature.kind == "number" and not feature.codes and _varies(x[:, at.start].double().numpy()):
                 yield at.start, 1 + self.severity * self.gain * u, self.severity * self.offset * v * sign
 
 
@@ -165,9 +165,9 @@ class PracticeShift(Readings):
 
     def apply(self, site: Site, federation: Federation, rng: np.random.Generator) -> Site:
         """Lose values; the more severe, the same and more."""
+        blocks = list(self.hit(site, federation))
         self.need_raw(federation)
         x = site.rows.x.clone()
-        blocks = list(self.hit(site, federation))
         order = rng.permutation(len(blocks))
         never = {*order[: int(self.never * self.severity * len(blocks) + 1e-9)].tolist()}
         for k, (_, at) in enumerate(blocks):
@@ -175,7 +175,8 @@ class PracticeShift(Readings):
             there = np.flatnonzero(~x[:, at].isnan().any(1).numpy())
             if k not in never:
                 wait = wait[there] * np.exp(3 * _oddness(x[there, at].double().numpy()))
-                there = there[np.argsort(wait)[: round(self.missing * self.severity * len(there))]]
+                lost = round(self.missing * self.severity * len(there))
+                there = there[np.argpartition(wait, lost)[:lost]] if lost < len(there) else there
             x[torch.from_numpy(there), at] = float("nan")
         return replace(site, rows=replace(site.rows, x=x))
 
@@ -188,6 +189,12 @@ def _oddness(block: Floats) -> Floats:
         distance = -(block * block.sum(0)).sum(1)  # the rarer the code
     _, rank = np.unique(distance, return_inverse=True)
     return np.asarray(rank / max(rank.max(initial=0), 1), dtype=np.float64)
+
+
+def _varies(values: Floats) -> bool:
+    """Tell whether there are three different values or more."""
+    known = values[~np.isnan(values)]
+    return len(known) > 2 and bool(((known != known.min()) & (known != known.max())).any())
 
 
 def _moments(values: Floats) -> tuple[float, float]:

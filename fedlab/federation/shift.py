@@ -37,6 +37,7 @@ KINDS = ("acquisition", "practice", "documentation", "concept", "label", "quanti
 """The kinds in the order in which they are applied, however they are given. Devices come before habits, and both before
 how it is written (a number for *not measured* needs to know what was not). What removes patients comes last: so a
 patient's values are the same, whoever else is left, and one kind can be taken away without drawing the others anew."""
+SHIFTED = ", shifted"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Shifts:
         for name, shifts in self.sites.items():
             given = [shifts] if isinstance(shifts, Shift) else list(shifts)
             for shift in given:
-                if not isinstance(shift, Shift):
+                if not isinstance(shift, Shift) or shift.name not in KINDS:
                     raise ValueError(f"site {name!r} is given {shift!r}: give shifts, e.g. LabelShift(0.5)")
             kinds = [shift.name for shift in given]
             twice = [kind for kind in KINDS if kinds.count(kind) > 1]
@@ -102,7 +103,10 @@ class Shifts:
 
     def apply(self, federation: Federation) -> Federation:
         """Plant the shifts; :meth:`fedlab.Federation.shift`."""
-        return self._at_sites(federation, back=False)
+        after = self._at_sites(federation, back=False)
+        if not self.kinds:
+            return after
+        return replace(after, name=f"{after.name}{SHIFTED}", source=f"{after.source}{self._words()}")
 
     def undo(self, federation: Federation) -> Federation:
         """Take the shifts back from a shifted federation, to rounding.
@@ -121,7 +125,13 @@ class Shifts:
         >>> bool((back - there).abs().nan_to_num().max() < 1e-9)
         True
         """
-        return self._at_sites(federation, back=True)
+        before = self._at_sites(federation, back=True)
+        name, source = before.name.removesuffix(SHIFTED), before.source.removesuffix(self._words())
+        return replace(before, name=name, source=source)
+
+    def _words(self) -> str:
+        planted = (f"{name} {s.name} {s.severity:g}" for name in self.sites for s in self._active(name))
+        return f"; planted shifts: {', '.join(planted)}, seed {self.seed}"
 
     def _at_sites(self, federation: Federation, *, back: bool) -> Federation:
         for name in self.sites:

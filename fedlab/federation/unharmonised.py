@@ -49,9 +49,9 @@ class DocumentationShift(Readings):
         return self._rewritten(site, federation, rng, back=True)
 
     def _rewritten(self, site: Site, federation: Federation, rng: np.random.Generator, *, back: bool) -> Site:
+        blocks = {feature.name: (feature, at) for feature, at in self.hit(site, federation)}
         self.need_raw(federation)
         x = site.rows.x.double().clone()
-        blocks = {feature.name: (feature, at) for feature, at in self.hit(site, federation)}
         for fault in self.faults(federation.features, rng):
             feature, at = blocks[fault.column]
             x[:, at] = _faulty(x[:, at], feature, fault, back=back)
