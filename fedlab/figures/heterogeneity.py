@@ -77,6 +77,7 @@ def _heat(rows: list[list[Any]], sites: list[str]) -> go.Heatmap:
 def _hover(cell: Any, site: str) -> str:
     measure = MEASURES[cell["measure"]]
     text = f"<b>{site}: {cell.name[1]}</b><br>{measure.title}: {_value(cell, measure)}"
+    text += f", mean of {cell['features']} features" if cell["features"] else ""
     if math.isnan(cell["value"]):
         return f"{text}<br>{cell['reason']}"
     if math.isnan(cell["expected"]):

@@ -78,20 +78,34 @@ class Leave:
         return kept.reshape(counts.shape).astype(np.float64)
 
 
-def filled(told: Floats, totals: Floats) -> Floats:
+def filled(told: Floats, totals: Floats, *, least: int, missing: bool) -> Floats:
     """Share the patients that were withheld over the cells that came as 0, as these cells stand at all sites together.
 
-    That reads no difference into what was not told. A site that told nothing at all is ``nan``.
+    That reads no difference into what was not told. Where all were told to stand in one cell, up to ``least - 1`` of
+    them may stand elsewhere: so many as at all sites together are taken to. A site that told nothing at all is ``nan``.
 
     Parameters
     ----------
     told : float array, shape [..., sites, cells]
     totals : float array, shape [..., sites]
+    least : int
+    missing : bool
+        The last cell holds those without a value: of a site where all stand there, no value is made up.
+
+    Examples
+    --------
+    >>> told = np.array([[42.0, 0.0], [60.0, 40.0]])
+    >>> filled(told, told.sum(1), least=5, missing=False).tolist()
+    [[38.0, 4.0], [60.0, 40.0]]
     """
-    withheld = np.clip(totals - told.sum(-1), 0, None)
-    room = np.where(told == 0, told.sum(-2, keepdims=True) + 1e-9, 0.0)
+    pooled = np.broadcast_to(told.sum(-2, keepdims=True), told.shape)
+    room = np.where(told == 0, pooled + 1e-9, 0.0)
     share = np.divide(room, room.sum(-1, keepdims=True), out=np.zeros_like(room), where=room > 0)
-    counts = told + withheld[..., None] * share
+    withheld = np.clip(totals - told.sum(-1), 0, None)
+    alone = ((told > 0).sum(-1) == 1) & (withheld == 0) & ~((told[..., -1] > 0) & missing)
+    elsewhere = np.where(told == 0, pooled, 0).sum(-1) / np.maximum(pooled.sum(-1), 1)
+    hidden = np.where(alone, np.minimum(least - 1, elsewhere * totals), 0.0)
+    counts = told * (1 - hidden / np.maximum(totals, 1))[..., None] + (withheld + hidden)[..., None] * share
     return np.where(told.any(-1, keepdims=True), counts, np.nan)
 
 

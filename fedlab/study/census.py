@@ -103,7 +103,8 @@ def take_census(gate: Exchange, federation: Federation, *, bins: int, leave: Lea
         totals = np.stack([table.sum(1) for table in told.values()]).mean(0).round()
         tables = {key: Table(cells[key], table, table) for key, table in told.items()}
     else:
-        tables = {key: Table(cells[key], table, filled(table, totals)) for key, table in told.items()}
+        full = {k: filled(t, totals, least=leave.least, missing=k != LABEL) for k, t in told.items()}
+        tables = {key: Table(cells[key], table, full[key]) for key, table in told.items()}
     return Census(tuple(answers.sites), totals, tables, reasons, each)
 
 

@@ -42,7 +42,8 @@ def against(value: float, draws: Floats) -> Chance:
     ----------
     value : float
     draws : float array, shape [draws]
-        ``nan`` is a draw in which nothing was told; it does not count.
+        ``nan`` is a draw in which nothing was told; where that is more than half, nothing can be judged, and p is
+        ``nan``.
 
     Examples
     --------
@@ -51,7 +52,7 @@ def against(value: float, draws: Floats) -> Chance:
     (True, True)
     """
     kept = draws[~np.isnan(draws)]
-    if np.isnan(value) or not len(kept):
+    if np.isnan(value) or 2 * len(kept) < len(draws):
         return Chance(value, np.nan, np.nan, np.nan)
     reached = int((kept >= value - 1e-9).sum())
     p = (1 + reached) / (1 + len(kept))
@@ -91,7 +92,7 @@ def redrawn(table: Table, leave: Leave, kind: str, rng: np.random.Generator, dra
         p = shares(alike(own, pooled, kind)) if n else np.full(len(own), np.nan)
         out[:, site] = rng.multinomial(n, p, size=draws) if n else 0
     told = leave(out.astype(np.int64), rng)
-    return told if leave.epsilon is not None else filled(told, out.sum(-1))
+    return told if leave.epsilon is not None else filled(told, out.sum(-1), least=leave.least, missing=kind != "label")
 
 
 def alike(own: Floats, pooled: Floats, kind: str) -> Floats:

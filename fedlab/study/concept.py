@@ -84,12 +84,12 @@ def ask_bands(gate: Exchange, model: dict[str, Tensor], totals: Floats, leave: L
     cells = agree(RISK, BANDS, [told["risk"] for told in blocks.contents])
     answers = gate.ask(Ask("bands", {"edges": torch.from_numpy(cells.edges), "model": model}))
     told = np.stack([np.stack([got["negative"].numpy(), got["positive"].numpy()]) for got in answers.contents])
-    return _by_class(told.astype(float), totals)
+    return _by_class(told.astype(float), totals, leave.least)
 
 
-def _by_class(told: Floats, totals: Floats) -> Floats:
+def _by_class(told: Floats, totals: Floats, least: int) -> Floats:
     """Share what was withheld over the bands, class by class: [..., sites, 2, bands], totals [..., sites, 2]."""
-    each = [filled(told[..., k, :], np.nan_to_num(totals[..., k])) for k in (0, 1)]
+    each = [filled(told[..., k, :], np.nan_to_num(totals[..., k]), least=least, missing=False) for k in (0, 1)]
     return np.stack(each, axis=-2)
 
 
@@ -124,4 +124,4 @@ def redrawn_bands(bands: Floats, leave: Leave, rng: np.random.Generator, draws: 
         out[:, site] = np.stack([n[site] - positive, positive], axis=1)
     totals = out.sum(-1)
     told = leave(out.astype(np.int64), rng) * (totals.min(-1) >= leave.least)[..., None, None]
-    return _by_class(told, totals)
+    return _by_class(told, totals, leave.least)

@@ -28,9 +28,10 @@ class Heterogeneity:
         One row per kind, measure, site and feature: ``value``; ``expected`` and ``level``, its mean and 95 % quantile
         under no difference; ``p``; the ``reason`` of a ``nan``. Gradient diversity has one row, of ``all sites``.
     cells : DataFrame
-        One row per site and kind: the first measure of the kind, averaged over features; ``p`` is the least over the
-        features times their number (Bonferroni: features hang together), ``adjusted`` is Holm's over all cells, and
-        ``clear`` says whether that is below .05. ``needs`` is what the value was made of.
+        One row per site and kind: the first measure of the kind, averaged over the ``features`` that have a value
+        (``"9 of 13"``); ``p`` is the least over the features times their number (Bonferroni: features hang together),
+        ``adjusted`` is Holm's over all cells, and ``clear`` says whether that is below .05. ``needs`` is what the value
+        was made of.
     ledger : DataFrame
         One row a message: of the questions for counts, and of the training run.
     messages : list
@@ -119,6 +120,7 @@ def in_cells(detail: pd.DataFrame) -> pd.DataFrame:
         rows.append({
             "site": site, "kind": kind, "measure": first["measure"].iloc[0],
             "value": known["value"].mean() if len(known) else math.nan,
+            "features": f"{len(known)} of {len(first)}" if first["feature"].any() else "",
             "expected": known["expected"].mean() if len(known) else math.nan,
             "p": min(1.0, tested.min() * len(tested)) if len(tested) else math.nan,
             "needs": MEASURES[first["measure"].iloc[0]].needs,

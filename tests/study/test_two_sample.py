@@ -108,4 +108,5 @@ def test_chance_of_a_value_that_no_draw_reaches_is_read_off_the_tail() -> None:
     assert np.log10(against(5.0, draws).p) == pytest.approx(np.log10(norm.sf(5.0)), abs=1.5)
     assert against(0.0, draws).p == pytest.approx(0.5, abs=0.03)
     assert np.isnan(against(float("nan"), draws).p)
+    assert np.isnan(against(5.0, np.where(np.arange(2000) < 1100, np.nan, draws)).p)  # told too seldom
     assert against(0.0, np.zeros(50)).p == 1  # identical, and by chance too
