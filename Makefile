@@ -68,6 +68,7 @@ bench: .venv/.test ## speed and published results against the targets, into benc
 	$(PY) -m benchmarks.spine
 	$(PY) -m benchmarks.engine --json benchmarks/results/engine.json
 	$(PY) -m benchmarks.published --json benchmarks/results/published.json
+	$(PY) -m benchmarks.explainer --json benchmarks/results/explainer.json
 	$(PY) -m benchmarks.readme
 
 figure: .venv/.test ## draw the README's figure anew (needs Chromium)

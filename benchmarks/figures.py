@@ -41,7 +41,12 @@ def at_least(name: str, value: float, unit: str, limit: float, note: str = "") -
 
 
 def main(
-    name: str, about: str, measure: Callable[..., Iterator[Figure]], argv: list[str] | None = None, *, seeded: bool = False
+    name: str,
+    about: str,
+    measure: Callable[..., Iterator[Figure]],
+    argv: list[str] | None = None,
+    *,
+    seeded: bool = False,
 ) -> None:
     """Parse the line, measure, print the table, write the file. A missed target is shown, it is no failure.
 

@@ -1,13 +1,14 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
->>> from fedlab.figures import atlas_map, before_after, differences, heterogeneity, learning_curves, more_data
->>> from fedlab.figures import reliability_curves, seed_bands, subgroup_scores, who_gains
+>>> from fedlab.figures import atlas_map, before_after, differences, explained, heterogeneity, learning_curves
+>>> from fedlab.figures import more_data, reliability_curves, seed_bands, subgroup_scores, who_gains
 """
 
 from fedlab.figures.atlas import atlas_map
 from fedlab.figures.bands import seed_bands
 from fedlab.figures.curves import learning_curves
 from fedlab.figures.differences import differences
+from fedlab.figures.explained import explained
 from fedlab.figures.gains import who_gains
 from fedlab.figures.heterogeneity import heterogeneity
 from fedlab.figures.more_data import more_data
@@ -21,6 +22,7 @@ __all__ = [
     "atlas_map",
     "before_after",
     "differences",
+    "explained",
     "heterogeneity",
     "learning_curves",
     "more_data",

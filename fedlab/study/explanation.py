@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import pandas as pd
 from fedlab.study.gaps import GAPS, Floats
 from fedlab.study.paired import ahead
 from fedlab.study.statistics import Interval, over_seeds
-from fedlab.study.words import listed, number, words
+from fedlab.study.words import listed, number, signed, words
 
 RESIDUAL = "residual"
 
@@ -104,16 +105,15 @@ class Explanation:
             return f"{fall}: no clear fall, so there is nothing to explain."
         rows = self.table().set_index("kind")
         costs = [kind for kind in rows.index if kind != RESIDUAL and rows.loc[kind, "low"] > 0]
-        rest = f"{number(self.residual.mean)} is not explained by any of these kinds"
+        rest = f"{signed(self.residual.mean)} is not explained by any of these kinds"
         if not costs:
             return f"{fall}. No kind of difference has a clear part of it; {rest}."
         top = rows.loc[costs[0]]
         rivals = [kind for kind in rows.index if kind not in (costs[0], RESIDUAL) and self._as_large(costs[0], kind)]
-        told = f"{costs[0].capitalize()} costs {number(top['part'])} [{number(top['low'])}, {number(top['high'])}]"
-        if rivals:
-            told += f", but is not clearly ahead of {listed(rivals)}"
-        else:
-            told += ", more than any other kind" if len(self.parts) > 1 else ""
+        told = (
+            f"{costs[0].capitalize()} costs most: {number(top['part'])} [{number(top['low'])}, {number(top['high'])}]"
+        )
+        told += f" of it, though not clearly more than {listed(rivals)}" if rivals else " of it"
         return f"{fall}. {told}; {rest}."
 
     def _as_large(self, one: str, other: str) -> bool:
@@ -133,7 +133,8 @@ class Explanation:
     def _repr_html_(self) -> str:
         left = [f"without {site}: {why}" for site, why in self.left_out.items()]
         notes = ". ".join([self.verdict().rstrip("."), *left, *self.notes])
-        return f"<div>{self.table().to_html(index=False, border=0, float_format='{:.3f}'.format)}<small>{notes}.</small></div>"
+        table = self.table().to_html(index=False, border=0, float_format="{:.3f}".format)
+        return f"<div>{table}<small>{html.escape(notes)}.</small></div>"
 
 
 def _with_interval(found: Interval) -> str:

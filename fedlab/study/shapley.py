@@ -47,7 +47,7 @@ def shapley(values: Mapping[frozenset[str], Values]) -> dict[str, Values]:
     >>> {kind: float(part) for kind, part in shapley({frozenset(k): np.array(v) for k, v in value.items()}).items()}
     {'a': 2.0, 'b': 3.0}
     """
-    kinds = sorted(max(values, key=len))
+    kinds = sorted(frozenset[str]().union(*values))
     missing = [sorted(some) for some in subsets(kinds) if some not in values]
     if missing:
         raise ValueError(f"there is no value of {missing[0]}: every subset of {kinds} needs one")

@@ -1,6 +1,6 @@
 """What differs between hospitals where nobody planted it, and each kind of difference removed by itself.
 
-Everything here is estimated from the rows of all hospitals in one process: a laboratory's tool, not one of a federation.
+Everything here is estimated from the rows of all hospitals in one process: a laboratory's tool, not a federation's.
 """
 
 from fedlab.study.removal.found import ESTIMATED, Found, look

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation import Federation
+from fedlab.federation import Feature, Federation
 from fedlab.federation.shift import KINDS
-from fedlab.study.removal import columns, labels, missing, mix
-from fedlab.study.removal.columns import Floats, Ints, Line, Table, Writing
+from fedlab.study.removal import columns, labels, missing, mix, writing
+from fedlab.study.removal.columns import Floats, Ints, Line, Table
+from fedlab.study.removal.writing import Writing
 
 ESTIMATED = (*KINDS, "case mix")
 """The kinds that are looked for: those that can be planted, and what is left between the measurements."""
@@ -81,25 +82,25 @@ def look(federation: Federation, *, seed: int = 0) -> Found:
 def _look(federation: Federation, rng: np.random.Generator) -> Found:
     plain = federation.sites[0].rows.x.ndim == 2 and not federation.prepared
     raw = [_table(site.rows.x.double().numpy() if plain else None, site.rows.y.numpy()) for site in federation.sites]
-    named = federation.features if len(federation.columns) == raw[0].x.shape[1] else ()
+    named = federation.features if plain and len(federation.columns) == raw[0].x.shape[1] else ()
     numbers = columns.measurements(federation.features, raw)
-    strange = columns.sentinels(raw, numbers)
+    strange = writing.sentinels(raw, numbers)
     emptied = [Table(_emptied(t.x, s), t.y) for t, s in zip(raw, strange, strict=True)]
     gone = missing.missed(emptied)
     skip = [set(np.flatnonzero(g).tolist()) for g in gone]  # those who are measured there may be others
-    books = columns.codes(raw, named, skip) if named else [{} for _ in raw]
-    lines = columns.units(emptied, numbers, skip)
-    writing = [Writing(*each) for each in zip(strange, lines, books, strict=True)]
-    agreed = [Table(_as_agreed(t.x, w, named), t.y) for t, w in zip(raw, writing, strict=True)]
+    books = writing.codes(raw, named, skip) if named else [{} for _ in raw]
+    lines = writing.units(emptied, numbers, skip)
+    written = [Writing(*each) for each in zip(strange, lines, books, strict=True)]
+    agreed = [Table(_as_agreed(t.x, w, named), t.y) for t, w in zip(raw, written, strict=True)]
     devices = columns.devices(agreed, numbers, skip)
     measured = [Table(d.there(t.x), t.y) for t, d in zip(agreed, devices, strict=True)]
-    blocks = [columns.span(named, f) for f in range(len(named))] or [slice(j, j + 1) for j in range(raw[0].x.shape[1])]
+    blocks = [writing.span(named, f) for f in range(len(named))] or [slice(j, j + 1) for j in range(raw[0].x.shape[1])]
     alike = [Table(x, t.y) for x, t in zip(missing.filled(measured, gone, blocks, rng), raw, strict=True)]
     read = labels.sorted_out(alike, len(federation.task.classes), rng)
     weights = mix.weights([Table(t.x, each.y) for t, each in zip(alike, read, strict=True)])
     sites = tuple(
         AtSite(a.x, np.isnan(m.x) & ~np.isnan(a.x), w, d, r.y, r.weights, rows)
-        for a, m, w, d, r, rows in zip(alike, measured, writing, devices, read, weights, strict=True)
+        for a, m, w, d, r, rows in zip(alike, measured, written, devices, read, weights, strict=True)
     )
     notes = [] if plain else ["only tables of raw values are looked into: of these rows, prevalence and size alone"]
     return Found(sites, _kinds(federation, sites), plain, notes)
@@ -116,10 +117,10 @@ def _emptied(x: Floats, sentinels: dict[int, float]) -> Floats:
     return out
 
 
-def _as_agreed(x: Floats, writing: Writing, features: tuple[columns.Feature, ...]) -> Floats:
-    out = writing.units.there(_emptied(x, writing.sentinels))
-    for f, order in writing.codes.items():
-        out = columns.recoded(out, features, f, order)
+def _as_agreed(x: Floats, written: Writing, features: tuple[Feature, ...]) -> Floats:
+    out = written.units.there(_emptied(x, written.sentinels))
+    for f, order in written.codes.items():
+        out = writing.recoded(out, features, f, order)
     return out
 
 

@@ -1,9 +1,9 @@
 """Other labels for two reasons: other patients (prevalence), or another reading of the same patients.
 
-A prevalence shows in the measurements too: more of the patients then look ill. Another reading does not. So the share of
-the ill is estimated a second time without the labels, from what a model of the other hospitals sees in the measurements
-(Saerens, Latinne & Decaestecker, Neural Computation 14, 2002): where the labels' share follows it, patients differ;
-where it does not, reading does.
+A prevalence shows in the measurements too: more of the patients then look ill. Another reading does not. So the share
+of the ill is estimated a second time without the labels, from what a model of the other hospitals sees in the
+measurements (Saerens, Latinne & Decaestecker, Neural Computation 14, 2002): where the labels' share follows it,
+patients differ; where it does not, reading does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from fedlab.study.removal.columns import LEVEL, Floats, Ints, Table
 
 CLEAR = 3.0  # standard errors at which both a prevalence and a reading are there
-SEEN = 0.03  # mean change of a probability by another reading
+RATHER = 1.5  # times that a prevalence must fit better: another reading blurs what the model sees as well
+SEEN = 0.05  # mean change of a probability by another reading
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def sorted_out(tables: Sequence[Table], classes: int, rng: np.random.Generator) 
         error = float(np.sqrt((1 / counts[k]).sum()))
         moved = _moved(float(apart[k, 1]), error, seen[0] - float(middle), seen[1]) if differs[k] else 0.0
         expected = _sigmoid(ratio + float(np.median(logs[:, 1])) + moved)
-        y = _reread(t.y, expected, LEVEL / len(tables), rng)
+        known = 1 - len(t.y) / sum(len(each.y) for each in tables)
+        y = _reread(t.y, expected, known, LEVEL / len(tables), rng)
         out.append(Labels(np.array([1.0, np.exp(-moved)]), y))
     return out
 
@@ -60,7 +62,9 @@ def sorted_out(tables: Sequence[Table], classes: int, rng: np.random.Generator) 
 def _differs(counts: Floats) -> NDArray[np.bool_]:
     from scipy.stats import chi2_contingency
 
-    p = [chi2_contingency(np.stack([counts[k], np.delete(counts, k, axis=0).sum(0)])).pvalue for k in range(len(counts))]
+    p = [
+        chi2_contingency(np.stack([counts[k], np.delete(counts, k, axis=0).sum(0)])).pvalue for k in range(len(counts))
+    ]
     return np.repeat(min(p) < LEVEL / len(p), len(p)) if len(p) > 1 else np.zeros(1, dtype=bool)
 
 
@@ -70,7 +74,7 @@ def _moved(labels: float, labels_error: float, patients: float, patients_error: 
     as_reading = abs(patients) / patients_error
     if min(as_prevalence, as_reading) > CLEAR:
         return 0.0 if labels * patients <= 0 else float(np.sign(labels) * min(abs(labels), abs(patients)))
-    return labels if as_prevalence <= as_reading else 0.0
+    return labels if as_prevalence * RATHER <= as_reading else 0.0
 
 
 def _likelihood(tables: Sequence[Table], k: int) -> Floats | None:
@@ -105,8 +109,11 @@ def _prevalence(ratio: Floats) -> tuple[float, float]:
     return float(odds), 1 / np.sqrt(max(information, 1e-6))
 
 
-def _reread(y: Ints, expected: Floats, level: float, rng: np.random.Generator) -> Ints:
-    """Read the labels as the others do, changing as few as can be; unchanged where the site reads alike."""
+def _reread(y: Ints, expected: Floats, known: float, level: float, rng: np.random.Generator) -> Ints:
+    """Read the labels as the others do, changing as few as can be; unchanged where the site reads alike.
+
+    ``known`` is the others' share of all rows: what is expected of few is itself uncertain.
+    """
     from scipy.optimize import minimize
     from scipy.stats import chi2
 
@@ -119,8 +126,8 @@ def _reread(y: Ints, expected: Floats, level: float, rng: np.random.Generator) -
     fit = minimize(loss, np.array([0.0, 1.0]))
     here = _sigmoid(fit.x[0] + fit.x[1] * logit)
     draw = rng.random(len(y))
-    alike = chi2.sf(2 * (loss(np.array([0.0, 1.0])) - fit.fun), 2) >= level or np.abs(here - expected).mean() < SEEN
-    if alike:
+    better = 2 * known * (loss(np.array([0.0, 1.0])) - fit.fun)
+    if chi2.sf(better, 2) >= level or np.abs(here - expected).mean() < SEEN:
         return y
     down = (y == 1) & (draw < (here - expected) / here)
     up = (y == 0) & (draw < (expected - here) / (1 - here))

@@ -39,7 +39,8 @@ def _z(mine: NDArray[np.bool_], rest: NDArray[np.bool_]) -> Floats:
     n, m = len(mine), len(rest)
     share = (mine.sum(0) + rest.sum(0)) / (n + m)
     error = np.sqrt(share * (1 - share) * (1 / n + 1 / m))
-    return np.divide(mine.mean(0) - rest.mean(0), error, out=np.zeros(mine.shape[1]), where=error > 0)
+    apart: Floats = mine.mean(0) - rest.mean(0)
+    return np.asarray(np.divide(apart, error, out=np.zeros(len(error)), where=error > 0))
 
 
 def filled(

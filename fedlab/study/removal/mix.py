@@ -38,7 +38,7 @@ def weights(tables: Sequence[Table]) -> list[Floats]:
 
 
 def _told_apart(tables: Sequence[Table], k: int) -> tuple[float, Floats]:
-    """p of the classifier's AUC (Mann-Whitney, one-sided, unseen rows) and its logit of each of the site's rows."""
+    """P of the classifier's AUC (Mann-Whitney, one-sided, unseen rows) and its logit of each of the site's rows."""
     from scipy.stats import norm
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 

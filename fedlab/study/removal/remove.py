@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fedlab.federation import Examples, Federation, Site, Split
-from fedlab.study.removal import columns
+from fedlab.study.removal import writing
 from fedlab.study.removal.columns import Floats, Ints
 from fedlab.study.removal.found import AtSite, Found
 
@@ -65,7 +66,7 @@ class _Work:
         """Labels of a site's rows, as it reads or as all do."""
         return self.found.sites[k].y if "concept" in self.kinds else self.federation.sites[k].rows.y.numpy()
 
-    def written(self, k: int, alike: Floats, filled: np.ndarray, raw: Floats | None = None) -> Floats:  # type: ignore[type-arg]
+    def written(self, k: int, alike: Floats, filled: NDArray[np.bool_], raw: Floats | None = None) -> Floats:
         """Turn rows that are written and measured alike into what site ``k`` has of them."""
         here, x = self.found.sites[k], alike.copy()
         if "practice" not in self.kinds:
@@ -74,7 +75,7 @@ class _Work:
             x = here.devices.back(x)
         if "documentation" not in self.kinds:
             for f, order in here.writing.codes.items():
-                x = columns.recoded(x, self.federation.features, f, np.argsort(order))
+                x = writing.recoded(x, self.federation.features, f, np.argsort(order))
             x = here.writing.units.back(x)
             for j, value in here.writing.sentinels.items():
                 empty = np.isnan(x[:, j])
@@ -82,7 +83,7 @@ class _Work:
         return x
 
     def drawn(self, k: int, rows: Ints) -> Ints:
-        """Draw a part of the split anew from itself by the weights: systematic, so that equal weights change nothing."""
+        """Draw a part of the split anew from itself by the weights: systematic; equal weights change nothing."""
         here: AtSite = self.found.sites[k]
         weights = np.ones(len(rows))
         if "label" in self.kinds:
@@ -92,7 +93,8 @@ class _Work:
         if np.ptp(weights) < 1e-12:
             return rows
         at = (self.rng(k, 1).random() + np.arange(len(rows))) / len(rows)
-        return rows[np.searchsorted(np.cumsum(weights / weights.sum()), at).clip(max=len(rows) - 1)]
+        drawn: Ints = rows[np.searchsorted(np.cumsum(weights / weights.sum()), at).clip(max=len(rows) - 1)]
+        return drawn
 
     def rng(self, k: int, what: int) -> np.random.Generator:
         """Make a generator of (seed, site, what is drawn)."""

@@ -1,0 +1,185 @@
+"""The parts of a fall sum to it, a planted difference is found, and nothing is made of nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fedlab
+from fedlab.algorithms import algorithm
+from fedlab.federation import (
+    IID,
+    AcquisitionShift,
+    ConceptShift,
+    DocumentationShift,
+    Federation,
+    LabelShift,
+    PracticeShift,
+    QuantityShift,
+    Shifts,
+)
+from fedlab.study import Explanation
+from fedlab.study.gaps import GAPS, Gap
+from fedlab.study.removal import look, removed
+from fedlab.study.shapley import shapley, subsets
+from tests.conftest import ragged
+
+QUICK = {"seeds": 3, "rounds": 4, "local_epochs": 3, "progress": False}
+STRONG = {
+    "acquisition": AcquisitionShift(0.9, offset=3.0, noise=0.0),
+    "practice": PracticeShift(0.9, missing=0.9, never=0.3),
+    "documentation": DocumentationShift(0.9),
+    "concept": ConceptShift(0.9),
+    "label": LabelShift(0.8),
+    "quantity": QuantityShift(0.9),
+}
+
+
+@pytest.fixture(scope="module")
+def alike() -> Federation:
+    """Four intensive-care units that differ by chance alone."""
+    return fedlab.load("phantom_ehr", hospitals=4, patients=300).partition(IID(), sites=4)
+
+
+@pytest.fixture(scope="module")
+def known(alike: Federation) -> Explanation:
+    shifts = Shifts({"site 1": [LabelShift(0.9)], "site 3": [AcquisitionShift(0.2)]})
+    return fedlab.explain(alike, shifts=shifts, **QUICK)
+
+
+def game(numbers: list[float]) -> dict[frozenset[str], np.ndarray]:
+    sets = subsets("abcd")
+    return dict(zip(sets, np.array(numbers[: len(sets)])[:, None], strict=True))
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=16, max_size=16))
+def test_parts_sum_to_what_all_add(numbers: list[float]) -> None:
+    values = game(numbers)
+    whole = values[frozenset("abcd")] - values[frozenset()]
+    assert sum(shapley(values).values()) == pytest.approx(whole, abs=1e-9)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=4, max_size=4))
+def test_who_only_adds_gets_what_they_add(adds: list[float]) -> None:
+    each = dict(zip("abcd", adds, strict=True))
+    values = {some: np.array(sum(each[kind] for kind in some)) for some in subsets("abcd")}
+    assert {kind: float(part) for kind, part in shapley(values).items()} == pytest.approx(each, abs=1e-9)
+
+
+def test_a_value_is_needed_for_every_set() -> None:
+    values = game([0.0] * 16)
+    del values[frozenset("ab")]
+    with pytest.raises(ValueError, match=r"no value of \['a', 'b'\]"):
+        shapley(values)
+
+
+def test_known_parts_and_residual_are_the_fall(known: Explanation) -> None:
+    table = known.table()
+    assert table["part"].sum() == pytest.approx(known.gap.mean, abs=1e-9)
+    assert table["kind"].tolist() == ["label", "acquisition", "residual"]
+    assert known.first == "label"
+    assert "Label" in known.verdict() and "not explained" in known.verdict()
+
+
+def test_without_a_difference_nothing_has_a_part(alike: Federation) -> None:
+    explanation = fedlab.explain(alike, **QUICK)
+    kinds = explanation.table().query("kind != 'residual'")
+    assert not kinds["clear"].any() and ((kinds["low"] <= 0) & (kinds["high"] >= 0)).all()
+    assert explanation.table()["part"].sum() == pytest.approx(explanation.gap.mean, abs=1e-9)
+    assert "nothing to explain" in explanation.verdict()
+
+
+@pytest.mark.parametrize("kind", STRONG)
+def test_a_planted_difference_is_found(alike: Federation, kind: str) -> None:
+    assert kind in look(alike.shift(Shifts({"site 2": [STRONG[kind]]}))).kinds
+
+
+@pytest.mark.parametrize(
+    ("kind", "gap"), [("acquisition", "own"), ("concept", "elsewhere"), ("label", "elsewhere"), ("quantity", "own")]
+)
+def test_a_planted_difference_is_named_first(alike: Federation, kind: str, gap: str) -> None:
+    explanation = fedlab.explain(alike.shift(Shifts({"site 2": [STRONG[kind]]})), gap=gap, **QUICK)
+    assert explanation.first == kind
+    assert explanation.table()["part"].sum() == pytest.approx(explanation.gap.mean, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_chance_is_no_difference(hospitals: Federation, seed: int) -> None:
+    assert look(hospitals.partition(IID(), sites=4, seed=seed)).kinds == ()
+
+
+def test_removing_nothing_is_the_identity(hospitals: Federation) -> None:
+    found = look(hospitals)
+    assert removed(hospitals, found, (), seed=0) is hospitals
+    assert set(found.kinds) >= {"practice", "label"}
+
+
+def test_a_removal_keeps_patients_in_their_part(hospitals: Federation) -> None:
+    found = look(hospitals)
+    for site, before in zip(removed(hospitals, found, found.kinds, seed=0).sites, hospitals.sites, strict=True):
+        assert set(site.split.test.tolist()) <= set(before.split.test.tolist())
+        assert len(site.split.train) == max(len(each.split.train) for each in hospitals.sites)
+
+
+def test_devices_are_turned_back(alike: Federation) -> None:
+    moved = alike.shift(Shifts({"site 2": [STRONG["acquisition"]]}))
+    back = removed(moved, look(moved), ["acquisition"], seed=0)
+    apart = [(f["site 2"].rows.x - alike["site 2"].rows.x).abs().nanmean(0) for f in (moved, back)]
+    hit = apart[0] > 0
+    assert bool((apart[1][hit] < 0.5 * apart[0][hit]).all())
+
+
+@pytest.mark.parametrize(("name", "fall"), [("elsewhere", 0.2), ("own", 0.05), ("federated", 0.05)])
+def test_a_fall_is_positive_where_something_is_lost(name: str, fall: float) -> None:
+    pooled, own = np.array([[0.85, 0.85]]), np.array([[0.9, 0.7], [0.7, 0.9]])
+    last = np.array([[0.8, 0.8]]) if name == "federated" else own
+    for metric, sign in (("auc", 1), ("log_loss", -1)):
+        gap = Gap(name, "logistic", algorithm("fedavg"), metric, {})
+        assert gap.fall(sign * pooled, sign * last, [0, 1]) == pytest.approx(fall)
+
+
+def test_all_three_falls_can_be_asked(alike: Federation) -> None:
+    shifts = Shifts({"site 1": [LabelShift(0.5)]})
+    for gap in GAPS:
+        explanation = fedlab.explain(alike, gap=gap, shifts=shifts, seeds=2, rounds=2, progress=False)
+        assert explanation.table()["part"].sum() == pytest.approx(explanation.gap.mean, abs=1e-9)
+        assert GAPS[gap] in explanation.verdict()
+
+
+def test_a_site_without_a_class_is_left_out_and_named() -> None:
+    x = torch.randn(120, 3, generator=torch.Generator().manual_seed(0))
+    x[:, 2] = 1.0  # constant
+    y = (x[:, 0] > 0).long()
+    sites = {"A": (x, y), "B": (x, 1 - y), "C": (x[:40], torch.zeros(40, dtype=torch.long))}
+    explanation = fedlab.explain(Federation.from_tensors(sites, prepared=False), metric="auc", **QUICK)
+    assert list(explanation.left_out) == ["C"] and "no patient" in explanation.left_out["C"]
+    assert np.isfinite(explanation.gap.mean)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"seeds": 1}, "one seed has no spread"),
+        ({"gap": "far"}, "choose one of federated"),
+        ({"metric": "kappa"}, "choose one of auc"),
+        ({"shifts": Shifts({"nowhere": [LabelShift(0.5)]})}, "no site 'nowhere'"),
+    ],
+)
+def test_refuses(options: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        fedlab.explain(ragged((30, 40)), **{"progress": False, **options})
+
+
+def test_refuses_one_hospital() -> None:
+    with pytest.raises(ValueError, match="the only hospital"):
+        fedlab.explain(ragged((30,)))
+
+
+def test_images_are_explained_by_prevalence_and_size() -> None:
+    x, y = torch.randn(90, 1, 4, 4), torch.arange(90) % 2
+    sites = {"A": (x, y), "B": (x[:40], y[:40])}
+    found = look(Federation.from_tensors(sites))
+    assert found.kinds == ("quantity",) and found.notes
