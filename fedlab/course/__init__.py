@@ -7,6 +7,7 @@ from typing import Any
 from fedlab.course import (
     central_baseline,
     federated_training,
+    heterogeneity,
     intensive_care,
     isolated_models,
     personalization,
@@ -25,6 +26,7 @@ EXERCISES: dict[str, Exercise] = {
         central_baseline,
         isolated_models,
         federated_training,
+        heterogeneity,
         strategies,
         personalization,
         your_algorithm,

@@ -1,6 +1,6 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
->>> from fedlab.figures import atlas_map, differences, explained, heterogeneity, learning_curves
+>>> from fedlab.figures import atlas_map, before_after, differences, explained, heterogeneity, learning_curves
 >>> from fedlab.figures import more_data, reliability_curves, seed_bands, subgroup_scores, who_gains
 """
 
@@ -13,12 +13,14 @@ from fedlab.figures.gains import who_gains
 from fedlab.figures.heterogeneity import heterogeneity
 from fedlab.figures.more_data import more_data
 from fedlab.figures.reliability import reliability_curves
+from fedlab.figures.shifted import before_after
 from fedlab.figures.subgroups import subgroup_scores
 from fedlab.figures.theme import TEMPLATE
 
 __all__ = [
     "TEMPLATE",
     "atlas_map",
+    "before_after",
     "differences",
     "heterogeneity",
     "explained",

@@ -11,11 +11,17 @@ from fedlab.figures.theme import GREY, NAME, foot, head, style
 from fedlab.study.words import arm_name, words
 
 MEAN = "mean by patients"
+FAINT = 0.35
 SCORED = ("log_loss", "auc")  # what a run computes after each round
 
 
 def learning_curves(
-    run: Run | pd.DataFrame, metric: str = "log_loss", *, rounds: int | None = None, points: int = 300
+    run: Run | pd.DataFrame,
+    metric: str = "log_loss",
+    *,
+    rounds: int | None = None,
+    points: int = 300,
+    behind: Run | None = None,
 ) -> go.Figure:
     """Draw each hospital's score on ``valid``, round by round, and the mean weighted by patients.
 
@@ -29,6 +35,8 @@ def learning_curves(
     points : int
         Of a longer run every so-manieth round is drawn, so that a figure stays small; the last and the reported one
         always are.
+    behind : Run, optional
+        Another run, drawn faintly behind: what it was before something was changed.
 
     Examples
     --------
@@ -44,13 +52,16 @@ def learning_curves(
     last = int(history["round"].max()) if len(history) else 0
     drawn = _thin(history, points)
     figure = go.Figure(layout=frame_of(metric, rounds or max(last, 1)))
+    if behind is not None:
+        _add_behind(figure, _thin(behind.history, points), sites, metric)
     for i, site in enumerate(sites):
         _add_site(figure, i, drawn[drawn["site"] == site], site, metric)
     _add_mean(figure, drawn, metric)
     _mark_reported(figure, drawn, sites, metric)
     head(figure, "How does each hospital do, round by round?", setting_of(run))
     own = isinstance(run, Run) and not run.algorithm.one_model and run.algorithm.alone
-    return foot(figure, [_small_print(history, points, own=own)])
+    faint = "" if behind is None else f"Faint: the run before, {len(behind.records)} rounds."
+    return foot(figure, [_small_print(history, points, own=own), faint])
 
 
 def setting_of(run: Run | pd.DataFrame) -> str:
@@ -89,6 +100,16 @@ def _add_site(figure: go.Figure, number: int, rows: pd.DataFrame, site: str, met
         marker=dict(symbol=look.symbol, size=8, maxdisplayed=9),
         customdata=rows["patients"].tolist(), hovertemplate="%{y:.3f} (n = %{customdata})",
     )  # fmt: skip
+
+
+def _add_behind(figure: go.Figure, rows: pd.DataFrame, sites: list[str], metric: str) -> None:
+    for i, site in enumerate(sites):
+        own, look = rows[rows["site"] == site], style(i)
+        figure.add_scatter(
+            x=own["round"].tolist(), y=plain(own[metric]), name=f"{site}, the run before", mode="lines",
+            legendgroup=site, showlegend=False, hoverinfo="skip", opacity=FAINT,
+            line=dict(color=look.colour, dash=look.dash, width=2),
+        )  # fmt: skip
 
 
 def _add_mean(figure: go.Figure, drawn: pd.DataFrame, metric: str) -> None:

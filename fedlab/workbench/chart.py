@@ -1,4 +1,4 @@
-"""The live curve: an Output widget whose outputs are *set*.
+"""Figures in a panel: an Output widget whose outputs are *set*.
 
 State, not deltas: a page that is loaded again asks the kernel for the widgets' state and gets the whole picture (a
 plotly ``FigureWidget`` comes back empty). Each drawing replaces the one before, so a slow browser falls behind by one
@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 
 import ipywidgets as widgets
+import plotly.graph_objects as go
 
 from fedlab.engine import Run
 from fedlab.figures import learning_curves, seed_bands
@@ -20,34 +21,57 @@ HEIGHT = "450px"
 EMPTY = "The curves of the hospitals appear here, round by round."
 
 
-class Chart:
-    """The curve of one metric over the rounds.
+class Picture:
+    """A place for one figure.
+
+    Parameters
+    ----------
+    empty : str
+        What stands there as long as there is none.
+    height : str
+        Kept free for it, so that nothing below jumps.
 
     Examples
     --------
-    >>> chart = Chart()
-    >>> [sorted(output["data"]) for output in chart.output.outputs]
+    >>> picture = Picture("Nothing to see yet.", height="300px")
+    >>> [sorted(output["data"]) for output in picture.output.outputs]
     [['text/html', 'text/plain']]
     """
 
-    def __init__(self) -> None:
-        self.output = widgets.Output(layout={"width": "100%", "min_height": HEIGHT})
+    def __init__(self, empty: str, *, height: str) -> None:
+        self.empty = empty
+        self.output = widgets.Output(layout={"width": "100%", "min_height": height})
         self.clear()
 
-    def draw(self, runs: Sequence[Run], metric: str, *, rounds: int | None) -> None:
-        """Show the run so far, or the spread of several; ``rounds`` is how far the axis goes."""
-        several = len(runs) > 1
-        drawn = seed_bands(runs, metric, rounds=rounds) if several else learning_curves(runs[0], metric, rounds=rounds)
-        figure = json.loads(drawn.to_json())
+    def show(self, figure: go.Figure, words: str) -> None:
+        """Show a figure; ``words`` are for who cannot see it."""
         # not "responsive": JupyterLab resizes plots itself, and the two together shrink one to nothing after a reload
-        bundle = {**figure, "config": {"displaylogo": False}}
-        of = f" over {len(runs)} seeds" if several else ""
-        words = f"Learning curves of {metric} on valid{of}, {len(runs[0].records)} rounds."
+        bundle = {**json.loads(figure.to_json()), "config": {"displaylogo": False}}
         self._set({MIME: bundle, "text/plain": words})
 
     def clear(self) -> None:
         """Show that there is nothing yet."""
-        self._set({"text/html": f'<p class="fedlab-quiet">{EMPTY}</p>', "text/plain": EMPTY})
+        self._set({"text/html": f'<p class="fedlab-quiet">{self.empty}</p>', "text/plain": self.empty})
 
     def _set(self, data: dict[str, object]) -> None:
         self.output.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
+
+
+class Chart(Picture):
+    """The live curve of one metric over the rounds."""
+
+    def __init__(self) -> None:
+        super().__init__(EMPTY, height=HEIGHT)
+
+    def draw(self, runs: Sequence[Run], metric: str, *, rounds: int | None, behind: Run | None = None) -> None:
+        """Show the run so far, or the spread of several.
+
+        ``rounds`` is how far the axis goes, ``behind`` a run to draw faintly behind a single one.
+        """
+        if len(runs) > 1:
+            figure = seed_bands(runs, metric, rounds=rounds)
+        else:
+            figure = learning_curves(runs[0], metric, rounds=rounds, behind=behind)
+        of = f" over {len(runs)} seeds" if len(runs) > 1 else ""
+        faint = "" if behind is None else "; the run before faintly behind"
+        self.show(figure, f"Learning curves of {metric} on valid{of}, {len(runs[0].records)} rounds{faint}.")

@@ -6,11 +6,13 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from fedlab.algorithms import ALGORITHMS, Algorithm
 from fedlab.engine import Event, Spread, stream
 from fedlab.federation import Federation
+from fedlab.federation.shift import Shifts
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Choice:
         Keyword arguments of ``fedlab.stream``.
     seeds : int
         How many seeds train side by side, from ``settings["seed"]`` on.
+    shifts : Shifts, optional
+        What the sites' data are changed by, after the split: a dial leaves every patient in its part.
     """
 
     origin: str
@@ -40,11 +44,17 @@ class Choice:
     algorithm: Algorithm
     settings: dict[str, int | float]
     seeds: int = 1
+    shifts: Shifts | None = None
 
-    @property
-    def federation(self) -> Federation:
+    @cached_property
+    def clean(self) -> Federation:
         """The sites that take part, with the split of the seed: a seed is a split, a start and a batch order."""
         return self.whole.select(*self.sites).resplit(int(self.settings["seed"]))
+
+    @cached_property
+    def federation(self) -> Federation:
+        """What is trained on: the sites, with their shifts if there are any."""
+        return self.clean if self.shifts is None else self.clean.shift(self.shifts)
 
     @property
     def numbers(self) -> list[int]:
@@ -65,7 +75,8 @@ class Choice:
         """Name the run in a few words."""
         sites = f"{len(self.sites)} site{'s' * (len(self.sites) != 1)}"
         seeds = f", {self.seeds} seeds" if self.seeds > 1 else ""
-        return f"{self.algorithm}, {self.model}, {self.whole.name}, {sites}{seeds}".replace("()", "")
+        trained = f"{self.algorithm}, {self.model}, {self.whole.name}, {sites}{seeds}".replace("()", "")
+        return trained if self.shifts is None else f"{trained}, {shifted(self.shifts)}"
 
 
 def show_code(choice: Choice, rounds: int | None = None) -> str:
@@ -107,7 +118,8 @@ def show_code(choice: Choice, rounds: int | None = None) -> str:
     if choice.seeds > 1:
         lines[-1] = f"seeds={choice.numbers},"  # in the place of the one seed
     body = "".join(f"    {line}\n" for line in lines)
-    setup = f"import fedlab\n{imports}\nfederation = {_federation(choice)}\n"
+    shifts, imported = _shifts(choice)
+    setup = f"import fedlab\n{imports}{imported}\n{shifts}federation = {_federation(choice)}\n"
     if choice.seeds == 1:
         return f"{setup}run = fedlab.train(\n{body})"
     return f"{setup}*_, last = fedlab.stream(\n{body})\nrun, runs = last.run, last.runs"
@@ -120,9 +132,30 @@ def _federation(choice: Choice) -> str:
         text += f".select({', '.join(names)})"
     if choice.seeds > 1:  # each seed splits anew
         return text
-    if choice.federation.fingerprint != choice.whole.select(*choice.sites).fingerprint:
+    if choice.clean.fingerprint != choice.whole.select(*choice.sites).fingerprint:
         text += f".resplit({choice.settings['seed']})"
-    return text
+    return text if choice.shifts is None else f"{text}.shift(shifts)"
+
+
+def shifted(shifts: Shifts) -> str:
+    """Say the shifts in words: which site, which kind, how severe."""
+    return "; ".join(
+        f"{site}: {', '.join(f'{kind.name} {kind.severity:.2f}' for kind in kinds)}"
+        for site, kinds in shifts.sites.items()
+    )
+
+
+def _shifts(choice: Choice) -> tuple[str, str]:
+    """Return the lines that say the shifts, and the import that they need."""
+    if choice.shifts is None:
+        return "", ""
+    names, lines = {"Shifts"}, []
+    for site, kinds in choice.shifts.sites.items():
+        names |= {type(kind).__name__ for kind in kinds}
+        made = "".join(f"        {type(kind).__name__}({kind.severity!r}),\n" for kind in kinds)
+        lines.append(f"    {json.dumps(site, ensure_ascii=False)}: [\n{made}    ],\n")
+    text = f"shifts = Shifts({{\n{''.join(lines)}}}, seed={choice.shifts.seed})\n"
+    return text, f"from fedlab.federation.shift import {', '.join(sorted(names))}\n"
 
 
 def _algorithm(which: Algorithm) -> tuple[str, str]:

@@ -34,9 +34,11 @@ class Controls:
         The one to use; default: choose among the recipes.
     alert : callable
         Told a sentence when something cannot be had.
+    several : bool
+        Whether several seeds may train side by side.
     """
 
-    def __init__(self, federation: Federation | None, alert: Callable[[str], None]) -> None:
+    def __init__(self, federation: Federation | None, alert: Callable[[str], None], *, several: bool = True) -> None:
         self.data = DataChoice(federation, alert)
         self.model = widgets.Dropdown(
             options=list(MODELS), value="logistic", description="model",
@@ -64,8 +66,8 @@ class Controls:
         self._follow_algorithm()
         groups = [
             self.data.box,
-            widgets.VBox([_heading("Model and algorithm"), self.model, self.algorithm, self.about, self._fields_box]),
-            widgets.VBox([_heading("Training"), *self.numbers.values(), self.seeds]),
+            widgets.VBox([heading("Model and algorithm"), self.model, self.algorithm, self.about, self._fields_box]),
+            widgets.VBox([heading("Training"), *self.numbers.values(), *([self.seeds] if several else [])]),
         ]
         for group in groups:
             group.add_class("fedlab-group")
@@ -106,7 +108,8 @@ class Controls:
             widget.value = getattr(defaults, name)
 
 
-def _heading(text: str) -> widgets.HTML:
+def heading(text: str) -> widgets.HTML:
+    """Return the small heading of a group of widgets."""
     return widgets.HTML(f"<h4>{text}</h4>")
 
 
@@ -182,17 +185,18 @@ def parameters(cls: type) -> dict[str, str]:
     if not section:
         return {}
     entries = re.findall(r"^(\w+) *:[^\n]*\n((?:(?:    [^\n]*|)\n?)+)", section.group(1), re.M)
-    return {name: _plain(text) for name, text in entries}
+    return {name: plain(text) for name, text in entries}
 
 
 def summary(cls: type[Algorithm]) -> str:
     """Return the first sentence about an algorithm: its file's, or, made in a notebook, its class's."""
     module = sys.modules.get(cls.__module__)
     doc = inspect.getdoc(cls) if module is None or cls.__module__ == "__main__" else inspect.getdoc(module)
-    return _plain((doc or cls.__name__).split("\n\n")[0])
+    return plain((doc or cls.__name__).split("\n\n")[0])
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return a docstring's words without its markup."""
     text = re.sub(r":\w+:`([^`]*)`", r"\1", " ".join(text.split()))
     for tex, sign in {r"\ge": "≥", r"\le": "≤", r"\mu": "μ", r"\eta_g": "η", r"\eta": "η"}.items():
         text = text.replace(tex, sign)

@@ -21,6 +21,11 @@ class DataChoice:
     federation : Federation, optional
     alert : callable
         Told a sentence when a recipe cannot be loaded; the choice then stays as it was.
+
+    Attributes
+    ----------
+    sites : VBox
+        Of the ticks; other data bring other children.
     """
 
     def __init__(self, federation: Federation | None, alert: Callable[[str], None]) -> None:
@@ -29,15 +34,15 @@ class DataChoice:
         self.ticks: dict[str, widgets.Checkbox] = {}
         self.recipe = _dropdown() if federation is None else None
         self.federation = federation if federation is not None else self._load(DEFAULT)
-        self._sites = widgets.VBox()
-        self._sites.add_class("fedlab-sites")
+        self.sites = widgets.VBox()
+        self.sites.add_class("fedlab-sites")
         self._fill()
         if self.recipe is None:
             named: widgets.Widget = widgets.Label(f"data: {self.federation.name}")
         else:
             named = self.recipe
             named.observe(self._follow, names="value")
-        self.box = widgets.VBox([widgets.HTML("<h4>Data and sites</h4>"), named, self._sites])
+        self.box = widgets.VBox([widgets.HTML("<h4>Data and sites</h4>"), named, self.sites])
 
     @property
     def origin(self) -> str:
@@ -83,7 +88,7 @@ class DataChoice:
 
     def _fill(self) -> None:
         self.ticks = {site.name: _tick(site, self.federation) for site in self.federation.sites}
-        self._sites.children = tuple(self.ticks.values())
+        self.sites.children = tuple(self.ticks.values())
 
 
 def _dropdown() -> widgets.Dropdown:

@@ -16,29 +16,40 @@ from fedlab.workbench.style import table
 
 RESAMPLES = 500
 SHOWN = ("auc", "accuracy", "log_loss")
+ONE_SPLIT = "Of one split: a small change may be chance. Whether it is real is for fedlab.compare to say, over seeds."
 TOO_GOOD = "The round was chosen on these patients, so these scores are a little too good."
 
 
-def on_valid(runs: Sequence[Run]) -> str:
-    """Return the table of the reported round: each site's round, log loss and AUC on ``valid``."""
+def on_valid(runs: Sequence[Run], *, before: Run | None = None) -> str:
+    """Return the table of the reported round: each site's round, log loss and AUC on ``valid``.
+
+    ``before`` is another run, whose log loss and AUC stand beside those of a single one.
+    """
     if len(runs) > 1:
         return _over_seeds(runs)
-    run = runs[0]
-    chosen = run.history[run.history["chosen"]].set_index("site")
+    shown = [_chosen(run) for run in (runs[0], *([] if before is None else [before]))]
     rows = []
-    for site in run.federation.names:
-        if site in chosen.index:
-            row = chosen.loc[site]
-            rows.append(
-                [site, str(row["round"]), number(row["log_loss"], 3), number(row["auc"], 3), str(row["patients"])]
-            )
-        else:
-            rows.append([site, "–", "–", "–", "–"])
-    head = ["site", "reported round", "log loss", "AUC", "n"]
-    notes = [TOO_GOOD]
-    if chosen["auc"].isna().any():
+    for site in runs[0].federation.names:
+        cells = [_scored(chosen, site) for chosen in shown]
+        where = shown[0].loc[site] if site in shown[0].index else None
+        rows.append([site, "–" if where is None else str(where["round"]), *sum(cells, []),
+                     "–" if where is None else str(where["patients"])])  # fmt: skip
+    old = [] if before is None else ["log loss before", "AUC before"]
+    notes = [TOO_GOOD, ONE_SPLIT] if old else [TOO_GOOD]
+    if any(chosen["auc"].isna().any() for chosen in shown):
         notes.append("–: an AUC needs patients of every class.")
+    head = ["site", "reported round", "log loss", "AUC", *old, "n"]
     return table(head, rows, caption="Reported round on valid", notes=notes)
+
+
+def _chosen(run: Run) -> pd.DataFrame:
+    return run.history[run.history["chosen"]].set_index("site")
+
+
+def _scored(chosen: pd.DataFrame, site: str) -> list[str]:
+    if site not in chosen.index:
+        return ["–", "–"]
+    return [number(chosen.loc[site, metric], 3) for metric in ("log_loss", "auc")]
 
 
 def _over_seeds(runs: Sequence[Run]) -> str:

@@ -18,6 +18,8 @@ CSS = """<style>
 .fedlab .widget-checkbox label, .fedlab .widget-checkbox { max-width: 100%; }
 .fedlab .fedlab-alert p { border-left: 4px solid var(--jp-error-color1, #d32f2f); padding: 4px 8px;
   background: var(--jp-layout-color2, #eee); color: var(--jp-ui-font-color1, #212121); }
+.fedlab .fedlab-dial .widget-html { margin: -8px 2px 2px calc(8.5em + 16px); min-height: 0; }
+.fedlab .fedlab-dial .noUi-handle:focus { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 1px; }
 .fedlab table { border-collapse: collapse; margin: 2px 0 4px; color: var(--jp-ui-font-color1, #212121); }
 .fedlab caption { text-align: left; padding: 4px 0; color: var(--jp-ui-font-color2, #666); }
 .fedlab th, .fedlab td { padding: 3px 12px 3px 0; text-align: right; font-variant-numeric: tabular-nums;

@@ -188,3 +188,11 @@ def test_long_titles_and_notes_wrap_and_get_their_room() -> None:
     assert max(len(line) for line in long.layout.title.text.split("<br>")) <= 72
     noted = foot(go.Figure(), ["note " * 60, ""])
     assert noted.layout.margin.b > 50 and foot(go.Figure(), [""]).layout.margin.b is None
+
+
+def test_a_run_behind_is_faint_and_first(run: Run) -> None:
+    figure = learning_curves(run, behind=run)
+    behind, ahead = figure.data[:4], figure.data[4:8]
+    assert [trace.name for trace in ahead] == SITES and all(trace.opacity < 0.5 for trace in behind)
+    assert all(old.y == new.y and not old.showlegend for old, new in zip(behind, ahead, strict=True))
+    assert "Faint: the run before, 3 rounds" in notes_of(figure)

@@ -9,15 +9,19 @@ import pytest
 
 from fedlab.federation import Federation
 from fedlab.workbench import RunPanel
+from fedlab.workbench.live import LivePanel
+from tests.workbench.browser import lab, page
+
+__all__ = ["lab", "page"]  # fixtures
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., RunPanel]]:
+def make() -> Iterator[Callable[..., LivePanel]]:
     """Make panels; whatever a test leaves running ends with it."""
-    made: list[RunPanel] = []
+    made: list[LivePanel] = []
 
-    def panel(federation: Federation | None = None, **settings: Any) -> RunPanel:
-        made.append(RunPanel(federation))
+    def panel(federation: Federation | None = None, *, kind: type[LivePanel] = RunPanel, **settings: Any) -> LivePanel:
+        made.append(kind(federation))
         for name, value in settings.items():
             made[-1].controls.numbers[name].value = value
         return made[-1]

@@ -1,0 +1,234 @@
+"""What every panel with a run in it does: read the widgets, train in one thread, draw, stop, and say the code."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import ipywidgets as widgets
+
+from fedlab.engine import Run
+from fedlab.federation import Federation
+from fedlab.workbench import results, style, words
+from fedlab.workbench.cell import replace_in_cell
+from fedlab.workbench.chart import Chart
+from fedlab.workbench.code import Choice, show_code
+from fedlab.workbench.controls import Controls
+from fedlab.workbench.worker import Worker, warm_up
+
+METRICS = {"log loss": "log_loss", "AUC": "auc"}
+WRAP = {"flex_flow": "row wrap"}
+
+
+class LivePanel(widgets.VBox):
+    """A panel around one live training run; a subclass lays its parts out with :meth:`lay_out`.
+
+    Parameters
+    ----------
+    federation : Federation, optional
+        Default: choose among the recipes in the panel.
+    several : bool
+        Whether several seeds may train side by side.
+
+    Attributes
+    ----------
+    run : Run or None
+        The run that is shown, for the next cells; live while it trains. Of several seeds the first.
+    runs : list of Run
+        All that are shown, one a seed.
+    """
+
+    ready = "Ready: press Run."
+
+    def __init__(self, federation: Federation | None, *, several: bool = True) -> None:
+        self.runs: list[Run] = []
+        self._lock = threading.RLock()  # to set a widget back calls its callbacks on this very thread
+        self._worker: Worker | None = None
+        self._ran: Choice | None = None
+        self._metric, self._training = "log_loss", False
+        self.alert = widgets.HTML()
+        self.alert.add_class("fedlab-alert")
+        self.controls = Controls(federation, self._say, several=several)
+        self._make_buttons()
+        self.status = widgets.HTML(style.live(self.ready))
+        self.bar = widgets.IntProgress(value=0, min=0, max=1, layout={"width": "100%"})
+        self.chart = Chart()
+        self.table, self.code_view = widgets.HTML(), widgets.HTML()
+
+    def _make_buttons(self) -> None:
+        self.run_button = button("Run", "Train with what is chosen above", self.start, style="primary", icon="play")
+        self.stop_button = button("Stop", "End the run within one batch; its rounds are kept", self.stop, icon="stop")
+        self.reset_button = button("Reset", "Stop, forget the run and set everything back", self.reset, icon="refresh")
+        self.code_button = button("Show code", "The Python that gives the same numbers", self._toggle_code, icon="code")
+        self.stop_button.disabled = True
+        self.row = widgets.Box([self.run_button, self.stop_button, self.reset_button, self.code_button], layout=WRAP)
+        self.metric = widgets.ToggleButtons(
+            options=METRICS, description="curve", tooltips=["on which the round is chosen", "how well it ranks"],
+            style={"description_width": "initial", "button_width": "auto"},
+        )  # fmt: skip
+        self.metric.observe(lambda change: self._switch(change["new"]), names="value")
+
+    def lay_out(self, parts: Sequence[widgets.Widget]) -> None:
+        """Put the parts one below the other; the last thing that a panel's making does."""
+        css = widgets.HTML(style.CSS)
+        css.add_class("fedlab-style")
+        super().__init__([css, *parts])
+        self.add_class("fedlab")
+        warm_up()
+        replace_in_cell(self)
+
+    # ------------------------------------------------------------------ what one can do
+
+    def choice(self) -> Choice:
+        """Read all widgets; what cannot be had is an error whose text says what helps."""
+        return self.controls.choice()
+
+    def start(self) -> None:
+        """Read all widgets and train in a thread; a run that still goes on is stopped first.
+
+        What cannot be run is said in the panel, and what was there stays.
+        """
+        with self._lock:
+            try:
+                if self._worker is not None and not self._worker.stop():
+                    raise ValueError("The run before is still ending: press Run again in a moment.")
+                choice = self.choice()
+                halt = threading.Event()
+                events = choice.stream(halt)
+            except Exception as error:
+                self._say(words.sentence(error))
+                return
+            self._say("")
+            self._busy(True)
+            rounds = int(choice.settings["rounds"])
+            self._worker = Worker(events, self, rounds=rounds, stop=halt, keep=lambda runs: self._keep(runs, choice))
+            self._worker.start()
+
+    def stop(self) -> None:
+        """Ask the run to end; it does within one batch."""
+        worker = self._worker
+        if worker is not None:
+            worker.halt.set()
+
+    def reset(self) -> None:
+        """Stop, forget the run and set every widget back."""
+        with self._lock:
+            if self._worker is not None and not self._worker.stop():
+                self._say("The run is still ending: press Reset again in a moment.")
+                return
+            self._worker, self.runs, self._ran = None, [], None
+            self.controls.reset()
+            self.metric.value = "log_loss"
+            self._say("")
+            self.chart.clear()
+            self.bar.value, self.bar.bar_style = 0, ""
+            self.status.value = style.live(self.ready)
+            self._forget()
+            self._busy(False)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Block until the run has ended; a kernel interrupt stops it."""
+        worker = self._worker
+        if worker is None:
+            return
+        try:
+            worker.join(timeout)
+        except KeyboardInterrupt:
+            worker.stop()
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is shown, or the first seed's."""
+        return self.runs[0] if self.runs else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run goes on."""
+        return self._training
+
+    @property
+    def code(self) -> str:
+        """The Python that gives the same numbers: of the run that is shown, else of what is chosen."""
+        if self._ran is None or self.run is None:
+            return show_code(self.choice())
+        return show_code(self._ran, None if self.busy else len(self.run.records))
+
+    # ------------------------------------------------------------------ what the worker writes
+
+    def begin(self, rounds: int) -> None:
+        """Say that the first round is on its way."""
+        warm_up().join()
+        self.bar.max, self.bar.value, self.bar.bar_style = rounds, 0, ""
+        self.status.value = style.live(f"Round 1 of {rounds} is on its way.")
+
+    def show(self, runs: list[Run], rounds: int, seconds: float, failed: dict[str, list[tuple[int, str]]]) -> None:
+        """Draw the run so far."""
+        done = max(len(run.records) for run in runs)
+        self.bar.value = done
+        self.status.value = style.live(f"{words.progress(done, rounds, seconds)} {words.failures(failed)}".strip())
+        self._draw(runs, rounds)
+
+    def end(self, runs: list[Run], rounds: int, seconds: float, *, stopped: bool, error: BaseException | None,
+            failed: dict[str, list[tuple[int, str]]]) -> None:  # fmt: skip
+        """Draw the last state and give the buttons back."""
+        run = runs[0] if runs else None
+        if error is None:
+            told = f"{words.ending(run, rounds, seconds, stopped=stopped)} {words.failures(failed)}"
+        else:
+            told = words.failure(error, run)
+            self.bar.bar_style = "danger"
+        try:
+            if run is not None:
+                self.bar.value = len(run.records)
+                self._draw(runs, None)
+                self.table.value = self._tell(runs)
+        finally:  # whatever could not be drawn, the panel must not hang
+            self.status.value = style.live(told.strip())
+            self._busy(False)
+
+    def _keep(self, runs: list[Run], choice: Choice) -> None:
+        """From the first round on this is the panel's run."""
+        self.runs, self._ran = runs, choice
+        self._forget()
+
+    def _draw(self, runs: list[Run], rounds: int | None) -> None:
+        self.chart.draw(runs, self._metric, rounds=rounds)
+
+    def _tell(self, runs: list[Run]) -> str:
+        return results.on_valid(runs)
+
+    def _forget(self) -> None:
+        """Empty what was said of the run before."""
+        self.table.value = self.code_view.value = ""
+
+    # ------------------------------------------------------------------ small things
+
+    def _busy(self, busy: bool) -> None:
+        self._training = busy
+        self.run_button.disabled, self.stop_button.disabled = busy, not busy
+
+    def _say(self, text: str) -> None:
+        self.alert.value = style.alarm(text)
+
+    def _switch(self, metric: str) -> None:
+        self._metric = metric  # the worker, if there is one, draws with it next time
+        with self._lock:
+            if self.run is not None and not self.busy:
+                self._draw(self.runs, None)
+
+    def _toggle_code(self) -> None:
+        if self.code_view.value:
+            self.code_view.value = ""
+            return
+        try:
+            of = "what is chosen above" if self._ran is None else f"the run that is shown ({self._ran.words})"
+            self.code_view.value = style.code(self.code, f"The same numbers as {of}:")
+        except Exception as error:
+            self._say(words.sentence(error))
+
+
+def button(text: str, tooltip: str, press: Callable[[], None], *, style: str = "", icon: str = "") -> widgets.Button:
+    """Return a button that does this when it is pressed."""
+    made = widgets.Button(description=text, tooltip=tooltip, button_style=style, icon=icon, layout={"width": "auto"})
+    made.on_click(lambda _: press())
+    return made
