@@ -24,7 +24,7 @@ from data_recipes import heart_disease, phantom_ehr
 from fedlab.federation.dictionary import DataDictionary
 from fedlab.federation.documentation import Fault, draw_faults
 from fedlab.federation.harmonise import Proposal, apply, propose, summarise
-from fedlab.federation.written import numbers, texts
+from fedlab.federation.harmonise.written import numbers, texts
 
 ABOUT = "The harmoniser on federations with planted faults, and on real hospitals"
 FEDERATIONS = 200

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
+from fedlab.federation.harmonise.units import molar_mass, read_unit, to_agreed
+from fedlab.federation.harmonise.written import numbers, shape, texts
 from fedlab.federation.site import Feature
-from fedlab.federation.units import molar_mass, read_unit, to_agreed
-from fedlab.federation.written import numbers, shape, texts
 
 BROKEN = ("row", "column", "value", "what", "remedy")
 

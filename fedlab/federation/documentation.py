@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedlab.federation.kinds import fraction
+from fedlab.federation.shift.kinds import fraction
 from fedlab.federation.site import Feature
 
 KINDS = ("unit", "sentinel", "codes", "order", "decimal", "date")

@@ -8,8 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from fedlab.figures.theme import GREY, NAME, foot, head, style
-from fedlab.study.explanation import RESIDUAL, Explanation
-from fedlab.study.gaps import GAPS
+from fedlab.study.explain.explanation import RESIDUAL, Explanation
+from fedlab.study.explain.gaps import GAPS
 from fedlab.study.paired import ahead
 from fedlab.study.pairs import rows_of
 from fedlab.study.words import listed, number, signed, words

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from fedlab.figures.atlas import DARK_FROM, SCALE
 from fedlab.figures.theme import GREY, NAME, foot, head
-from fedlab.study.found import Heterogeneity
-from fedlab.study.measures import KINDS, MEASURES, Measure
+from fedlab.study.heterogeneity.found import Heterogeneity
+from fedlab.study.heterogeneity.measures import KINDS, MEASURES, Measure
 from fedlab.study.words import listed, number
 
 FILL = [(0.0, "rgba(128, 128, 128, 0.12)"), (1e-6, SCALE[0][1]), *SCALE[1:]]  # not clear: no colour at all

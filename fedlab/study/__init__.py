@@ -5,11 +5,11 @@ from fedlab.study.atlas import at_holdout, atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve
 from fedlab.study.explain import explain
-from fedlab.study.explanation import Explanation
+from fedlab.study.explain.explanation import Explanation
 from fedlab.study.failed import SeedsFailed
-from fedlab.study.found import Heterogeneity
 from fedlab.study.harmony import Harmony, harmonise
 from fedlab.study.heterogeneity import heterogeneity
+from fedlab.study.heterogeneity.found import Heterogeneity
 from fedlab.study.hospitals import OverSites, cliffs_delta, over_sites
 from fedlab.study.learning import learning_curve
 from fedlab.study.paired import Paired, corrected_t, holm

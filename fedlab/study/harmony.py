@@ -13,8 +13,8 @@ from fedlab.engine.exchange import Ask, Exchange
 from fedlab.engine.progress import progress_line
 from fedlab.engine.survey import survey
 from fedlab.federation.cells import LEAST
-from fedlab.federation.changes import Change
 from fedlab.federation.harmonise import Proposal, Undecided, apply, contradictory, propose, summarise
+from fedlab.federation.harmonise.changes import Change
 
 if TYPE_CHECKING:
     from fedlab.federation.dictionary import DataDictionary

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_recipes import heart_disease, phantom_ehr
-from fedlab.federation.changes import Change
 from fedlab.federation.dictionary import DataDictionary, Entry
 from fedlab.federation.documentation import Fault, write
 from fedlab.federation.harmonise import apply, propose, summarise
+from fedlab.federation.harmonise.changes import Change
 from tests.federation.tables import ward, wards
 
 AGREED = DataDictionary(

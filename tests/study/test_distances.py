@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from fedlab.study.distances import (
+from fedlab.study.heterogeneity.distances import (
     HISTOGRAM,
     hellinger,
     jensen_shannon,

@@ -22,9 +22,9 @@ from fedlab.federation import (
     Shifts,
 )
 from fedlab.study import Explanation
-from fedlab.study.gaps import GAPS, Gap
-from fedlab.study.removal import look, removed
-from fedlab.study.shapley import shapley, subsets
+from fedlab.study.explain.gaps import GAPS, Gap
+from fedlab.study.explain.removal import look, removed
+from fedlab.study.explain.shapley import shapley, subsets
 from tests.conftest import ragged
 
 QUICK = {"seeds": 3, "rounds": 4, "local_epochs": 3, "progress": False}

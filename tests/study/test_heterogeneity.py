@@ -14,7 +14,7 @@ import fedlab
 from fedlab.federation import IID, Feature, Federation
 from fedlab.federation.cells import LEAST
 from fedlab.study import Heterogeneity
-from fedlab.study.measures import KINDS, MEASURES
+from fedlab.study.heterogeneity.measures import KINDS, MEASURES
 
 QUIET: dict[str, Any] = {"progress": False}
 

@@ -10,10 +10,10 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import rbf_kernel
 
-from fedlab.study.chance import against
-from fedlab.study.concept import beyond_prevalence
-from fedlab.study.drift import angle, drift, gradient_diversity
-from fedlab.study.two_sample import (
+from fedlab.study.heterogeneity.chance import against
+from fedlab.study.heterogeneity.concept import beyond_prevalence
+from fedlab.study.heterogeneity.drift import angle, drift, gradient_diversity
+from fedlab.study.heterogeneity.two_sample import (
     c2st,
     discriminant,
     median_heuristic,

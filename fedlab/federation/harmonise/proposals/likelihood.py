@@ -1,0 +1,99 @@
+"""How well a column of one site fits those of others, before and after a conversion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlab.federation.harmonise.units import Conversion
+
+NATURAL = 0.3  # sd of hospitals' medians around each other, in sds of their patients
+WIDER = 0.3  # sd of the logarithm of hospitals' spreads
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a site's numbers lie on the scale: middle, spread, and how many patients they are of."""
+
+    middle: float
+    spread: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Logarithmic where everything is above zero, else linear; ``finest`` is the least spread taken for true."""
+
+    logarithmic: bool
+    finest: float
+
+    @classmethod
+    def of(cls, columns: Sequence[Numbers]) -> Scale:
+        """Choose the scale for several sites' numbers."""
+        every = np.concatenate(columns)
+        if (every > 0).all():
+            return cls(True, 0.02)
+        return cls(False, 0.02 * float(np.median(np.abs(every))) or 1e-9)
+
+    def place(self, blocks: Numbers, count: int, by: Conversion | None = None) -> Place | None:
+        """Place numbers on the scale, converted first; None where they would not be above zero."""
+        values = blocks if by is None else by.factor * blocks + by.offset
+        if self.logarithmic:
+            if not (values > 0).all():
+                return None
+            values = np.log(values)
+        low, middle, high = np.quantile(values, [0.16, 0.5, 0.84])
+        return Place(float(middle), max((float(high) - float(low)) / 2, self.finest), count)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where the sites that agree lie."""
+
+    middle: float
+    spread: float
+    between: float  # sd of the sites' middles
+
+    @classmethod
+    def of(cls, places: Mapping[str, Place], finest: float) -> Reference:
+        """Sum up sites that agree."""
+        middles = np.array([place.middle for place in places.values()])
+        spread = float(np.median([place.spread for place in places.values()]))
+        seen = float(((middles - np.median(middles)) ** 2).sum())
+        guessed = 3 * (NATURAL * spread) ** 2  # worth three sites
+        between = math.sqrt((guessed + seen) / (3 + len(middles) - 1))
+        return cls(float(np.median(middles)), spread, max(between, finest))
+
+    def far(self, place: Place) -> float:
+        """Distance of a site's middle, in sds of what differs by nature and by chance."""
+        return (place.middle - self.middle) / math.hypot(self.between, 1.25 * self.spread / math.sqrt(place.count))
+
+    def log_likelihood(self, place: Place) -> float:
+        """Logarithm, up to a constant, of how likely a site lies there; heavy tails, since nature is full of them."""
+        wide = math.log(place.spread / self.spread) / math.hypot(WIDER, 1 / math.sqrt(place.count))
+        return _student(self.far(place)) + _student(wide)
+
+
+def _student(z: float) -> float:
+    """Student's t of three degrees of freedom."""
+    return -2 * math.log1p(z * z / 3)
+
+
+def groups(places: Mapping[str, Place]) -> list[list[str]]:
+    """Put sites together whose middles follow each other without a gap that is too wide for nature; largest first."""
+    if not places:
+        return []
+    order = sorted(places, key=lambda site: places[site].middle)
+    spread = float(np.median([place.spread for place in places.values()]))
+    found = [[order[0]]]
+    for before, site in zip(order, order[1:], strict=False):
+        chance = spread * math.hypot(*(1.25 / math.sqrt(places[s].count) for s in (before, site)))
+        if places[site].middle - places[before].middle > 3 * math.hypot(NATURAL * spread, chance):
+            found.append([])
+        found[-1].append(site)
+    return sorted(found, key=len, reverse=True)

@@ -1,0 +1,182 @@
+"""Which differences between the hospitals are there, and how large: sites × kinds of difference, against chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from fedlab.engine.exchange import Exchange
+from fedlab.engine.progress import progress_line
+from fedlab.engine.site import one_thread
+from fedlab.engine.survey import survey
+from fedlab.federation import Federation, Site
+from fedlab.federation.cells import LEAST
+from fedlab.models import ModelLike
+from fedlab.study.heterogeneity.binned import Leave
+from fedlab.study.heterogeneity.by_counts import COUNTED, of_counts, quantity
+from fedlab.study.heterogeneity.by_rows import joint
+from fedlab.study.heterogeneity.by_updates import EVERY, concept, risks_of, training
+from fedlab.study.heterogeneity.census import AtSite, Census, take_census
+from fedlab.study.heterogeneity.chance import DRAWS, finding
+from fedlab.study.heterogeneity.concept import bands_at
+from fedlab.study.heterogeneity.drift import one_round
+from fedlab.study.heterogeneity.found import Heterogeneity, in_cells
+from fedlab.study.heterogeneity.measures import KINDS, MEASURES, chosen
+
+BINS = 8
+ROUNDS = 20
+
+
+def heterogeneity(
+    federation: Federation,
+    *,
+    measures: Sequence[str] | None = None,
+    model: ModelLike = "logistic",
+    bins: int = BINS,
+    least: int = LEAST,
+    epsilon: float | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    progress: bool = True,
+) -> Heterogeneity:
+    """Measure how each hospital differs from all others together, and set every value against chance.
+
+    Only training rows are read. What counts show is asked through the gate: no row, and no cell of fewer than ``least``
+    patients, leaves a site (in one call: asking again with other cells is not guarded against). ``joint`` needs rows,
+    and so does the chance level of ``training``: computed with all rows in this process, and marked so.
+
+    Parameters
+    ----------
+    federation : Federation
+        Of two sites or more.
+    measures : sequence of str, optional
+        Of ``fedlab.study.heterogeneity.measures.MEASURES``; by default all.
+    model : str, callable or Module
+        Trained by FedAvg for ``training`` (one round) and ``concept`` (20 rounds).
+    bins : int
+        Cells of a number that has no codes, at least 2.
+    least : int
+        Patients in the smallest cell that leaves a site, at least 1.
+    epsilon : float, optional
+        Noise in place of screening: all histograms together are ``epsilon``-private for one patient, each of H gets
+        ``epsilon / H``. ``concept`` and ``training`` then have no value: a model's updates are not covered. The noise
+        is drawn from ``seed``, which between hospitals would have to be secret.
+    draws : int
+        Under no difference, at least 20.
+    seed : int
+    progress : bool
+
+    Raises
+    ------
+    ValueError
+        If there is one site only, an unknown measure, or a number out of its range.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> found = fedlab.heterogeneity(fedlab.load("heart_disease"), progress=False)
+    >>> found.table().columns.tolist()
+    ['quantity', 'label', 'features', 'missingness', 'joint', 'concept', 'training']
+    >>> found.clear().loc["Switzerland", ["label", "missingness", "joint"]].tolist()
+    [True, True, True]
+    """
+    names = chosen(measures)
+    _check(federation, bins=bins, draws=draws)
+    leave = Leave(least, epsilon)
+    told = {kind: tuple(m for m in names if kind in MEASURES[m].kinds) for kind in KINDS}
+    told = {kind: each for kind, each in told.items() if each}
+    with one_thread(), progress_line(len(told) + 2, "heterogeneity", "step", show=progress) as line:
+        run, updates, refused = _train(federation, model, told, epsilon, seed)
+        line.update()
+        gate = _gate(federation, leave, run, seed)
+        census = take_census(gate, federation, bins=bins, leave=leave, wide=bool({"features", "missingness"} & {*told}))
+        line.update()
+        rows: list[dict[str, Any]] = []
+        for kind, each in told.items():
+            if kind in ("training", "concept") and refused:
+                rows += [finding(kind, m, s, reason=refused) for m in each for s in _places(m, federation)]
+            elif kind == "quantity":
+                rows += quantity(census)
+            elif kind in COUNTED:
+                rows += _of_counts(federation, census, kind, each, draws=draws, seed=seed)
+            elif kind == "joint":
+                rows += joint(federation, each, least=least, draws=draws, seed=seed)
+            elif kind == "concept":
+                rows += concept(gate, run, census, draws=draws, seed=seed)
+            else:
+                rows += training(federation, updates, each, model, draws=draws, seed=seed)
+            line.update()
+    detail = pd.DataFrame(rows)
+    frames = [gate.ledger.frame()] + ([run.ledger] if run is not None else [])
+    ledger = pd.concat(frames[::-1], ignore_index=True)
+    notes = tuple(_notes(leave, census))
+    return Heterogeneity(
+        federation, detail, in_cells(detail), ledger, gate.ledger.messages, names, notes, census, draws, seed
+    )
+
+
+def _check(federation: Federation, *, bins: int, draws: int) -> None:
+    if not isinstance(federation, Federation):
+        raise TypeError(f"federation is a {type(federation).__name__}: load one with fedlab.load(…)")
+    if len(federation.sites) < 2:
+        raise ValueError(f"{federation.names[0]} is the only site: a difference needs a second one to differ from")
+    for name, value, low in (("bins", bins, 2), ("draws", draws, 20)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ValueError(f"{name} is {value!r}: it must be a whole number of at least {low}")
+
+
+def _train(
+    federation: Federation, model: ModelLike, told: dict[str, Any], epsilon: float | None, seed: int
+) -> tuple[Any, dict[str, Any], str]:
+    """Train where a kind needs it; else, or where the model does not fit, say why there is nothing."""
+    if not {"training", "concept"} & {*told}:
+        return None, {}, ""
+    if epsilon is not None:
+        return None, {}, "epsilon covers counts alone: the updates of a model would leave a site without noise"
+    try:
+        return *one_round(federation, model, rounds=ROUNDS if "concept" in told else 1, seed=seed), ""
+    except ValueError as error:
+        return None, {}, str(error)
+
+
+def _gate(federation: Federation, leave: Leave, run: Any, seed: int) -> Exchange:
+    counts = AtSite(federation, leave, seed)
+
+    def answer(held: Site, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
+        if purpose in ("risks", "bands"):
+            return bands_at(held, purpose, payload, risks=partial(risks_of, run), leave=leave)
+        return counts(held, purpose, payload)
+
+    held = {site.name: site for site in federation.sites}
+    return survey(held, answer, min_sites=len(held))
+
+
+def _of_counts(
+    federation: Federation, census: Census, kind: str, measures: tuple[str, ...], *, draws: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    yield from of_counts(census, kind, measures, draws=draws, seed=seed)
+    if kind != "label" and len(census.tables) == 1 and not census.reasons:
+        why = "the rows are not a table of named features"
+        yield from (finding(kind, measure, site, reason=why) for measure in measures for site in federation.names)
+
+
+def _places(measure: str, federation: Federation) -> tuple[str, ...]:
+    return (EVERY,) if measure == "gradient_diversity" else federation.names
+
+
+def _notes(leave: Leave, census: Census) -> Iterator[str]:
+    yield "Training patients only, each by one row; each site against all others together."
+    if leave.epsilon is None:
+        yield f"Counts left a site screened: no cell of fewer than {leave.least} patients."
+    else:
+        yield (
+            f"Counts left a site noised, {leave.epsilon:g}-private for one patient: {len(census.tables)} histograms of "
+            f"{census.leave.epsilon:.3g} each, by sequential composition. Rows-based kinds are not covered."
+        )
+    yield (
+        "In brackets: the mean under no difference. Clear (●): above chance after Holm's correction over the whole "
+        "table. ʳ needs rows: computed with all rows in this process."
+    )

@@ -1,0 +1,184 @@
+"""What the sites tell of their patients before anyone measures: histograms over cells that all agreed on.
+
+Two questions through the gate. First ``blocks``: a site orders its values of a number and sends the mean of each block
+of at least ``least`` patients, never a smallest or largest value; out of all blocks come the edges of the cells. Then
+``histograms``: patients a cell, one more cell for those without a value, screened so that no cell of fewer than
+``least`` leaves, or noised. A feature with codes has them for cells, and no edges.
+
+Only training rows are read, and of a patient with several rows the first: then a cell counts patients.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlab.engine.exchange import Ask, Exchange
+from fedlab.federation import Examples, Feature, Federation, Site
+from fedlab.federation.frame import columns
+from fedlab.study.heterogeneity.binned import (
+    Cells,
+    Leave,
+    agree,
+    block_means,
+    block_size,
+    by_blocks,
+    by_code,
+    counted,
+    filled,
+)
+from fedlab.study.heterogeneity.distances import Floats
+
+LABEL = "label"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The sites' histograms of one variable.
+
+    Attributes
+    ----------
+    told : float array, shape [sites, cells (+ 1: no value)]
+        As they arrived.
+    counts : float array, shape likewise
+        With the withheld patients shared over the cells that were not told; ``nan`` where a site told nothing.
+    """
+
+    cells: Cells
+    told: Floats
+    counts: Floats
+
+
+def patients(site: Site) -> Examples:
+    """Return a site's training patients, each by the first row."""
+    train = site.train
+    return train.take(np.sort(np.unique(train.group, return_index=True)[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Census:
+    """What all sites told.
+
+    Attributes
+    ----------
+    sites : tuple of str
+        In the order of the tables.
+    patients : float array, shape [sites]
+        Training patients; 0 where they are fewer than ``least``. With noise, as the noised histograms have it.
+    tables : dict of str to Table
+        By feature, and ``"label"``.
+    reasons : dict of str to str
+        Why a feature has no table.
+    leave : Leave
+        The terms of each histogram.
+    """
+
+    sites: tuple[str, ...]
+    patients: Floats
+    tables: dict[str, Table]
+    reasons: dict[str, str]
+    leave: Leave
+
+
+def take_census(gate: Exchange, federation: Federation, *, bins: int, leave: Leave, wide: bool = True) -> Census:
+    """Ask all sites; ``wide``: for the features too, not only for the label.
+
+    ``leave.epsilon`` is for everything that a site tells: each histogram gets an equal part of it, and by sequential
+    composition (Dwork & Roth, 2014, theorem 3.16) all of them together are ``epsilon``-private for one patient.
+    """
+    named = {f.name: f for f in features(federation)} if wide else {}
+    cells, reasons = {LABEL: by_code(LABEL, len(federation.task.classes))}, {}
+    totals: Floats | None = None
+    blocks: dict[str, list[Tensor | None]] = {}
+    if leave.epsilon is None:
+        answers = gate.ask(Ask("blocks", {"least": leave.least}))
+        totals = np.array([told["patients"] for told in answers.contents], dtype=np.float64)
+        blocks = {name: [told["blocks"].get(name) for told in answers.contents] for name in named}
+    for name, feature in named.items():
+        try:
+            cells[_key(name)] = agree(feature, bins, blocks.get(name))
+        except ValueError as error:
+            reasons[name] = str(error)
+    each = leave if leave.epsilon is None else Leave(leave.least, leave.epsilon / len(cells))
+    edges = {key: torch.from_numpy(c.edges) for key, c in cells.items()}
+    noise = {} if each.epsilon is None else {"epsilon": each.epsilon}
+    answers = gate.ask(Ask("histograms", {"edges": edges, **noise}))
+    told = {key: np.stack([got[key].numpy() for got in answers.contents]) for key in cells}
+    if totals is None:
+        totals = np.stack([table.sum(1) for table in told.values()]).mean(0).round()
+        tables = {key: Table(cells[key], table, table) for key, table in told.items()}
+    else:
+        full = {k: filled(t, totals, least=leave.least, missing=k != LABEL) for k, t in told.items()}
+        tables = {key: Table(cells[key], table, full[key]) for key, table in told.items()}
+    return Census(tuple(answers.sites), totals, tables, reasons, each)
+
+
+def _key(feature: str) -> str:
+    """Name a feature's table; none is that of the label, whatever a column is called."""
+    return f"feature {feature}"
+
+
+def feature_of(key: str) -> str:
+    """Return which feature a table is of; empty for the label's."""
+    return "" if key == LABEL else key.removeprefix("feature ")
+
+
+def features(federation: Federation) -> tuple[Feature, ...]:
+    """Return the features that are columns of a table; none for images and other shapes."""
+    return federation.features if federation.sites[0].rows.x.ndim == 2 else ()
+
+
+def values(federation: Federation, x: Tensor) -> dict[str, Floats]:
+    """Return each feature's values of rows ``x``: numbers, or the place of the code; ``nan`` where missing."""
+    out, start = {}, 0
+    for feature in features(federation):
+        width = len(columns((feature,)))
+        block = x[:, start : start + width].double().numpy()
+        start += width
+        if feature.kind == "number" or width == 1 and len(feature.codes or {}) == 2:
+            out[feature.name] = block[:, 0]
+        else:
+            out[feature.name] = np.where(np.isnan(block[:, 0]), np.nan, np.nan_to_num(block).argmax(1))
+    return out
+
+
+@dataclass(frozen=True)
+class AtSite:
+    """What a site answers to the census; the only code that reads its rows for it."""
+
+    federation: Federation
+    leave: Leave
+    seed: int
+
+    def __call__(self, held: Site, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """Answer one question."""
+        mine = patients(held)
+        if purpose == "blocks":
+            return self._blocks(mine)
+        rng = np.random.default_rng([self.seed, zlib.crc32(held.name.encode()), 3])
+        return self._histograms(mine, payload["edges"], Leave(self.leave.least, payload.get("epsilon")), rng)
+
+    def _blocks(self, mine: Examples) -> dict[str, Any]:
+        if len(mine) < self.leave.least:
+            return {"patients": 0, "blocks": {}}
+        each = block_size(len(mine), self.leave.least)
+        plain = [f.name for f in features(self.federation) if by_blocks(f)]
+        column = values(self.federation, mine.x)
+        return {"patients": len(mine), "blocks": {name: block_means(column[name], each) for name in plain}}
+
+    def _histograms(
+        self, mine: Examples, edges: dict[str, Tensor], leave: Leave, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        counts = {LABEL: np.bincount(mine.y.numpy(), minlength=len(self.federation.task.classes))}
+        column = values(self.federation, mine.x)
+        for feature in features(self.federation):
+            if _key(feature.name) in edges:
+                between = edges[_key(feature.name)].numpy() if feature.kind == "number" else None
+                number = len(feature.codes or {}) if between is None else len(between) + 1
+                counts[_key(feature.name)] = counted(column[feature.name], between, number)
+        return {key: torch.from_numpy(leave(counts[key], rng)) for key in edges}

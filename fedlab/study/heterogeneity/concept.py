@@ -1,0 +1,127 @@
+r"""Whether the label means the same: outcomes in bands of one shared risk, beyond what prevalence alone explains.
+
+All sites score their patients with one model that they trained together, and tell how many of each class stand in each
+band of the score. In band b, site i has the share :math:`r_{ib}` of positives, and the others :math:`r_b`. The others'
+shares are moved by one number on the scale of log odds until they give as many positives as site i has; what is left,
+
+.. math:: \sum_b \frac{n_{ib}}{n_i} \lvert r_{ib} - \sigma(\operatorname{logit} r_b + \delta_i) \rvert ,
+
+is in 0 to 1. A difference of prevalence, and one in who comes, are thereby taken out to first order (Saerens, Latinne &
+Decaestecker, *Adjusting the outputs of a classifier to new a priori probabilities*, Neural Computation 14, 2002). What
+it cannot see: a hospital that reads every patient as ill by the same log odds more often, which no count can tell from
+prevalence, and a difference within a band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlab.engine.exchange import Ask, Exchange
+from fedlab.federation import Feature, Site
+from fedlab.study.heterogeneity.binned import Leave, agree, block_means, block_size, counted, filled
+from fedlab.study.heterogeneity.census import patients
+from fedlab.study.heterogeneity.distances import Floats
+
+BANDS = 4
+RISK = Feature("risk")
+
+
+def beyond_prevalence(own: Floats, others: Floats) -> Floats:
+    """The measure of this module.
+
+    Parameters
+    ----------
+    own, others : float array, shape [..., 2, bands]
+        Patients of the two classes in each band.
+
+    Returns
+    -------
+    float array, shape [...]
+        ``nan`` where the site or the others have a single class.
+
+    Examples
+    --------
+    >>> beyond_prevalence(np.array([[30.0, 10], [10, 30]]), np.array([[90.0, 30], [30, 90]])).item()
+    0.0
+    >>> beyond_prevalence(np.array([[10.0, 30], [30, 10]]), np.array([[90.0, 30], [30, 90]])).round(6).item()
+    0.5
+    """
+    n = own.sum(-2)
+    share = np.divide(own[..., 1, :], n, out=np.zeros(n.shape), where=n > 0)
+    weight = n / np.maximum(n.sum(-1, keepdims=True), 1)
+    apart = (weight * np.abs(share - expected_share(own, others))).sum(-1)
+    both = (own.sum(-1) > 0).all(-1) & (others.sum(-1) > 0).all(-1)
+    out: Floats = np.where(both, np.where(apart < 1e-9, 0.0, apart), np.nan)
+    return out
+
+
+def expected_share(own: Floats, others: Floats) -> Floats:
+    """The others' share of positives in each band, moved by one log-odds until they are as many as the site's own."""
+    n, positives = own.sum(-2), own[..., 1, :].sum(-1, keepdims=True)
+    total = others.sum(-2)
+    common = others[..., 1, :].sum(-1, keepdims=True) / np.maximum(total.sum(-1, keepdims=True), 1)
+    share = np.where(total > 0, others[..., 1, :] / np.maximum(total, 1), common)
+    odds = np.log(np.clip(share, 1e-12, 1)) - np.log(np.clip(1 - share, 1e-12, 1))
+    low, high = np.full(positives.shape, -60.0), np.full(positives.shape, 60.0)
+    for _ in range(50):  # bisection: the sum rises with the shift
+        middle = (low + high) / 2
+        above = (n / (1 + np.exp(-(odds + middle)))).sum(-1, keepdims=True) > positives
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return 1 / (1 + np.exp(-(odds + (low + high) / 2)))  # type: ignore[no-any-return]
+
+
+def ask_bands(gate: Exchange, model: dict[str, Tensor], totals: Floats, leave: Leave) -> Floats:
+    """Ask for the risks' blocks, agree on bands, and for the classes in each; counts [sites, 2, bands].
+
+    Each class is screened by itself: what was told of the label gives its total, which must not tell a small cell.
+    """
+    blocks = gate.ask(Ask("risks", {"model": model}))
+    cells = agree(RISK, BANDS, [told["risk"] for told in blocks.contents])
+    answers = gate.ask(Ask("bands", {"edges": torch.from_numpy(cells.edges), "model": model}))
+    told = np.stack([np.stack([got["negative"].numpy(), got["positive"].numpy()]) for got in answers.contents])
+    return _by_class(told.astype(float), totals, leave.least)
+
+
+def _by_class(told: Floats, totals: Floats, least: int) -> Floats:
+    """Share what was withheld over the bands, class by class: [..., sites, 2, bands], totals [..., sites, 2]."""
+    each = [filled(told[..., k, :], np.nan_to_num(totals[..., k]), least=least, missing=False) for k in (0, 1)]
+    return np.stack(each, axis=-2)
+
+
+def bands_at(
+    held: Site,
+    purpose: str,
+    payload: dict[str, Any],
+    *,
+    risks: Callable[[dict[str, Tensor], Tensor], Floats],
+    leave: Leave,
+) -> dict[str, Any]:
+    """Answer both questions at a site; ``risks(model, x)`` are the probabilities of the positive class."""
+    mine = patients(held)
+    column, y = risks(payload["model"], mine.x), mine.y.numpy()
+    if purpose == "risks":
+        return {"risk": block_means(column, block_size(len(column), leave.least))}
+    edges = payload["edges"].numpy()
+    counts = np.stack([counted(column[y == k], edges, len(edges) + 1)[:-1] for k in (0, 1)])
+    told = np.zeros(counts.shape)
+    if counts.sum(1).min() >= leave.least:  # else the totals were not told either
+        told = leave(counts, np.random.default_rng(0))
+    return {"negative": torch.from_numpy(told[0]), "positive": torch.from_numpy(told[1])}
+
+
+def redrawn_bands(bands: Floats, leave: Leave, rng: np.random.Generator, draws: int) -> Floats:
+    """Draw counts [draws, sites, 2, bands] as they would arrive if every site's outcomes were as the others' say."""
+    known = np.nan_to_num(bands)
+    n = np.round(known.sum(1)).astype(int)
+    out = np.empty((draws, *known.shape))
+    for site in range(len(known)):
+        positive = rng.binomial(n[site], expected_share(known[site], known.sum(0) - known[site]), (draws, n.shape[1]))
+        out[:, site] = np.stack([n[site] - positive, positive], axis=1)
+    totals = out.sum(-1)
+    told = leave(out.astype(np.int64), rng) * (totals.min(-1) >= leave.least)[..., None, None]
+    return _by_class(told, totals, leave.least)
