@@ -51,7 +51,7 @@ DRAWN = """() => [...document.querySelectorAll('.js-plotly-plot')].some(plot =>
 SAVED = "() => !window.jupyterapp.shell.currentWidget.context.model.dirty"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a lab that has had another panel open would show that one again
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """JupyterLab with notebooks of one cell, its settings private, its kernel this Python."""
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed: pip install 'fedlab-workbench[lab]'")
@@ -90,7 +90,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         log.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page(lab: str) -> Iterator[object]:
     """One tab of Chromium."""
     if CHROMIUM is None:
