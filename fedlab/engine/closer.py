@@ -1,6 +1,6 @@
 """A closer look at the locked test: how a run's predictions are calibrated, and for whom they are good.
 
-These are methods of :class:`fedlab.Run`. Both open ``test``, which is counted.
+These are methods of :class:`fedlab.Run`. Each opens ``test``, which is counted.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fedlab.algorithms.ranges import in_range
 from fedlab.engine import opened
 from fedlab.federation import METRICS
 from fedlab.federation.groups import NOT_KNOWN, group_by
+from fedlab.federation.metrics import CHOSEN
 from fedlab.federation.reliability import BINS, Bin
 from fedlab.federation.threshold import PREDICTS_NAN
 
@@ -138,3 +141,34 @@ def subgroups(
         known_of_all = table.loc[table["group"] == NOT_KNOWN, "patients"].sum() == 0
         self._reports[asked] = table[table["group"] != NOT_KNOWN].reset_index(drop=True) if known_of_all else table
     return self._reports[asked].copy()
+
+
+def test_scores(self: Run, metric: str) -> NDArray[np.float64]:
+    """Return one metric of every model at every site; this opens ``test``, and is counted each time.
+
+    For many runs that are read once: :meth:`report` has all metrics, and why one is ``nan``.
+
+    Parameters
+    ----------
+    metric : str
+        One of :data:`fedlab.federation.METRICS` but ``balanced_accuracy_chosen``, whose threshold is each model's.
+
+    Returns
+    -------
+    float array, shape [models, sites]
+        One row where all sites share a model, else one a site; ``nan`` where the metric cannot be computed.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> run = fedlab.train(fedlab.load("heart_disease"), "logistic", "isolated", rounds=2, progress=False)
+    >>> run.test_scores("auc").shape, run.test_openings
+    ((4, 4), 1)
+    """
+    known = [name for name in METRICS if name != CHOSEN]
+    if metric not in known:
+        raise ValueError(f"metric is {metric!r}: choose one of {', '.join(known)}")
+    sources = [None] if self.algorithm.one_model else self.federation.names
+    models = [self._models(source) for source in sources]
+    self.test_openings += 1
+    return opened.one_metric(self.federation.sites, self.net, models, metric)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
@@ -38,14 +39,33 @@ def report(site: Site, net: Net, models: Models, *, part: str, resamples: int, s
     y = rows.y.numpy()
     return [
         net.task.scores(y, p, threshold=threshold, resamples=resamples, seed=seed)
-        for p, threshold in zip(_predicted(net, models, rows), thresholds(site, net, models), strict=True)
+        for p, threshold in zip(_predicted(net, models, rows.x), thresholds(site, net, models), strict=True)
     ]
+
+
+def one_metric(sites: Sequence[Site], net: Net, models: Models, metric: str) -> NDArray[np.float64]:
+    """One metric of several predictors at several sites, [models, sites], and no more: many models are read fast.
+
+    ``nan`` where it cannot be computed, or a model predicts NaN.
+    """
+    tests = [site.test for site in sites]
+    together = torch.cat([rows.x for rows in tests])
+    ends = np.cumsum([len(rows) for rows in tests])[:-1]
+    table = [
+        [_value(metric, rows.y.numpy(), p) for rows, p in zip(tests, np.split(every, ends), strict=True)]
+        for every in _predicted(net, models, together)
+    ]
+    return np.array(table, dtype=np.float64)
+
+
+def _value(metric: str, y: NDArray[np.int64], p: NDArray[np.float64]) -> float:
+    return float(METRICS[metric](y, p, np.ones((1, len(y))))[0]) if np.isfinite(p).all() else float("nan")
 
 
 def thresholds(site: Site, net: Net, models: Models) -> list[Threshold]:
     """Choose each predictor's threshold on the site's own ``valid`` rows."""
     rows = site.valid
-    return [choose_threshold(rows.y.numpy(), p) for p in _predicted(net, models, rows)]
+    return [choose_threshold(rows.y.numpy(), p) for p in _predicted(net, models, rows.x)]
 
 
 def calibration(site: Site, net: Net, models: Models, *, bins: int) -> list[list[Bin]]:
@@ -53,7 +73,7 @@ def calibration(site: Site, net: Net, models: Models, *, bins: int) -> list[list
     rows = site.test
     return [
         reliability(rows.y.numpy(), p, bins=bins) if np.isfinite(p).all() else []
-        for p in _predicted(net, models, rows)
+        for p in _predicted(net, models, rows.x)
     ]  # fmt: skip
 
 
@@ -64,7 +84,7 @@ def compared(site: Site, one: tuple[Net, list[Tensors]], other: tuple[Net, list[
     """
     rows, classes = site.test, one[0].task.classes
     y = rows.y.numpy()
-    found = delong(y, *(_predicted(net, [models], rows)[0][:, 1] for net, models in (one, other)))
+    found = delong(y, *(_predicted(net, [models], rows.x)[0][:, 1] for net, models in (one, other)))
     counts = np.bincount(y, minlength=len(classes))
     rarest = int(counts.argmin())
     if found.reason:
@@ -90,7 +110,7 @@ def by_group(
     y, number = rows.y.numpy(), grouping.numbers(rows.x)
     classes = len(net.task.classes)
     out = []
-    for p, threshold in zip(_predicted(net, models, rows), thresholds(site, net, models), strict=True):
+    for p, threshold in zip(_predicted(net, models, rows.x), thresholds(site, net, models), strict=True):
         groups = []
         for k, name in enumerate(grouping.names):
             inside = number == k
@@ -116,7 +136,7 @@ def _too_small(counts: NDArray[np.int64], classes: Sequence[str], *, smallest: i
     return {}
 
 
-def _predicted(net: Net, models: Models, rows: Examples) -> list[NDArray[np.float64]]:
+def _predicted(net: Net, models: Models, x: Tensor) -> list[NDArray[np.float64]]:
     small = nullcontext() if net.slow_stacked() else one_thread()  # of a small model threads cost more than they save
     with torch.no_grad(), small:
-        return [net.probabilities(list(map(net.placed, members)), rows.x).cpu().numpy() for members in models]
+        return [net.probabilities(list(map(net.placed, members)), x).cpu().numpy() for members in models]

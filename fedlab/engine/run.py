@@ -185,6 +185,7 @@ class Run(Kept):
 
     calibration = closer.calibration
     subgroups = closer.subgroups
+    test_scores = closer.test_scores
 
     def newcomer(self, site: Site, *, rounds: int = 0, resamples: int = 0) -> pd.DataFrame:
         """Score what a hospital that joins after the run would predict with, on its ``test`` patients.

@@ -99,6 +99,19 @@ def test_the_report_opens_test_once_and_counts(uneven: Federation) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["fedavg", "isolated"])
+def test_one_metric_is_that_of_the_report(algorithm: str, uneven: Federation) -> None:
+    run = quick(uneven, algorithm)
+    read = {metric: run.test_scores(metric) for metric in ("auc", "log_loss", "ece")}
+    assert run.test_openings == 3
+    for metric, table in read.items():
+        rows = run.report().loc[lambda told, metric=metric: told["metric"] == metric]
+        whole = rows.pivot(index="train", columns="test", values="value")[list(uneven.names)].to_numpy()
+        assert np.allclose(table, whole, atol=1e-12)
+    with pytest.raises(ValueError, match="metric is 'balanced_accuracy_chosen': choose one of auc, "):
+        run.test_scores("balanced_accuracy_chosen")
+
+
 def test_a_multiclass_run() -> None:
     generator = torch.Generator().manual_seed(0)
     sites = {}

@@ -52,7 +52,7 @@ def explain(
     gap : {"elsewhere", "federated", "own"}
         ``"elsewhere"``: from own models at home to own models at the other hospitals. ``"federated"``: from the pooled
         model to the federated one. ``"own"``: from the pooled model to own models, at home and elsewhere; of the three
-        it sees the most kinds, sizes among them. All on test patients, hospitals alike.
+        it sees the most kinds, sizes among them. All on test patients, hospitals alike: this opens ``test``.
     shifts : Shifts, optional
         The differences, where they are planted.
     model : str, callable or Module

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.run import Run
-from fedlab.engine.site import one_thread
 from fedlab.federation import METRICS, Federation
 from fedlab.federation.metrics import CHOSEN, LOWER_IS_BETTER
 from fedlab.models import ModelLike
@@ -70,7 +68,9 @@ class Gap:
         step : callable
             Called after each round of an arm.
         """
-        return [[self._read(run) for run in self._train(arm, federations, seeds, step)] for arm in self.arms]
+        return [
+            [run.test_scores(self.metric) for run in self._train(arm, federations, seeds, step)] for arm in self.arms
+        ]
 
     def _train(
         self, arm: str | Algorithm, federations: Sequence[Federation], seeds: Sequence[int], step: Callable[[], None]
@@ -80,23 +80,6 @@ class Gap:
         for runs in rounds:  # noqa: B007
             step()
         return runs
-
-    def _read(self, run: Run) -> Floats:
-        """Score every model of a run on every site's test patients; one row where all share one model."""
-        sites = run.federation.sites
-        sources = [None] if run.algorithm.one_model else [site.name for site in sites]
-        tests = [site.test for site in sites]
-        x, ends = torch.cat([rows.x for rows in tests]), np.cumsum([len(rows) for rows in tests])[:-1]
-        labels = [rows.y.numpy() for rows in tests]
-        out = []
-        for source in sources:
-            with torch.no_grad(), one_thread():
-                p = run.net.probabilities(list(map(run.net.placed, run._models(source))), x).cpu().numpy()
-            out.append([self._score(y, part) for y, part in zip(labels, np.split(p, ends), strict=True)])
-        return np.array(out)
-
-    def _score(self, y: NDArray[np.int64], p: Floats) -> float:
-        return float(METRICS[self.metric](y, p, np.ones((1, len(y))))[0]) if np.isfinite(p).all() else np.nan
 
     def fall(self, first: Floats, last: Floats, kept: Sequence[int]) -> float:
         """Return the fall in one number, positive where something is lost: means over the test sites that are kept.
