@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fedlab
-from fedlab.course.core import verdict_on
 from fedlab.course.heterogeneity import EXERCISES, alike
 from fedlab.federation import AcquisitionShift, Federation, LabelShift, QuantityShift, Shifts
+from tests.course.answered import gets_a_hint, is_right
 
 BY_ID = {exercise.id: exercise for exercise in EXERCISES}
 
@@ -39,8 +39,7 @@ def right(exercise_id: str, hospitals: Federation) -> Any:
 
 @pytest.mark.parametrize("exercise_id", BY_ID)
 def test_right(exercise_id: str, hospitals: Federation) -> None:
-    text = verdict_on(BY_ID, exercise_id, right(exercise_id, hospitals))
-    assert text.startswith(f"{exercise_id}: right. ")
+    is_right(exercise_id, right(exercise_id, hospitals))
 
 
 @pytest.mark.parametrize(
@@ -54,8 +53,7 @@ def test_right(exercise_id: str, hospitals: Federation) -> None:
     ],
 )
 def test_wrong_gets_a_hint(exercise_id: str, answer: Any, hint: str) -> None:
-    text = verdict_on(BY_ID, exercise_id, answer)
-    assert text.startswith(f"{exercise_id}: not yet: ") and hint in text
+    gets_a_hint(exercise_id, answer, hint)
 
 
 def test_what_costs_more_does_not_hang_by_a_hair() -> None:

@@ -9,10 +9,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import fedlab
-from fedlab.course.core import verdict_on
-from fedlab.course.intensive_care import EXERCISES, units
-
-BY_ID = {exercise.id: exercise for exercise in EXERCISES}
+from fedlab.course.intensive_care import units
+from tests.course.answered import gets_a_hint, is_right
 
 
 def over_all() -> float:
@@ -33,7 +31,7 @@ def over_all() -> float:
     ],
 )
 def test_right(exercise_id: str, answer: Any) -> None:
-    assert verdict_on(BY_ID, exercise_id, answer()).startswith(f"{exercise_id}: right. ")
+    is_right(exercise_id, answer())
 
 
 @pytest.mark.parametrize(
@@ -46,4 +44,4 @@ def test_right(exercise_id: str, answer: Any) -> None:
     ],
 )
 def test_wrong_gets_a_hint(exercise_id: str, answer: Any, hint: str) -> None:
-    assert hint in verdict_on(BY_ID, exercise_id, answer)
+    gets_a_hint(exercise_id, answer, hint)

@@ -15,6 +15,7 @@ from fedlab.algorithms import Ditto, FedPer, FineTuned
 from fedlab.course.core import verdict_on
 from fedlab.course.personalization import EXERCISES, LAMS, Hedged
 from fedlab.federation import Federation
+from tests.course.answered import gets_a_hint, is_right
 
 BY_ID = {exercise.id: exercise for exercise in EXERCISES}
 
@@ -70,8 +71,7 @@ def right(exercise_id: str, hospitals: Federation, dialled: dict[float, float]) 
 
 @pytest.mark.parametrize("exercise_id", BY_ID)
 def test_right(exercise_id: str, hospitals: Federation, dialled: dict[float, float]) -> None:
-    text = verdict_on(BY_ID, exercise_id, right(exercise_id, hospitals, dialled))
-    assert text.startswith(f"{exercise_id}: right. ")
+    is_right(exercise_id, right(exercise_id, hospitals, dialled))
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,7 @@ def test_right(exercise_id: str, hospitals: Federation, dialled: dict[float, flo
     ],
 )
 def test_wrong_gets_a_hint(exercise_id: str, answer: Any, hint: str) -> None:
-    text = verdict_on(BY_ID, exercise_id, answer)
-    assert text.startswith(f"{exercise_id}: not yet: ") and hint in text
+    gets_a_hint(exercise_id, answer, hint)
 
 
 @pytest.mark.parametrize("algorithm", ["isolated", FineTuned()], ids=str)

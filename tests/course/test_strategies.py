@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 import fedlab
 from fedlab.algorithms import FedProx
 from fedlab.course.cast import paradox
-from fedlab.course.core import verdict_on
 from fedlab.course.strategies import DRIFT, EXERCISES, MUS
 from fedlab.federation import Federation
+from tests.course.answered import gets_a_hint, is_right
 
 BY_ID = {exercise.id: exercise for exercise in EXERCISES}
 
@@ -53,8 +53,7 @@ def right(exercise_id: str, hospitals: Federation) -> Any:
 
 @pytest.mark.parametrize("exercise_id", BY_ID)
 def test_right(exercise_id: str, hospitals: Federation) -> None:
-    text = verdict_on(BY_ID, exercise_id, right(exercise_id, hospitals))
-    assert text.startswith(f"{exercise_id}: right. ")
+    is_right(exercise_id, right(exercise_id, hospitals))
 
 
 @pytest.mark.parametrize(
@@ -67,8 +66,7 @@ def test_right(exercise_id: str, hospitals: Federation) -> None:
     ],
 )
 def test_wrong_gets_a_hint(exercise_id: str, answer: Any, hint: str) -> None:
-    text = verdict_on(BY_ID, exercise_id, answer)
-    assert text.startswith(f"{exercise_id}: not yet: ") and hint in text
+    gets_a_hint(exercise_id, answer, hint)
 
 
 def test_the_choice_of_mu_does_not_hang_by_a_hair() -> None:
