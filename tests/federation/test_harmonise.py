@@ -163,6 +163,14 @@ def test_awkward_columns_are_said_and_not_raised() -> None:
     assert "C note: text of many different values" in told
 
 
+def test_a_category_that_no_other_site_has_is_asked_about() -> None:
+    tables = wards(4)
+    for number, table in enumerate(tables.values()):
+        table["clinic"] = ["north", "south"] * 60 if number < 3 else "harbour"
+    assert "D clinic: harbour is at no other site: other patients, or another code?" in undecided(tables)
+    assert found(tables) == []
+
+
 def test_dates_in_three_formats_in_one_column() -> None:
     table = ward(300)
     day = pd.to_datetime(table["admitted"])

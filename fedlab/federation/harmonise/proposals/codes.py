@@ -115,11 +115,9 @@ def _other_book(
     if spelled is not None:
         return Proposal(Change(site, column.name, "codes", {"map": spelled}), "the same words, spelled otherwise", 0.98)
     if len(own) < 2 or not (_coded(own) or _coded(known)):
-        return (
-            None
-            if column.entry is None
-            else Undecided(site, column.name, f"{', '.join(own)} is not among the codes agreed")
-        )
+        where = "is at no other site: other patients, or another code? A data dictionary tells"
+        where = where if column.entry is None else "is not among the codes agreed"
+        return Undecided(site, column.name, f"{', '.join(own)} {where}")
     if len(known) > MOST:
         return Undecided(site, column.name, f"other codes ({', '.join(own)}), too many to weigh every mapping")
     kept = in_order(len(own), len(known))
