@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
+from fedlab.engine.chain import Chain
 from fedlab.engine.net import home
 from fedlab.engine.padded import PaddedBatches
 from fedlab.engine.scores import padded, quick_scores
@@ -110,6 +112,10 @@ class StackedSites:
         self.keyed: tuple[list[tuple[list[int], Job]], Tensor] = [], torch.empty(0)
         self.latest: tuple[list[Tensors], dict[int, int]] = [], {}  # the models last evaluated, and whose they are
         self.state: Tensors = {"prepare": _stack([site.state["prepare"] for site in sites])}
+        self.chain = Chain.of(sites[0].net) if self.x.ndim == 2 else None
+        if self.chain is not None:  # prepared once: a chain's model has its site's preparation
+            each = tree_map(lambda v: v.unsqueeze(1), self.state["prepare"])
+            self.ready_valid = sites[0].net.ready(each, self.valid)
 
     def _padded(self, sizes: list[int]) -> tuple[Tensor, Tensor]:
         longest = max(sizes)
@@ -148,7 +154,7 @@ class StackedSites:
     def _work(self, parts: Sequence[Part]) -> Work:
         first, job = self.sites[0], parts[0].job
         one_rate = all(part.job.lr == job.lr for part in parts)
-        return Work(first.alg, first.net, first.optimizer, job, _lift, self._rows, one_rate)
+        return Work(first.alg, first.net, first.optimizer, job, _lift, self._rows, one_rate, self.chain)
 
     def _rows(self, box: Tensors) -> Batch:
         return self.x[box["rows"]], self.y[box["rows"]], box["there"]
@@ -221,7 +227,11 @@ class StackedSites:
             return models, net.probabilities(models, x)
 
         with torch.no_grad():
-            models, p = vmap(predict)(box, self.valid if at is None else self.valid[at])
+            if self.chain is not None and type(work.alg).personal is Algorithm.personal:
+                models = work.personal(box)
+                p = self.chain.probabilities(models[0], self.ready_valid if at is None else self.ready_valid[at])
+            else:
+                models, p = vmap(predict)(box, self.valid if at is None else self.valid[at])
         self.latest = models, {i: row for row, i in enumerate(who)}
         return quick_scores(self.labels if at is None else self.labels[who], p.cpu())
 

@@ -46,7 +46,7 @@ class Net:
         """Whether training draws from torch's global generator (torch's own Dropout): then each site seeds it."""
         self._method = _Method(self.model)
         every = list(self.model.named_parameters(remove_duplicate=False))
-        self._tied = len(every) > len(list(self.model.parameters()))  # to look for ties takes a tenth of a step
+        self.tied = len(every) > len(list(self.model.parameters()))  # to look for ties takes a tenth of a step
         still: Tensors = {k: p for k, p in self.model.named_parameters() if not p.requires_grad}
         still |= {k: b for k, b in self.model.named_buffers() if not statistic(k)}
         self.constants = {k: v.detach() for k, v in still.items()}
@@ -85,7 +85,7 @@ class Net:
         if self._method.training != train:
             self._method.train(train)
         with forward_pass(mask=mask, key=key, step=step):
-            out: Tensor = functional_call(self._method, q, (x, method), tie_weights=self._tied)
+            out: Tensor = functional_call(self._method, q, (x, method), tie_weights=self.tied)
         if train:
             params.update({k: q[f"model.{k}"].detach() for k in params if statistic(k)})
         return out

@@ -17,6 +17,7 @@ from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import Tensors, fixed
 from fedlab.engine.at import AtSite, Batch, join, parts
 from fedlab.engine.batches import Job
+from fedlab.engine.chain import Chain
 from fedlab.engine.net import Net
 from fedlab.engine.optimisers import SGD, Optimizer, clipped
 from fedlab.engine.trees import tree_leaves, tree_like, tree_map
@@ -69,7 +70,8 @@ class Work:
     """A round's work of one site, or of all of them stacked.
 
     ``box`` holds the tensors that differ from site to site: anchor, extra, memory, lr, steps, n, key and whatever
-    ``rows`` needs to find the training rows. ``one_rate``: all sites step at the job's rate.
+    ``rows`` needs to find the training rows. ``one_rate``: all sites step at the job's rate. ``chain``: the model of
+    all sites at once, where it is one.
     """
 
     alg: Algorithm
@@ -79,6 +81,7 @@ class Work:
     lift: Lift
     rows: Callable[[Tensors], Batch]
     one_rate: bool = True
+    chain: Chain | None = None
 
     def at(self, box: Tensors, step: int, now: Batch | None = None) -> AtSite:
         """Return the site's view of a step."""
@@ -123,12 +126,7 @@ class Work:
     ) -> tuple[Tensors, Tensors, Tensors]:
         now, going = feed.batch(step), feed.going(step)
         trained = tree_map(lambda v: v.detach().requires_grad_(), trained)
-        read = _moving(still) if self._plain_step else still
-        value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, read, box, now, step)
-        leaves = tree_leaves(trained)
-        found = torch.autograd.grad(value, leaves, torch.ones_like(value), allow_unused=True)
-        found_or_zero = [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, found, strict=True)]
-        grads: Tensors = tree_like(trained, found_or_zero)
+        grads, moved = self._gradients(trained, still, box, now, step)
         with torch.no_grad():
             keep = self._keep(trained, still, box, step, going)
             if self.job.clip:
@@ -148,6 +146,25 @@ class Work:
                     moved = tree_map(lambda a, b: torch.where(against(a, going), a, b), moved, old)
                 still = join(still, moved)
         return new, still, next_state
+
+    def _gradients(
+        self, trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int
+    ) -> tuple[Tensors, Tensors]:
+        """Return the gradient of each site's objective, and what the forward pass moved."""
+        read, leaves = _moving(still) if self._plain_step else still, tree_leaves(trained)
+        if self.chain is None or type(self.alg).objective is not Algorithm.objective:
+            value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, read, box, now, step)
+            found = torch.autograd.grad(value, leaves, torch.ones_like(value), allow_unused=True)
+        else:  # the contract's own: the mean loss of the batch
+            x, y, weight = now
+            params = {**trained, **read}
+            each = self.chain.losses(params, x, y, weight, box["key"], step)
+            share = weight / weight.sum(1, keepdim=True).clamp(min=1)  # of the mean: its derivative by each loss
+            found = torch.autograd.grad(each, leaves, share, allow_unused=True)
+            moved = {k: params[k] for k in read if not fixed(k)}
+        found_or_zero = [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, found, strict=True)]
+        grads: Tensors = tree_like(trained, found_or_zero)
+        return grads, moved
 
     def _move(
         self, trained: Tensors, grads: Tensors, state: Tensors, lr: Tensors, *, in_place: bool

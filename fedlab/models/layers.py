@@ -57,22 +57,31 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise, and move the running statistics when training."""
-        if not self.training:
-            mean, var = self.running_mean, self.running_var
-        else:
-            row = (
-                torch.ones(len(x), 1, dtype=x.dtype, device=x.device)
-                if NOW.mask is None
-                else NOW.mask.to(x.dtype)[:, None]
-            )
-            n = row.sum().clamp(min=1)
-            mean = (x * row).sum(0) / n
-            var = (row * (x - mean) ** 2).sum(0) / n
+        own = self.weight, self.bias, self.running_mean, self.running_var
+        out, *moved = self.normalised(x, *own, train=self.training, mask=NOW.mask)
+        if self.training:
+            self.running_mean, self.running_var = moved
+        return out
+
+    def normalised(
+        self, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, *, train: bool, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalise rows [..., rows, features] of one site or of all with these tensors.
+
+        Also returns the running ``mean`` and ``var``, moved when training.
+        """
+        at, spread = mean, var
+        if train:
+            row = torch.ones_like(x[..., :1]) if mask is None else mask.to(x.dtype).unsqueeze(-1)
+            n = row.sum(-2).clamp(min=1)
+            at = (x * row).sum(-2) / n
+            spread = (row * (x - at.unsqueeze(-2)) ** 2).sum(-2) / n
             move = (n > 1).to(x.dtype) * self.momentum
-            unbiased = var * n / (n - 1).clamp(min=1)
-            self.running_mean = (1 - move) * self.running_mean + move * mean.detach()
-            self.running_var = (1 - move) * self.running_var + move * unbiased.detach()
-        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+            unbiased = spread * n / (n - 1).clamp(min=1)
+            mean = (1 - move) * mean + move * at.detach()
+            var = (1 - move) * var + move * unbiased.detach()
+        at, spread, weight, bias = (v.unsqueeze(-2) for v in (at, spread, weight, bias))
+        return (x - at) / (spread + self.eps).sqrt() * weight + bias, mean, var
 
 
 def _signed(value: int) -> int:
@@ -83,7 +92,7 @@ _STRIDE, _MIX1, _MIX2 = (_signed(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4
 
 
 def uniform(key: Tensor, shape: torch.Size, salt: int = 0, *, device: torch.device | None = None) -> Tensor:
-    """Uniform numbers in [0, 1), a pure function of ``(key, salt, position)``: the same alone and stacked.
+    """Uniform numbers in [0, 1), a pure function of ``(key, salt, position)``; with several keys ``shape`` of each.
 
     Steele, Lea & Flood, *Fast splittable pseudorandom number generators*, OOPSLA 2014 (splitmix64).
     """
@@ -92,11 +101,11 @@ def uniform(key: Tensor, shape: torch.Size, salt: int = 0, *, device: torch.devi
         return (z >> k) & ((1 << (64 - k)) - 1)
 
     place = torch.arange(math.prod(shape), device=device or key.device)
-    z = (key ^ _signed(salt * 0x94D049BB133111EB % (1 << 64))) + (place + 1) * _STRIDE
+    z = (key ^ _signed(salt * 0x94D049BB133111EB % (1 << 64))).unsqueeze(-1) + (place + 1) * _STRIDE
     z = (z ^ shift(z, 30)) * _MIX1
     z = (z ^ shift(z, 27)) * _MIX2
     z = z ^ shift(z, 31)
-    return (shift(z, 40).to(torch.float32) / (1 << 24)).reshape(shape)
+    return (shift(z, 40).to(torch.float32) / (1 << 24)).reshape(*key.shape, *shape)
 
 
 class Dropout(nn.Module):
@@ -118,6 +127,11 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop entries when training."""
-        if not self.training or self.p == 0:
+        return self.dropped(x, NOW.key, NOW.step) if self.training else x
+
+    def dropped(self, x: Tensor, key: Tensor, step: int) -> Tensor:
+        """Drop entries of rows [..., rows, features]: of one site with its key, or of all with theirs."""
+        if self.p == 0:
             return x
-        return x * (uniform(NOW.key + NOW.step * 7919, x.shape, self.salt, device=x.device) >= self.p) / (1 - self.p)
+        kept = uniform(key + step * 7919, x.shape[key.ndim :], self.salt, device=x.device) >= self.p
+        return x * kept / (1 - self.p)

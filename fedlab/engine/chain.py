@@ -1,0 +1,107 @@
+"""Chains of layers that carry the axis of sites themselves: the numbers that ``vmap`` gives, in half its time.
+
+``vmap`` carries any function, and takes some ten microseconds for each of its operations. Layers one after the other,
+on rows of numbers, need no more than a product of matrices a site, and everything else goes on by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from fedlab.algorithms.tensors import Tensors
+from fedlab.engine.net import Net
+from fedlab.federation import Task
+from fedlab.models import MLP
+from fedlab.models.layers import NO_KEY, BatchNorm, Dropout
+
+ELEMENTWISE = (
+    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid, nn.Identity
+)  # fmt: skip
+Pass: TypeAlias = "Callable[[Tensors, Tensor, Now], Tensor]"
+"""A layer of all sites: their tensors [sites, ...] and rows [sites, rows, features] to what it makes of them."""
+Now: TypeAlias = tuple[bool, Tensor | None, Tensor, int]
+"""Whether it is training; the weight of each row, the key of each site, the step."""
+
+
+class Chain:
+    """A model of all sites at once: every tensor has a leading axis of sites."""
+
+    def __init__(self, task: Task, layers: list[Pass]) -> None:
+        self.task, self.layers = task, layers
+
+    @classmethod
+    def of(cls, net: Net) -> Chain | None:
+        """Return the chain that a model is, or ``None``: then ``vmap`` carries it."""
+        layers = None if net.constants or net.tied else _passes(net.model)
+        return None if layers is None else cls(net.task, layers)
+
+    def _run(self, params: Tensors, x: Tensor, now: Now) -> Tensor:
+        for layer in self.layers:
+            x = layer(params, x, now)
+        return x
+
+    def losses(self, params: Tensors, x: Tensor, y: Tensor, mask: Tensor, key: Tensor, step: int) -> Tensor:
+        """Loss of each prepared row in training, [sites, rows]; running statistics move in ``params``."""
+        out = self._run(params, x, (True, mask, key, step))
+        each: Tensor = self.task.loss(out.flatten(0, 1), y.flatten())
+        return each.view(y.shape)
+
+    def probabilities(self, params: Tensors, x: Tensor) -> Tensor:
+        """Class probabilities for prepared rows, float64 [sites, rows, classes]."""
+        out = self._run(params, x, (False, None, NO_KEY, 0)).double()
+        return self.task.probabilities(out.flatten(0, 1)).unflatten(0, out.shape[:2])
+
+
+def _passes(model: nn.Module, name: str = "") -> list[Pass] | None:
+    """List the layers in the order in which rows pass them; ``None`` where one is not known to be a link."""
+    if model._forward_hooks or model._forward_pre_hooks:
+        return None
+    forward = type(model).forward
+    if forward is nn.Sequential.forward:
+        inside = list(model.named_children())
+    elif isinstance(model, MLP) and forward is MLP.forward and type(model).features is MLP.features:
+        inside = [("body", model.body), ("head", model.head)]
+    else:
+        one = _pass(model, name)
+        return one and [one]
+    parts = [_passes(part, f"{name}{child}.") for child, part in inside]
+    return None if None in parts else [layer for part in parts for layer in part or []]
+
+
+def _pass(layer: nn.Module, name: str) -> Pass | None:
+    if type(layer) is nn.Linear:
+        return _linear(name, layer.bias is not None)
+    if type(layer) in ELEMENTWISE:
+        return lambda params, x, now: layer(x)
+    if type(layer) is BatchNorm:
+        return _norm(layer, name)
+    if type(layer) is Dropout:
+        return lambda params, x, now: layer.dropped(x, *now[2:]) if now[0] else x
+    return None
+
+
+def _linear(name: str, biased: bool) -> Pass:
+    weight, bias = f"{name}weight", f"{name}bias"
+
+    def run(params: Tensors, x: Tensor, now: Now) -> Tensor:
+        out = torch.bmm(x, params[weight].transpose(1, 2))
+        return out + params[bias].unsqueeze(1) if biased else out
+
+    return run
+
+
+def _norm(layer: BatchNorm, name: str) -> Pass:
+    keys = [f"{name}{k}" for k in ("weight", "bias", "running_mean", "running_var")]
+
+    def run(params: Tensors, x: Tensor, now: Now) -> Tensor:
+        train, mask, *_ = now
+        weight, bias, mean, var = (params[k] for k in keys)
+        out, *moved = layer.normalised(x, weight, bias, mean, var, train=train, mask=mask)
+        params.update(zip(keys[2:], moved, strict=True))
+        return out
+
+    return run
