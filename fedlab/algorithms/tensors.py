@@ -82,10 +82,10 @@ def mean(uploads: Tensors, weights: Tensor) -> Tensors:
     3.0
     """
     total = weights.sum()
-    if total == 0:
+    if not total:
         raise ValueError("the weights of all sites are zero: there is no mean")
-    share = weights / total
-    return {k: torch.tensordot(share.to(u.dtype), u, dims=1) for k, u in uploads.items()}
+    share = (weights / total).unsqueeze(0)
+    return {k: torch.mm(share.to(u.dtype), u.reshape(len(u), -1)).view(u.shape[1:]) for k, u in uploads.items()}
 
 
 def learned(model: nn.Module) -> Tensors:

@@ -105,7 +105,7 @@ class StackedSites:
         self.x, self.y, _ = (torch.cat(part) for part in zip(*ready, strict=True))
         sizes = [len(r[1]) for r in ready]
         self.first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self.sizes = torch.tensor(sizes, dtype=torch.float64)
+        self.counts, self.sizes = sizes, torch.tensor(sizes, dtype=torch.float64)
         self.rows = self._padded(sizes)
         self.valid = self._valid()
         self.labels = padded([site.valid_rows.y for site in self.sites])
@@ -135,9 +135,7 @@ class StackedSites:
         """Train the sites of each part; return stacked ``(uploads, extras, training rows)`` and which are finite."""
         who = [i for part in parts for i in part.who]
         at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)
-        plans = [
-            row_plan(len(self.sites[i].train_rows), part.job, self.sites[i].name) for part in parts for i in part.who
-        ]
+        plans = [row_plan(self.counts[i], part.job, self.sites[i].name) for part in parts for i in part.who]
         box = self._box(parts, at, torch.tensor(list(map(len, plans))))
         work, done = self._work(parts), []
         for some in chunks(len(who)):
@@ -174,11 +172,12 @@ class StackedSites:
 
         def to_all(trees: list[Tensors]) -> Tensors:
             """Give every site what its run sends; one run's tensors are not even copied."""
+            whose = torch.tensor([number for number, part in enumerate(parts) for _ in part.who])
 
             def spread(*sent: Tensor) -> Tensor:
-                pairs = zip(parts, sent, strict=True)
-                each = [v.to(device).expand(len(part.who), *v.shape) for part, v in pairs]
-                return each[0] if len(each) == 1 else torch.cat(each)
+                if len(sent) == 1:
+                    return sent[0].to(device).expand(len(whose), *sent[0].shape)
+                return torch.stack(sent)[whose].to(device)
 
             out: Tensors = tree_map(spread, *trees)
             return out

@@ -30,16 +30,15 @@ def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict
     list of str
         Those sites; none where an earlier round was better.
     """
-    everyone = list(run.federation.names)
     if not run.settings.evaluate:
-        better = everyone
+        better = list(run.federation.names)
     elif run.algorithm.alone and not run.algorithm.one_model:
         better = [site for site, got in valid.items() if got["log_loss"] < best.get(site, np.inf)]
         best |= {site: valid[site]["log_loss"] for site in better}
     else:
         n = np.array([got["n"] for got in valid.values()])
         loss = float(n @ np.array([got["log_loss"] for got in valid.values()]) / n.sum())
-        better = everyone if loss < best.get("", np.inf) else []
+        better = list(run.federation.names) if loss < best.get("", np.inf) else []
         best[""] = min(loss, best.get("", np.inf))
     run.chosen |= dict.fromkeys(better, number)
     return better

@@ -171,7 +171,7 @@ def _plain(contents: list[dict[str, Any]]) -> bool:
 def _one_by_one(got: Sequence[Reply], asked: list[str], like: Tensors | None) -> tuple[Answers, dict[str, str]]:
     by_name = {reply.site: reply for reply in got}
     looks = {reply.site: _looks(reply.content) for reply in got if not reply.error}
-    usual = next((look for look, _ in Counter(looks.values()).most_common(1)), "")  # ties to the first
+    usual = Counter(looks.values()).most_common(1)[0][0] if any(looks.values()) else ""  # ties to the first
     good: list[Reply] = []
     errors: dict[str, str] = {}
     for site in asked:
@@ -199,6 +199,8 @@ def _fault(content: dict[str, Any], like: Tensors | None) -> str:
 
 def _looks(content: dict[str, Any]) -> str:
     """Say what tensors an answer holds: names, shapes, dtypes; ``""`` for plain numbers."""
+    if "model" not in content and "extra" not in content:
+        return ""
 
     def look(value: Any) -> Any:
         if isinstance(value, dict):
@@ -206,7 +208,7 @@ def _looks(content: dict[str, Any]) -> str:
         return (tuple(value.shape), str(value.dtype)) if isinstance(value, Tensor) else ""
 
     held = {name: look(content[name]) for name in ("model", "extra") if name in content}
-    return repr(held) if held else ""
+    return repr(held)
 
 
 def finite(tree: Any) -> bool:

@@ -172,8 +172,9 @@ class Loop(Held):
         asked = self._asked(number)
         self._pool(number)
         sample = len(asked) < len(self.places) and self.silent < len(self.places)
+        payload = self._payload(job)
         answers = yield Ask(
-            "train", self._payload(job), number, asked, travels(self.alg, self.params),
+            "train", payload, number, asked, payload["model"],
             least=self.alg.quorum(len(self.places)), spare=sample,
         )  # fmt: skip
         assert answers is not None
