@@ -223,7 +223,7 @@ class StackedSites:
 
         def predict(box: Tensors, x: Tensor) -> tuple[list[Tensors], Tensor]:
             models = work.personal(box)
-            return models, net.probabilities(models, x)
+            return models, net.vote(models, x)
 
         with torch.no_grad():
             if self.chain is not None and type(work.alg).personal is Algorithm.personal:

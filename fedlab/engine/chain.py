@@ -53,22 +53,23 @@ class Chain:
     def probabilities(self, params: Tensors, x: Tensor) -> Tensor:
         """Class probabilities for prepared rows, float64 [sites, rows, classes]."""
         out = self._run(params, x, (False, None, NO_KEY, 0)).double()
-        return self.task.probabilities(out.flatten(0, 1)).unflatten(0, out.shape[:2])
+        each: Tensor = self.task.probabilities(out.flatten(0, 1))
+        return each.view(*out.shape[:2], -1)
 
 
 def _passes(model: nn.Module, name: str = "") -> list[Pass] | None:
     """List the layers in the order in which rows pass them; ``None`` where one is not known to be a link."""
-    if model._forward_hooks or model._forward_pre_hooks:
+    if model._forward_hooks or model._forward_pre_hooks or "forward" in vars(model):
         return None
     forward = type(model).forward
     if forward is nn.Sequential.forward:
-        inside = list(model.named_children())
+        inside = list(model._modules.items())  # named_children leaves out a layer that stands there twice
     elif isinstance(model, MLP) and forward is MLP.forward and type(model).features is MLP.features:
         inside = [("body", model.body), ("head", model.head)]
     else:
         one = _pass(model, name)
-        return one and [one]
-    parts = [_passes(part, f"{name}{child}.") for child, part in inside]
+        return None if one is None else [one]
+    parts = [_passes(part, f"{name}{child}.") for child, part in inside if part is not None]
     return None if None in parts else [layer for part in parts for layer in part or []]
 
 

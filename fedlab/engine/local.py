@@ -15,6 +15,7 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.batched import Part, StackedSites
 from fedlab.engine.batches import steps_alone
 from fedlab.engine.exchange import Reply, Stacked
+from fedlab.engine.net import home
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.site import NotFinite, SiteWork, one_thread
@@ -30,9 +31,9 @@ class LocalTransport:
 
     The rule of ``engine="auto"``: all sites at once, unless there is one place of training only, the model has a layer
     that cannot be stacked (torch's own BatchNorm or Dropout, recurrent layers, attention) or that is slower stacked
-    (convolutions), or the sites are so ragged that padding to the longest quadruples the work. What is not stacked
-    because of its layers goes one site a thread, unless the model draws from torch's global generator, which threads
-    would share. ``note`` says what was chosen and why.
+    (convolutions on a CPU), or the sites are so ragged that padding to the longest quadruples the work. What is not
+    stacked because of its layers goes one site a thread, unless the model draws from torch's global generator, which
+    threads would share. ``note`` says what was chosen and why.
     """
 
     def __init__(self, run: Run, *, stop: Stop) -> None:
@@ -122,8 +123,11 @@ class LocalTransport:
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that the sites hold from round to round."""
-        each = {name: work.state for name, work in {**self.trainers, **self.work}.items()}
-        stack = None if self.stacked is None else (self.stacked.state, self.stacked.latest)
+        each = {name: home(work.state) for name, work in {**self.trainers, **self.work}.items()}
+        stack = None
+        if self.stacked is not None:
+            models, rows = self.stacked.latest
+            stack = home(self.stacked.state), (list(map(home, models)), rows)
         return {"mode": self.mode, "note": self.note, "each": each, "stack": stack}
 
     def restore(self, held: dict[str, Any]) -> None:

@@ -16,7 +16,6 @@ from fedlab.models.layers import forward_pass
 
 # What vmap cannot carry, or carries wrongly: batch statistics see padding, masks come from the global generator.
 NOT_STACKABLE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
-SLOW_STACKED = (nn.modules.conv._ConvNd,)
 
 
 class _Method(nn.Module):
@@ -98,8 +97,7 @@ class Net:
         """Prepare raw rows with the model's own preparation, in the run's dtype."""
         buffers = {k.removeprefix(PREPARATION): v for k, v in params.items() if fixed(k)}
         x = x.to(self.device)
-        x = (prepare(x, buffers) if buffers else x).to(self.dtype)
-        return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x  # images: a quarter faster
+        return (prepare(x, buffers) if buffers else x).to(self.dtype)
 
     def logits(self, params: Tensors, x: Tensor) -> Tensor:
         """Predict for raw rows, evaluation mode."""
@@ -107,6 +105,10 @@ class Net:
 
     def probabilities(self, models: list[Tensors], x: Tensor) -> Tensor:
         """Mean of the models' class probabilities for raw rows, float64 [n, classes]."""
+        return self.vote(models, laid_out(x))
+
+    def vote(self, models: list[Tensors], x: Tensor) -> Tensor:
+        """The same for rows as they lie: inside ``vmap`` they cannot be laid out anew."""
         each = [self.task.probabilities(self.logits(params, x).double()) for params in models]
         return torch.stack(each).mean(0)
 
@@ -119,9 +121,19 @@ class Net:
                 return f"torch's {type(layer).__name__}" + (f" (fedlab.models.{own} can)" if own else "")
         return ""
 
+    @property
+    def convolves(self) -> bool:
+        """Whether there are convolutions."""
+        return any(isinstance(layer, nn.modules.conv._ConvNd) for layer in self.model.modules())
+
     def slow_stacked(self) -> bool:
-        """Tell whether stacking costs more than it saves (convolutions)."""
-        return any(isinstance(layer, SLOW_STACKED) for layer in self.model.modules())
+        """Tell whether stacking costs more than it saves: convolutions, but not on a GPU, where it is twice as fast."""
+        return self.convolves and self.device.type == "cpu"
+
+
+def laid_out(x: Tensor) -> Tensor:
+    """Lay images out with the channels last: a quarter faster."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def home(tree: Any) -> Any:

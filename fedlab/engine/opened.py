@@ -137,6 +137,6 @@ def _too_small(counts: NDArray[np.int64], classes: Sequence[str], *, smallest: i
 
 
 def _predicted(net: Net, models: Models, x: Tensor) -> list[NDArray[np.float64]]:
-    small = nullcontext() if net.slow_stacked() else one_thread()  # of a small model threads cost more than they save
+    small = nullcontext() if net.convolves else one_thread()  # of a small model threads cost more than they save
     with torch.no_grad(), small:
         return [net.probabilities(list(map(net.placed, members)), x).cpu().numpy() for members in models]

@@ -19,7 +19,7 @@ from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
-from fedlab.engine.net import Net, home
+from fedlab.engine.net import Net, home, laid_out
 from fedlab.engine.optimisers import Optimizer
 from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.trees import tree_leaves
@@ -99,7 +99,7 @@ class SiteWork:
     def ready(self) -> Batch:
         """Return the training rows as the model sees them, ``(x, y, weight)``."""
         if self._ready is None:
-            x = self.net.ready(self.state["prepare"], self.train_rows.x)
+            x = laid_out(self.net.ready(self.state["prepare"], self.train_rows.x))
             weight = torch.ones(len(x), dtype=self.net.dtype, device=self.net.device)
             self._ready = x, self.train_rows.y.to(self.net.device), weight
         return self._ready
@@ -172,11 +172,17 @@ class SiteWork:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One torch thread: sums in one order (the same bits everywhere), and no overhead on small work."""
+    """One torch thread: sums in one order (the same bits everywhere), and no overhead on small work.
+
+    On a GPU convolutions keep all digits of float32 and one order too; by default theirs is ten bits (TF32).
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    there = torch.backends.cudnn.is_available()
+    steady = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False) if there else nullcontext()
     try:
-        yield
+        with steady:
+            yield
     finally:
         torch.set_num_threads(threads)
 

@@ -101,7 +101,7 @@ def uniform(key: Tensor, shape: torch.Size, salt: int = 0, *, device: torch.devi
         return (z >> k) & ((1 << (64 - k)) - 1)
 
     place = torch.arange(math.prod(shape), device=device or key.device)
-    z = (key ^ _signed(salt * 0x94D049BB133111EB % (1 << 64))).unsqueeze(-1) + (place + 1) * _STRIDE
+    z = (key.to(place.device) ^ _signed(salt * 0x94D049BB133111EB % (1 << 64))).unsqueeze(-1) + (place + 1) * _STRIDE
     z = (z ^ shift(z, 30)) * _MIX1
     z = (z ^ shift(z, 27)) * _MIX2
     z = z ^ shift(z, 31)

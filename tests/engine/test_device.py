@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import fedlab
+from benchmarks.workloads import cnn, pictures
 from fedlab.algorithms import ALGORITHMS
 from fedlab.engine import SGD, Adam, Settings
 from fedlab.engine.batched import Part, StackedSites
@@ -88,7 +89,10 @@ def test_auto_is_the_cpu_where_there_is_no_gpu_and_on_ray(monkeypatch: pytest.Mo
         Settings(device="gpu")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+here = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+
+@here
 @pytest.mark.parametrize("engine", ["batched", "sequential"])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_gpu_gives_what_the_cpu_gives(name: str, engine: str, uneven: Federation) -> None:
@@ -97,3 +101,21 @@ def test_a_gpu_gives_what_the_cpu_gives(name: str, engine: str, uneven: Federati
     options: dict[str, Any] = dict(rounds=3, batch_size=16, dtype="float64", engine=engine, progress=False)
     near = fedlab.train(uneven, "mlp_norm", name, device="cpu", **options)
     assert difference(near, fedlab.train(uneven, "mlp_norm", name, device="cuda", **options)) < 1e-9
+
+
+@here
+@pytest.mark.parametrize("engine", ["batched", "threads", "sequential"])
+def test_convolutions_on_a_gpu_keep_their_digits_and_repeat(engine: str) -> None:
+    options: dict[str, Any] = dict(rounds=2, batch_size=16, lr=0.1, progress=False)
+    near, *far = (
+        fedlab.train(pictures(rows=40), cnn, "fedavg", **options, **where)
+        for where in (dict(device="cpu"), *[dict(device="cuda", engine=engine)] * 2)
+    )
+    assert difference(near, far[0]) < 5e-5
+    assert difference(*far) == 0
+
+
+@here
+def test_convolutions_are_stacked_on_a_gpu_and_not_on_a_cpu() -> None:
+    notes = {d: fedlab.train(pictures(rows=20), cnn, rounds=1, progress=False, device=d).notes for d in ("cpu", "cuda")}
+    assert "convolutions are slower stacked" in notes["cpu"][0] and not notes["cuda"]

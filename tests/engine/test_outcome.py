@@ -60,7 +60,7 @@ def test_the_model_has_its_preprocessing_inside(hospitals: Federation) -> None:
     assert x.isnan().any()
     p = torch.sigmoid(run.model()(x))[:, 0]
     frame = pd.DataFrame({"age": [63.0], "sex": [1]})
-    want = run.net.probabilities([run.weights], x)[:, 1]
+    want = run.net.probabilities([run.net.placed(run.weights)], x)[:, 1].cpu()
     assert torch.allclose(p.double(), want, atol=1e-6)
     with pytest.raises(ValueError, match="no column 'cp'"):
         run.predict_proba(frame)

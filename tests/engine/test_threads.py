@@ -68,15 +68,21 @@ def test_float32_and_adam_too(two_cores: None) -> None:
     assert difference(*(train(cnn, engine=engine, **options) for engine in ("sequential", "threads"))) < 5e-5
 
 
+@pytest.mark.parametrize("name", ["fedavg", "ditto"])
+def test_convolutions_can_be_stacked(name: str) -> None:
+    a, b = (train(cnn, name, engine=engine, dtype="float64") for engine in ("sequential", "batched"))
+    assert difference(a, b) < 1e-9
+
+
 @pytest.mark.parametrize("model,why", [(cnn, "convolutions are slower"), (Attention, "MultiheadAttention")])
 def test_auto_takes_threads_and_says_why(model: Any, why: str, two_cores: None) -> None:
-    (note,) = train(model).notes
+    (note,) = train(model, device="cpu").notes
     assert note.startswith("one site a thread") and why in note
 
 
 def test_one_core_has_nothing_to_gain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "CORES", 1)
-    assert train(cnn).notes == ["one site at a time: convolutions are slower stacked"]
+    assert train(cnn, device="cpu").notes == ["one site at a time: convolutions are slower stacked"]
 
 
 def test_what_draws_from_the_global_generator_runs_one_at_a_time(uneven: Federation, two_cores: None) -> None:
