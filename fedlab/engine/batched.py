@@ -7,7 +7,7 @@ plain list of sites at work: several seeds of a run are more entries of it, one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,11 +20,12 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
 from fedlab.engine.chain import Chain
+from fedlab.engine.lifted import lift
 from fedlab.engine.net import home
 from fedlab.engine.padded import PaddedBatches
 from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.site import SiteWork
-from fedlab.engine.trees import tree_leaves, tree_like, tree_map
+from fedlab.engine.trees import tree_leaves, tree_map
 from fedlab.engine.work import Stop, Work, against, first_memory
 
 CHUNK = 512  # sites that step together
@@ -40,28 +41,6 @@ def _finite(trees: Any) -> Tensor:
     sums = torch.stack([row.sum(1, dtype=torch.float64) for row in rows])
     good = sums.isfinite().all(0)  # a finite sum is proof enough, and cheaper
     return good if bool(good.all()) else torch.stack([row.isfinite().all(1) for row in rows]).all(0)
-
-
-def _lift(f: Callable[..., Any], dims: Any = 0) -> Callable[..., Any]:
-    """``vmap`` over the leaves alone: it takes nests too, but unpacks them in a tenth of a step's time."""
-
-    def stacked(*given: Any) -> Any:
-        along = dims if isinstance(dims, tuple) else (dims,) * len(given)
-        found: list[Any] = []
-
-        def one(*leaves: Tensor) -> Tensor | tuple[Tensor, ...]:
-            left = iter(leaves)
-            found.append(
-                f(*(each if d is None else tree_like(each, left) for each, d in zip(given, along, strict=True)))
-            )
-            out = tree_leaves(found[0])
-            return out[0] if len(out) == 1 else tuple(out)  # one by itself passes a seventh faster
-
-        leaves = [leaf for each, d in zip(given, along, strict=True) if d is not None for leaf in tree_leaves(each)]
-        out: Any = vmap(one)(*leaves)
-        return tree_like(found[0], [out] if isinstance(out, Tensor) else out)
-
-    return stacked
 
 
 def _cat(trees: Sequence[Any]) -> Any:
@@ -147,12 +126,12 @@ class StackedSites:
             before = {**box["memory"], "opt": box["memory"]["opt"] or tree_map(torch.zeros_like, memory["opt"])}
             memory = tree_map(lambda new, old: torch.where(against(new, good), new, old), memory, before)
         self._remember(at, memory)
-        return home(upload), home(sent), self.sizes[who], good.tolist()
+        return home(upload), home(sent), self.sizes if at is None else self.sizes[who], good.tolist()
 
     def _work(self, parts: Sequence[Part]) -> Work:
         first, job = self.sites[0], parts[0].job
         one_rate = all(part.job.lr == job.lr for part in parts)
-        return Work(first.alg, first.net, first.optimizer, job, _lift, self._rows, one_rate, self.chain)
+        return Work(first.alg, first.net, first.optimizer, job, lift, self._rows, one_rate, self.chain)
 
     def _rows(self, box: Tensors) -> Batch:
         return self.x[box["rows"]], self.y[box["rows"]], box["there"]
@@ -170,30 +149,26 @@ class StackedSites:
         def chosen(v: Tensor) -> Tensor:
             return v if at is None else v[at]
 
-        def to_all(trees: list[Tensors]) -> Tensors:
-            """Give every site what its run sends; one run's tensors are not even copied."""
-            whose = torch.tensor([number for number, part in enumerate(parts) for _ in part.who])
-
-            def spread(*sent: Tensor) -> Tensor:
-                if len(sent) == 1:
-                    return sent[0].to(device).expand(len(whose), *sent[0].shape)
-                return torch.stack(sent)[whose].to(device)
-
-            out: Tensors = tree_map(spread, *trees)
-            return out
-
-        who = [i for part in parts for i in part.who]
         return {
-            "anchor": to_all([part.model for part in parts]),
-            "extra": to_all([part.extra for part in parts]),
+            "anchor": self._to_all(parts, [part.model for part in parts]),
+            "extra": self._to_all(parts, [part.extra for part in parts]),
             "memory": tree_map(chosen, self._memory()),
             "lr": torch.tensor([part.job.lr for part in parts for _ in part.who], dtype=dtype, device=device),
             "steps": steps.to(device, dtype),
-            "n": self.sizes[who].to(device, dtype),
+            "n": chosen(self.sizes.to(device, dtype)),
             "key": self._keys(parts),
             "rows": chosen(self.rows[0]),
             "there": chosen(self.rows[1]),
         }
+
+    def _to_all(self, parts: Sequence[Part], trees: list[Tensors]) -> Tensors:
+        """Give every site what its run sends; one run's tensors are not even copied."""
+        if len(parts) == 1:
+            out: Tensors = tree_map(lambda v: v.to(self.x.device).expand(len(parts[0].who), *v.shape), trees[0])
+            return out
+        whose = torch.tensor([number for number, part in enumerate(parts) for _ in part.who])
+        out = tree_map(lambda *sent: torch.stack(sent)[whose].to(self.x.device), *trees)
+        return out
 
     def _keys(self, parts: Sequence[Part]) -> Tensor:
         """Return each site's seed of this round; evaluation asks for those that training had."""
@@ -216,23 +191,29 @@ class StackedSites:
 
     def evaluate(self, parts: Sequence[Part]) -> list[dict[str, float]]:
         """Log loss and AUC of each part's sites, in order, on their ``valid`` rows; hold the models."""
-        net, work = self.sites[0].net, self._work(parts)
         who = [i for part in parts for i in part.who]
         at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)
-        box = self._box(parts, at, torch.zeros(len(who)))
+        with torch.no_grad():
+            models, p = self._predicted(parts, at)
+        self.latest = models, {i: row for row, i in enumerate(who)}
+        return quick_scores(self.labels if at is None else self.labels[who], p.cpu())
+
+    def _predicted(self, parts: Sequence[Part], at: Tensor | None) -> tuple[list[Tensors], Tensor]:
+        """Return each site's models and its probabilities; the contract's own model needs no more than a chain."""
+        net, work = self.sites[0].net, self._work(parts)
+        if self.chain is not None and type(work.alg).personal is Algorithm.personal:
+            own, x = self._memory()["own"], self.ready_valid
+            own, x = (own, x) if at is None else (tree_map(lambda v: v[at], own), x[at])
+            model = {**self._to_all(parts, [part.model for part in parts]), **own}
+            return [model], self.chain.probabilities(model, x)
 
         def predict(box: Tensors, x: Tensor) -> tuple[list[Tensors], Tensor]:
             models = work.personal(box)
             return models, net.vote(models, x)
 
-        with torch.no_grad():
-            if self.chain is not None and type(work.alg).personal is Algorithm.personal:
-                models = work.personal(box)
-                p = self.chain.probabilities(models[0], self.ready_valid if at is None else self.ready_valid[at])
-            else:
-                models, p = vmap(predict)(box, self.valid if at is None else self.valid[at])
-        self.latest = models, {i: row for row, i in enumerate(who)}
-        return quick_scores(self.labels if at is None else self.labels[who], p.cpu())
+        nothing = torch.zeros(sum(len(part.who) for part in parts))
+        models, p = vmap(predict)(self._box(parts, at, nothing), self.valid if at is None else self.valid[at])
+        return models, p
 
     def keep(self, who: Sequence[int]) -> None:
         """Hold the models just evaluated at these sites."""

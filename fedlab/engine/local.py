@@ -46,6 +46,7 @@ class LocalTransport:
         )
         self.work = {site.name: SiteWork.of(site, **options) for site in sites}
         self.sites = tuple(self.work)
+        self.number = {name: i for i, name in enumerate(self.sites)}
         places = [
             self.work[group[0].name] if len(group) == 1 else SiteWork.pooled(group, **options)
             for group in alg.arrange(sites)
@@ -188,7 +189,7 @@ class LocalTransport:
 
     def part(self, who: Sequence[str], payload: dict[str, Any]) -> Part:
         """Say a question in the numbers of the stack."""
-        numbers = [self.offset + self.sites.index(name) for name in who]
+        numbers = [self.offset + self.number[name] for name in who]
         return Part(numbers, payload["model"], payload["extra"], payload["job"])
 
     def _ask_all(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
@@ -197,8 +198,8 @@ class LocalTransport:
             return self._train_all(who, payload)
         if purpose == "evaluate":
             every = self.stacked.evaluate([self.part(self.sites, payload)])
-            return [Reply(name, dict(every[self.sites.index(name)])) for name in who]
-        numbers = [self.offset + self.sites.index(name) for name in who]
+            return [Reply(name, every[self.number[name]]) for name in who]
+        numbers = [self.offset + self.number[name] for name in who]
         if purpose == "keep":
             self.stacked.keep(numbers)
             return [Reply(name) for name in who]
