@@ -52,6 +52,7 @@ class Settings:
     device : str
         Where the sites compute: ``"auto"`` (a GPU of torch's CUDA if there is one, else the CPU), ``"cpu"``,
         ``"cuda"``, ``"cuda:1"``, …. What is sent, and the server, are in main memory. On Ray ``"auto"`` is the CPU.
+        A GPU pays for images and for hundreds of sites; ten small tables are done sooner on the CPU.
     dtype : {"float32", "float64"}
     shuffle : bool
         Draw the batch order from (seed, round, site); ``False`` keeps the rows' order.
