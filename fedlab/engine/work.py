@@ -1,7 +1,7 @@
 """What a site does with a batch: one piece of code, for one site or stacked over all of them.
 
 ``lift`` is the whole difference. One site: ``lift(f) = f``. All at once: ``vmap`` over a leading axis that every
-tensor has (later: seeds × sites).
+tensor has (sites, or seeds × sites); where model and algorithm ask no more, a :class:`~.chain.Chain` does without it.
 """
 
 from __future__ import annotations
