@@ -37,9 +37,8 @@ def _number(column: Column, site: str, value: str, count: int) -> Proposal | Non
     if not len(rest):
         return None
     low, high = (float(q) for q in (np.quantile(rest, [0.05, 0.95]) if rest is not own else (rest.min(), rest.max())))
-    told = [
-        f"{count} of {there} patients ({share(count, there)}) have exactly {value}, the others {low:.4g} … {high:.4g}"
-    ]
+    whose = "its other patients" if rest is own else "those of other sites"
+    told = [f"{count} of {there} patients ({share(count, there)}) have exactly {value}, {whose} {low:.4g} … {high:.4g}"]
     if low <= v <= high:
         return None
     adjacent = column.told[site]["step"] == "1" and min(abs(v - low), abs(v - high)) < 1.5  # as 0 is to 1, 2, 3
