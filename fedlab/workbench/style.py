@@ -13,7 +13,7 @@ viewBox='0 0 18 18'%3E%3Cpath fill='%237b7b7b' d='M4 7l5 5 5-5z'/%3E%3C/svg%3E")
 .fedlab-style { display: none; }
 .fedlab-group { flex: 1 1 270px; min-width: 250px; padding-right: 12px; overflow: hidden; }
 .fedlab .fedlab-group:nth-child(2) .widget-label { min-width: 5em; text-align: left; }
-.fedlab .fedlab-group:nth-child(3) .widget-label { min-width: 9em; text-align: left; }
+.fedlab .fedlab-group:nth-child(3) .widget-label { min-width: 9.5em; text-align: left; }
 .fedlab .widget-toggle-buttons { display: flex; flex-flow: row wrap; align-items: center; gap: 2px 8px;
   padding-left: 2px; }
 .fedlab h4 { margin: 4px 0 2px; font-size: var(--jp-ui-font-size1, 13px); color: var(--jp-ui-font-color1, #212121); }

@@ -68,10 +68,10 @@ def reported(runs: Sequence[Run]) -> str:
     run = runs[0]
     if not run.chosen:
         return ""
-    if len(runs) > 1:
-        return "Each seed reports its own round with the best log loss on valid."
     if run.algorithm.alone and not run.algorithm.one_model:
         return "Each hospital reports the round with its own best log loss on valid."
+    if len(runs) > 1:
+        return "Each seed reports its own round with the best log loss on valid."
     return f"Round {max(run.chosen.values())} had the best log loss on valid."
 
 
