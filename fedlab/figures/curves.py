@@ -69,7 +69,8 @@ def setting_of(run: Run | pd.DataFrame) -> str:
     scored = "Scores on valid, on which the round is chosen; test stays locked."
     if not isinstance(run, Run):
         return scored
-    return f"{arm_name(run.algorithm.name)}, {run.model_name}, {run.federation.name}. {scored}"
+    name = arm_name(run.algorithm.name)  # "own model", "pooled": here it begins a sentence
+    return f"{name[:1].upper()}{name[1:]}, {run.model_name}, {run.federation.name}. {scored}"
 
 
 def _thin(history: pd.DataFrame, points: int) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -51,7 +53,10 @@ def before_after(
     names = _drawn(before, after, chosen)
     figure = _frame(before, names, which)
     for column in (1, 2, 3):
-        _dumbbells(figure, column, [(_read(before, name, column), _read(after, name, column)) for name in names])
+        pairs = [(_read(before, name, column), _read(after, name, column)) for name in names]
+        _dumbbells(figure, column, pairs)
+        if column == 2:
+            _patients(figure, max(old[0] for old, _ in pairs), max(new[0] for _, new in pairs))
     if which is not None:
         _histogram(figure, _values(before, chosen, which), _values(after, chosen, which), which)
         figure.update_xaxes(title_text=f"{which.name} at {chosen}{f', {which.unit}' * bool(which.unit)}", row=2, col=1)
@@ -91,12 +96,19 @@ def _frame(federation: Federation, names: list[str], which: Feature | None) -> g
         legend=dict(orientation="h", x=0, y=1 + 22 / drawn, yanchor="bottom"),
     )  # fmt: skip
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5], row=1)
-    figure.update_xaxes(rangemode="tozero", nticks=3, row=1, col=2)
     figure.update_xaxes(tickangle=0, row=1)
     share = dict(range=[-0.08, 1.08], tickvals=[0, 0.5, 1], ticktext=["0", "½", "1"])
     for column in (1, 3):
         figure.update_xaxes(share, row=1, col=column)
     return figure
+
+
+def _patients(figure: go.Figure, *counts: float) -> None:
+    """Mark zero and one round number: three would touch each other where the page is narrow."""
+    most = max(1.0, *counts)
+    power = 10 ** math.floor(math.log10(most))
+    mark = max(step * power for step in (1, 2, 5) if step * power <= most)
+    figure.update_xaxes(range=[-0.08 * most, 1.08 * most], tickvals=[0, mark], row=1, col=2)
 
 
 # ---------------------------------------------------------------------- what is read off a site
@@ -146,7 +158,7 @@ def _dumbbells(figure: go.Figure, column: int, pairs: list[tuple[list[float], li
             figure.add_scatter(
                 x=[end[which] for end in ends], y=[at for *_, at in ends], mode="markers", name=name, legendgroup=name,
                 showlegend=column == 1 and k == 0, hovertemplate="%{y}: %{x}<extra>" + name + "</extra>",
-                marker=_look(symbol, after=bool(which)), row=1, col=column,
+                marker=_look(symbol, after=bool(which)), cliponaxis=False, row=1, col=column,
             )  # fmt: skip
 
 

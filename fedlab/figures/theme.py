@@ -67,7 +67,7 @@ def head(figure: go.Figure, text: str, below: str = "", *, above_plot: int = 20)
 
     ``above_plot`` are the pixels that tick labels or a legend take between them and the axes.
     """
-    lines, small = textwrap.wrap(text, 72), textwrap.wrap(below, 96)
+    lines, small = textwrap.wrap(text, 72), textwrap.wrap(below, 80)  # fits a page of 720 pixels
     subtitle = {"text": "<br>".join(small), "font": {"size": 12, "color": GREY}} if small else None
     figure.update_layout(
         title={"text": "<br>".join(lines), "subtitle": subtitle, "y": 1, "pad": {"t": 2 + 12 * len(lines)}},
@@ -76,7 +76,7 @@ def head(figure: go.Figure, text: str, below: str = "", *, above_plot: int = 20)
     return figure
 
 
-def foot(figure: go.Figure, notes: Iterable[str], *, below: int = 50, width: int = 100) -> go.Figure:
+def foot(figure: go.Figure, notes: Iterable[str], *, below: int = 50, width: int = 88) -> go.Figure:
     """Write small notes under the axes, ``below`` pixels down, and make room for them."""
     lines = [line for note in notes if note for line in textwrap.wrap(note, width)]
     if not lines:

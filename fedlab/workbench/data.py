@@ -69,7 +69,7 @@ class DataChoice:
         if name not in self._loaded:
             if data_recipes.catalogue().loc[name, "where"] == "to download":
                 raise ValueError(
-                    f"{name} is not on this machine yet: run `fedlab fetch {name}` in a terminal, then choose it"
+                    f"{name} is not on this machine yet: run `fedlab fetch {name}` in a terminal, then choose it."
                 )
             self._loaded[name] = data_recipes.load(name)
         return self._loaded[name]
@@ -93,7 +93,9 @@ class DataChoice:
 
 def _dropdown() -> widgets.Dropdown:
     known = data_recipes.catalogue()
-    options = [(f"{row['title']} ({row['where']})", str(name)) for name, row in known.iterrows()]
+    away = "to download"  # the others are here: to say so of each only cuts their names off
+    options = [(f"{row['title']} ({away})" if row["where"] == away else row["title"], str(name))
+               for name, row in known.iterrows()]  # fmt: skip
     return widgets.Dropdown(
         options=options, value=DEFAULT, description="data", tooltip="The recipes of data_recipes.catalogue()",
         style={"description_width": "initial"}, layout={"width": "auto"},

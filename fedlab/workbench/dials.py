@@ -72,6 +72,7 @@ class Dials:
         self.site.observe(lambda change: self._load(), names="value")
         self.sliders = {kind: self._slider(kind) for kind in KINDS}
         self.summary = widgets.HTML()
+        self.summary.add_class("fedlab-turned")
         self.box = widgets.VBox(
             [heading("Dials of which site?"), self.site, *(self._with_words(kind) for kind in KINDS), self.summary],
             layout={"flex": "1 1 330px", "min_width": "280px"},
@@ -95,7 +96,7 @@ class Dials:
         """Have dials for these sites; those of a site that stays keep their place."""
         chosen = self.site.value
         self.severities = {site: kinds for site, kinds in self.severities.items() if site in sites}
-        self.site.rows = min(len(sites), MOST)
+        self.site.rows = max(2, min(len(sites), MOST))  # of one row a browser makes a menu
         self.site.options = list(sites)
         self.site.value = chosen if chosen in sites else next(iter(sites), None)
         self._load()
@@ -155,10 +156,9 @@ class Dials:
         self._sum_up()
 
     def _sum_up(self) -> None:
-        used = [kind for kind in KINDS if any(kind in own for own in self.severities.values())]
-        rows = [
-            [site, *(f"{own[kind]:.2f}" if kind in own else "0" for kind in used)]
+        rows = [  # a column for each of six kinds would not fit beside the picture
+            [site, ", ".join(f"{kind} {own[kind]:.2f}" for kind in KINDS if kind in own)]
             for site, own in sorted(self.severities.items(), key=lambda item: self.site.options.index(item[0]))
         ]
-        told = style.table(["site", *used], rows, caption="Dials that are turned") if rows else ""
+        told = style.table(["site", "severity"], rows, caption="Dials that are turned") if rows else ""
         self.summary.value = told or style.paragraph(NONE, "quiet")

@@ -173,7 +173,7 @@ class LivePanel(widgets.VBox):
         """Draw the last state and give the buttons back."""
         run = runs[0] if runs else None
         if error is None:
-            told = f"{words.ending(run, rounds, seconds, stopped=stopped)} {words.failures(failed)}"
+            told = f"{words.ending(runs, rounds, seconds, stopped=stopped)} {words.failures(failed)}"
         else:
             told = words.failure(error, run)
             self.bar.bar_style = "danger"

@@ -8,8 +8,14 @@ from collections.abc import Sequence
 CSS = """<style>
 .fedlab { color: var(--jp-ui-font-color1, #212121); font-size: var(--jp-ui-font-size1, 13px); max-width: 1080px;
   border: 1px solid var(--jp-border-color2, #c0c0c0); border-radius: 4px; padding: 10px 14px; overflow: hidden; }
+.fedlab select { --jp-widgets-dropdown-arrow: url("data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' \
+viewBox='0 0 18 18'%3E%3Cpath fill='%237b7b7b' d='M4 7l5 5 5-5z'/%3E%3C/svg%3E"); }
 .fedlab-style { display: none; }
 .fedlab-group { flex: 1 1 270px; min-width: 250px; padding-right: 12px; overflow: hidden; }
+.fedlab .fedlab-group:nth-child(2) .widget-label { min-width: 5em; text-align: left; }
+.fedlab .fedlab-group:nth-child(3) .widget-label { min-width: 9.5em; text-align: left; }
+.fedlab .widget-toggle-buttons { display: flex; flex-flow: row wrap; align-items: center; gap: 2px 8px;
+  padding-left: 2px; }
 .fedlab h4 { margin: 4px 0 2px; font-size: var(--jp-ui-font-size1, 13px); color: var(--jp-ui-font-color1, #212121); }
 .fedlab p { margin: 2px 0; line-height: 1.35; }
 .fedlab .widget-html-content { overflow-wrap: anywhere; line-height: 1.35; }
@@ -26,6 +32,8 @@ CSS = """<style>
   border-bottom: 1px solid var(--jp-border-color2, #c0c0c0); white-space: nowrap; }
 .fedlab th:first-child, .fedlab td:first-child { text-align: left; }
 .fedlab th { font-weight: 600; }
+.fedlab .fedlab-turned th, .fedlab .fedlab-turned td { text-align: left; vertical-align: top; }
+.fedlab .fedlab-turned td:last-child { white-space: normal; }
 .fedlab .fedlab-scroll { max-height: 330px; overflow: auto; }
 .fedlab pre { overflow-x: auto; padding: 8px; margin: 2px 0; border: 1px solid var(--jp-border-color2, #c0c0c0);
   background: var(--jp-layout-color1, #fff); color: var(--jp-content-font-color1, #212121);

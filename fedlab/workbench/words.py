@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fedlab.engine import Run, TooFewSites
 from fedlab.study.words import listed
 
@@ -51,22 +53,25 @@ def cause(error: str) -> str:
     return "its numbers were not finite" if "finite" in error.lower() else error
 
 
-def ending(run: Run | None, rounds: int, seconds: float, *, stopped: bool) -> str:
-    """Say how a run ended and what is left of it."""
-    if run is None:
+def ending(runs: Sequence[Run], rounds: int, seconds: float, *, stopped: bool) -> str:
+    """Say how a run, or one a seed, ended and what is left of it."""
+    if not runs:
         return "Stopped before the first round was over; panel.run is as it was."
-    done = len(run.records)
+    done = len(runs[0].records)
     if stopped and done < rounds:
-        return f"Stopped after {done} of {rounds} rounds; they are kept in panel.run. {reported(run)}"
-    return f"Finished: {done} round{'s' * (done != 1)} in {seconds:.1f} s. {reported(run)}"
+        return f"Stopped after {done} of {rounds} rounds; they are kept in panel.run. {reported(runs)}"
+    return f"Finished: {done} round{'s' * (done != 1)} in {seconds:.1f} s. {reported(runs)}"
 
 
-def reported(run: Run) -> str:
-    """Say which round is reported."""
+def reported(runs: Sequence[Run]) -> str:
+    """Say which round is reported; of several seeds each has its own."""
+    run = runs[0]
     if not run.chosen:
         return ""
     if run.algorithm.alone and not run.algorithm.one_model:
         return "Each hospital reports the round with its own best log loss on valid."
+    if len(runs) > 1:
+        return "Each seed reports its own round with the best log loss on valid."
     return f"Round {max(run.chosen.values())} had the best log loss on valid."
 
 

@@ -61,6 +61,14 @@ def test_of_many_sites_those_that_changed_are_drawn(hospitals: Federation) -> No
     assert "12 of 30 sites are drawn" in notes_of(figure)
 
 
+def test_patients_are_marked_at_zero_and_one_round_number(hospitals: Federation) -> None:
+    for federation, most in ((hospitals, 200), (hospitals.partition(IID(), sites=30), 20)):
+        axis = before_after(federation, federation).layout.xaxis2
+        assert axis.tickvals == (0, most) and axis.range[0] < 0 and axis.range[1] > most
+    none = hospitals.shift(Shifts({name: [QuantityShift(1.0)] for name in hospitals.names}))
+    assert before_after(hospitals, none).layout.xaxis2.tickvals == (0, 200)  # of both, the larger counts
+
+
 def test_several_classes_and_no_named_feature() -> None:
     images = {"A": (torch.randn(30, 1, 4, 4), torch.arange(30) % 3)}
     federation = Federation.from_tensors(images)

@@ -24,6 +24,7 @@ def test_the_band_over_seeds_is_drawn(make: Callable[..., RunPanel]) -> None:
     assert len(filled) == len(lines) == 4 and all(len(trace["x"]) == 6 for trace in filled)
     assert "4 seeds" in figure["layout"]["title"]["text"]
     assert "±" in panel.table.value and "4 seeds" in panel.table.value
+    assert "Each seed reports its own round" in panel.status.value  # not the first one's
 
 
 def test_each_seed_is_the_run_that_its_number_gives(make: Callable[..., RunPanel]) -> None:

@@ -15,6 +15,14 @@ FITS = """() => [...document.querySelectorAll('.fedlab .js-plotly-plot')].every(
   plot.querySelector('.main-svg').getBoundingClientRect().right
     <= plot.closest('.fedlab').getBoundingClientRect().right)"""
 
+NARROW = "() => document.querySelector('.fedlab').clientWidth < 400"
+APART = """() => {
+  const labels = [...document.querySelectorAll('.fedlab .js-plotly-plot [class*=xaxislayer] [class$=tick] text')]
+    .map(label => label.getBoundingClientRect());
+  const clear = (a, b) => a.right + 3 < b.left || b.right + 3 < a.left || a.bottom < b.top || b.bottom < a.top;
+  return labels.length > 8 && labels.every((a, i) => labels.every((b, j) => i === j || clear(a, b)));
+}"""
+
 
 def dial(page: object, kind: str) -> object:
     return page.locator(f".fedlab .widget-slider:has(label:text-is('{kind}')) .noUi-handle")
@@ -50,7 +58,9 @@ def test_in_the_dark_and_narrow(page: object) -> None:
     page.wait_for_function(DRAWN)
     shot(page, "studio_5_dark")
     page.set_viewport_size({"width": 720, "height": 1800})
+    page.wait_for_function(NARROW)  # before that all fits, in the wide page that was
     page.wait_for_function(FITS)
+    page.wait_for_function(APART)
     shot(page, "studio_6_narrow")
     page.set_viewport_size(SIZE)
     press(page, "Reset")
