@@ -86,21 +86,18 @@ def row_plan(rows: int, job: Job, site: str) -> NDArray[np.int64]:
 
 def _whole_plan(rows: int, job: Job, name: int) -> NDArray[np.int64]:
     if not job.clock:
-        rng = _generator(job, job.round, name)
-        epochs = [_epoch(rows, job, rng) for _ in range(job.local_epochs)]
-        return epochs[0] if len(epochs) == 1 else np.concatenate(epochs)
+        rng = generator(job.seed, job.round, name) if job.shuffle else None
+        if job.local_epochs == 1:  # the sum of most runs: a call saved is a twentieth
+            return _epoch(rows, job, rng)
+        return np.concatenate([_epoch(rows, job, rng) for _ in range(job.local_epochs)])
     per_epoch = -(-rows // job.batch_size)
     first = (job.round - 1) * job.clock
     begun = first // per_epoch
     numbers = range(begun, (first + job.clock - 1) // per_epoch + 1)
-    stream = np.concatenate([_epoch(rows, job, _generator(job, e, name, 1)) for e in numbers])
+    rngs = [generator(job.seed, e, name, 1) if job.shuffle else None for e in numbers]
+    stream = np.concatenate([_epoch(rows, job, rng) for rng in rngs])
     skip = first - begun * per_epoch
     return stream[skip : skip + job.clock]
-
-
-def _generator(job: Job, *told: int) -> np.random.Generator | None:
-    """Make a generator of (seed, ...); none where nothing is drawn."""
-    return generator(job.seed, *told) if job.shuffle else None
 
 
 def generator(*told: int) -> np.random.Generator:

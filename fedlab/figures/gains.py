@@ -161,7 +161,7 @@ def _notes(study: Study, small: dict[str, str], everywhere: bool, metric: str) -
             f"other arm at {hospitals} hospitals."
         ]
     if everywhere:
-        notes.append("Any hospital: own models over all pairs of training and test hospital, shared ones over all.")
+        notes.append("Any hospital: own models over all pairs of hospitals, shared ones over all.")
     if small:
         luck = ": mostly luck" if metric in NEEDS_EVERY_CLASS else ""
         notes.append("† " + "; ".join(f"{site}: {what}" for site, what in small.items()) + f"{luck}.")
