@@ -101,6 +101,9 @@ def _category(feature: Feature, column: pd.Series[Any]) -> np.ndarray[Any, Any]:
     levels = list(feature.codes or {})
     if all(isinstance(level, str) for level in levels):
         column = column.where(column.isna(), column.astype(str))
+    elif column.dtype.kind == "O" and not any(isinstance(level, str) for level in levels):  # "1" is 1, as in numbers
+        numbers = pd.to_numeric(column, errors="coerce")
+        column = column.astype(object).where(numbers.isna(), numbers)
     odd = column[column.notna() & ~column.isin(levels)]
     if len(odd):
         raise ValueError(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlab.federation import Examples, Feature, Federation, Site, Split, Task
+from fedlab.federation.frame import encode
 
 
 def table(n: int = 24, **columns: object) -> pd.DataFrame:
@@ -140,6 +141,14 @@ def test_html_escapes_names() -> None:
 def test_encode_reads_new_patients_as_the_old() -> None:
     fed = make(table())
     assert torch.equal(fed.encode(table())[::2], fed["A"].rows.x)
+
+
+def test_codes_that_are_numbers_may_be_written_as_text() -> None:
+    feature = Feature("fbs", kind="category", codes={0: "no", 1: "yes"})
+    said = encode(pd.DataFrame({"fbs": ["1", "0", None, "1.0"]}), [feature])
+    assert said[:, 0].tolist()[:2] == [1.0, 0.0] and said[2].isnan().all() and said[3, 0] == 1.0
+    with pytest.raises(ValueError, match=r"holds '\?' \(row 1\), which is not among its codes \[0, 1\]"):
+        encode(pd.DataFrame({"fbs": ["1", "?"]}), [feature])
 
 
 BAD_TABLES = {
