@@ -24,7 +24,7 @@ from fedlab.workbench import RunPanel
 
 hospitals = fedlab.load("heart_disease")
 panel = RunPanel(hospitals)
-panel.controls.numbers["rounds"].value = 2000
+panel.controls.numbers["rounds"].value = 50_000
 panel""",
     "studio": """import fedlab
 from fedlab.workbench import ShiftStudio
@@ -44,6 +44,9 @@ IDLE = """() => {
 }"""
 POINTS = """() => Math.max(0, ...[...document.querySelectorAll('.js-plotly-plot')]
   .flatMap(plot => plot.data.map(trace => (trace.x || []).length)))"""
+# a long curve is thinned out: how far it has come is its last round, not its number of points
+ROUND = """() => Math.max(0, ...[...document.querySelectorAll('.js-plotly-plot')]
+  .flatMap(plot => plot.data.map(trace => (trace.x || []).length ? trace.x[trace.x.length - 1] : 0)))"""
 # a curve may be drawn whole inside a plot that has shrunk to nothing: both must be seen
 DRAWN = """() => [...document.querySelectorAll('.js-plotly-plot')].some(plot =>
   plot.getBoundingClientRect().height > 300 && plot.querySelector('.svg-container').getBoundingClientRect().height > 300
