@@ -85,7 +85,8 @@ def mean(uploads: Tensors, weights: Tensor) -> Tensors:
     if not total:
         raise ValueError("the weights of all sites are zero: there is no mean")
     share = (weights / total).unsqueeze(0)
-    return {k: torch.mm(share.to(u.dtype), u.reshape(len(u), -1)).view(u.shape[1:]) for k, u in uploads.items()}
+    rows = {k: u.reshape(len(u), u[0].numel()) for k, u in uploads.items()}  # -1 cannot be told of empty tensors
+    return {k: torch.mm(share.to(u.dtype), u).view(uploads[k].shape[1:]) for k, u in rows.items()}
 
 
 def learned(model: nn.Module) -> Tensors:

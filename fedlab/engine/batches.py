@@ -81,7 +81,7 @@ def row_plan(rows: int, job: Job, site: str) -> NDArray[np.int64]:
     [[0, 1], [2, -1]]
     """
     plan = _whole_plan(rows, job, zlib.crc32(site.encode()))
-    return plan[: manages(len(plan), job, site)] if job.stragglers else plan
+    return plan[: manages(len(plan), job, site)]
 
 
 def _whole_plan(rows: int, job: Job, name: int) -> NDArray[np.int64]:

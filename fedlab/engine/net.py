@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -105,7 +106,8 @@ class Net:
 
     def probabilities(self, models: list[Tensors], x: Tensor) -> Tensor:
         """Mean of the models' class probabilities for raw rows, float64 [n, classes]."""
-        return self.vote(models, laid_out(x))
+        with all_digits():
+            return self.vote(models, laid_out(x))
 
     def vote(self, models: list[Tensors], x: Tensor) -> Tensor:
         """The same for rows as they lie: inside ``vmap`` they cannot be laid out anew."""
@@ -129,6 +131,13 @@ class Net:
     def slow_stacked(self) -> bool:
         """Tell whether stacking costs more than it saves: convolutions, but not on a GPU, where it is twice as fast."""
         return self.convolves and self.device.type == "cpu"
+
+
+def all_digits() -> AbstractContextManager[None]:
+    """Let a GPU's convolutions keep all digits of float32, in one order; by default they keep ten bits (TF32)."""
+    cudnn = torch.backends.cudnn
+    found: AbstractContextManager[None] = cudnn.flags(enabled=cudnn.enabled, deterministic=True, allow_tf32=False)
+    return found
 
 
 def laid_out(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Job, row_plan, site_key
-from fedlab.engine.net import Net, home, laid_out
+from fedlab.engine.net import Net, all_digits, home, laid_out
 from fedlab.engine.optimisers import Optimizer
 from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.trees import tree_leaves
@@ -174,14 +174,12 @@ class SiteWork:
 def one_thread() -> Iterator[None]:
     """One torch thread: sums in one order (the same bits everywhere), and no overhead on small work.
 
-    On a GPU convolutions keep all digits of float32 and one order too; by default theirs is ten bits (TF32).
+    On a GPU the bits are a matter of :func:`~fedlab.engine.net.all_digits`.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    there = torch.backends.cudnn.is_available()
-    steady = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False) if there else nullcontext()
     try:
-        with steady:
+        with all_digits():
             yield
     finally:
         torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import fedlab
 from fedlab.algorithms import (
     FedAvg,
     FedProx,
@@ -127,3 +128,16 @@ def test_what_the_caller_gave_is_left_as_it_was(fed: Federation) -> None:
     before = state(model)
     run_of(fed, FedProx(), model)
     assert apart(before, state(model)) == 0.0 and model.head.weight.requires_grad and model.training
+
+
+def test_an_empty_tensor_is_averaged(fed: Federation) -> None:
+    class Empty(nn.Linear):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__(inputs, outputs)
+            self.none = nn.Parameter(torch.zeros(0, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + self.none.sum()
+
+    run = fedlab.train(fed, Empty, "fedavg", rounds=2, progress=False)
+    assert run.weights["none"].shape == (0, 3) and run.weights["weight"].abs().sum() > 0

@@ -89,10 +89,31 @@ def test_auto_is_the_cpu_where_there_is_no_gpu_and_on_ray(monkeypatch: pytest.Mo
         Settings(device="gpu")
 
 
-here = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("engine", ["batched", "threads", "sequential"])
+def test_convolutions_keep_their_digits_wherever_a_model_is_asked(engine: str) -> None:
+    """What cuDNN is told can be read without a GPU: in training, evaluation, the report and newcomers' predictions."""
+    told: list[bool] = []
+
+    class Listening(torch.nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            told.append(torch.backends.cudnn.allow_tf32 or not torch.backends.cudnn.deterministic)
+            return super().forward(x)
+
+    before = torch.backends.cudnn.allow_tf32
+    fed = pictures(2, 12)
+    run = fedlab.train(fed, lambda i, o: Listening(cnn(i, o)), rounds=1, batch_size=8, engine=engine, progress=False)
+    probed = 2  # `begin` looks only at shapes and the generator
+    assert len(told) > probed + 2 and not any(told[probed:])
+    told.clear()
+    run.report()
+    assert told and not any(told)
+    assert torch.backends.cudnn.allow_tf32 == before
 
 
-@here
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+
+@on_a_gpu
 @pytest.mark.parametrize("engine", ["batched", "sequential"])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_gpu_gives_what_the_cpu_gives(name: str, engine: str, uneven: Federation) -> None:
@@ -103,7 +124,7 @@ def test_a_gpu_gives_what_the_cpu_gives(name: str, engine: str, uneven: Federati
     assert difference(near, fedlab.train(uneven, "mlp_norm", name, device="cuda", **options)) < 1e-9
 
 
-@here
+@on_a_gpu
 @pytest.mark.parametrize("engine", ["batched", "threads", "sequential"])
 def test_convolutions_on_a_gpu_keep_their_digits_and_repeat(engine: str) -> None:
     options: dict[str, Any] = dict(rounds=2, batch_size=16, lr=0.1, progress=False)
@@ -115,7 +136,7 @@ def test_convolutions_on_a_gpu_keep_their_digits_and_repeat(engine: str) -> None
     assert difference(*far) == 0
 
 
-@here
+@on_a_gpu
 def test_convolutions_are_stacked_on_a_gpu_and_not_on_a_cpu() -> None:
     notes = {d: fedlab.train(pictures(rows=20), cnn, rounds=1, progress=False, device=d).notes for d in ("cpu", "cuda")}
     assert "convolutions are slower stacked" in notes["cpu"][0] and not notes["cuda"]
