@@ -84,7 +84,7 @@ class StackedSites:
         self.x, self.y, _ = (torch.cat(part) for part in zip(*ready, strict=True))
         sizes = [len(r[1]) for r in ready]
         self.first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self.sizes = torch.tensor(sizes, dtype=torch.float64)
+        self.lengths, self.sizes = sizes, torch.tensor(sizes, dtype=torch.float64)  # to plan with, to compute with
         self.rows = self._padded(sizes)
         self.valid = self._valid()
         self.labels = padded([site.valid_rows.y for site in self.sites])
@@ -114,9 +114,7 @@ class StackedSites:
         """Train the sites of each part; return stacked ``(uploads, extras, training rows)`` and which are finite."""
         who = [i for part in parts for i in part.who]
         at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)
-        plans = [
-            row_plan(len(self.sites[i].train_rows), part.job, self.sites[i].name) for part in parts for i in part.who
-        ]
+        plans = [row_plan(self.lengths[i], part.job, self.sites[i].name) for part in parts for i in part.who]
         box = self._box(parts, at, torch.tensor(list(map(len, plans))))
         work, done = self._work(parts), []
         for some in chunks(len(who)):
