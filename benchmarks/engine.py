@@ -109,7 +109,7 @@ def growth(quick: bool) -> Iterator[Figure]:
 def between_sites() -> Figure:
     """Share of a round that is not the sites' own work (batch order and training): stack, combine, evaluate, ledger."""
     own = [0.0]
-    plain, plan = Work.train, batched.row_plan
+    plain, plan = Work.train, batched.row_plans
 
     def watched(what: Callable[..., Any]) -> Callable[..., Any]:
         def call(*given: Any) -> Any:
@@ -122,14 +122,14 @@ def between_sites() -> Figure:
         return call
 
     running, whole, inside = events(many_sites(100, 100), 31, engine="batched", evaluate=True, shuffle=True), [], []
-    Work.train, batched.row_plan = watched(plain), watched(plan)  # type: ignore[method-assign]
+    Work.train, batched.row_plans = watched(plain), watched(plan)  # type: ignore[method-assign]
     try:
         for _ in range(31):
             own[0] = 0.0
             whole.append(timed(lambda: next(running)))
             inside.append(own[0])
     finally:
-        Work.train, batched.row_plan = plain, plan  # type: ignore[method-assign]
+        Work.train, batched.row_plans = plain, plan  # type: ignore[method-assign]
     share = median((a - b) / a for a, b in zip(whole[1:], inside[1:], strict=True))
     told = f"median of 30 rounds of {1000 * median(whole):.1f} ms, with evaluation"
     return at_most("share of a round between the sites, 100 sites", 100 * share, "%", 25, told)

@@ -18,7 +18,7 @@ from torch.func import vmap
 from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.at import Batch
-from fedlab.engine.batches import Job, row_plan, site_key
+from fedlab.engine.batches import Job, row_plans, site_keys
 from fedlab.engine.chain import Chain
 from fedlab.engine.lifted import lift
 from fedlab.engine.net import home
@@ -114,11 +114,11 @@ class StackedSites:
         """Train the sites of each part; return stacked ``(uploads, extras, training rows)`` and which are finite."""
         who = [i for part in parts for i in part.who]
         at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)
-        plans = [row_plan(self.lengths[i], part.job, self.sites[i].name) for part in parts for i in part.who]
-        box = self._box(parts, at, torch.tensor(list(map(len, plans))))
+        plans = row_plans([self.lengths[i] for i in who], *self._each(parts))
+        box = self._box(parts, at, torch.from_numpy((plans[:, :, 0] >= 0).sum(0)))
         work, done = self._work(parts), []
         for some in chunks(len(who)):
-            feed = PaddedBatches(self.x, self.y, plans[some], self.first[who[some]])
+            feed = PaddedBatches(self.x, self.y, plans[:, some], self.first[who[some]])
             done.append(work.train(tree_map(lambda v, some=some: v[some], box), feed, self.stop))
         upload, sent, memory = done[0] if len(done) == 1 else (_cat(each) for each in zip(*done, strict=True))
         good = _finite((upload, sent, memory))
@@ -170,12 +170,16 @@ class StackedSites:
         out = tree_map(lambda *sent: torch.stack(sent)[whose].to(self.x.device), *trees)
         return out
 
+    def _each(self, parts: Sequence[Part]) -> tuple[list[Job], list[str]]:
+        """Return the job and the name of each site that takes part."""
+        both = [(part.job, self.sites[i].name) for part in parts for i in part.who]
+        return [job for job, _ in both], [name for _, name in both]
+
     def _keys(self, parts: Sequence[Part]) -> Tensor:
         """Return each site's seed of this round; evaluation asks for those that training had."""
         asked = [(part.who, part.job) for part in parts]
         if self.keyed[0] != asked:
-            keys = [site_key(part.job, self.sites[i].name) for part in parts for i in part.who]
-            self.keyed = asked, torch.tensor(keys, device=self.x.device)
+            self.keyed = asked, torch.from_numpy(site_keys(*self._each(parts))).to(self.x.device)
         return self.keyed[1]
 
     def _remember(self, at: Tensor | None, memory: Tensors) -> None:

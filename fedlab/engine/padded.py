@@ -19,21 +19,18 @@ class PaddedBatches:
     ----------
     x, y : Tensor
         The rows of all sites.
-    plans : list of int array, shape [steps, batch_size]
+    plans : int array, shape [steps, sites, batch_size]
         Each site's row numbers, counted from its first; −1 where there is none.
     first : int array
         Where each site's rows begin.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, plans: list[NDArray[np.int64]], first: NDArray[np.int64]) -> None:
+    def __init__(self, x: Tensor, y: Tensor, plans: NDArray[np.int64], first: NDArray[np.int64]) -> None:
         self.x, self.y = x, y
-        self.length = max(map(len, plans))
-        steps = np.array(list(map(len, plans)))
-        numbers = np.full((self.length, len(plans), plans[0].shape[1]), -1, dtype=np.int64)
-        for i, plan in enumerate(plans):
-            numbers[: len(plan), i] = plan
-        there = numbers >= 0
-        flat = (np.where(there, numbers, 0) + first[None, :, None]).reshape(self.length, -1)
+        there = plans >= 0
+        steps = there[:, :, 0].sum(0)
+        self.length = int(steps.max())
+        flat = (np.where(there, plans, 0) + first[:, None]).reshape(len(plans), -1)
         self.flat = torch.from_numpy(flat).to(x.device)
         self.weights = torch.from_numpy(there).to(x)
         self.few = max(1, AHEAD // (self.flat.shape[1] * x[0].numel()))

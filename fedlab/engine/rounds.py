@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import PREPARATION, Tensors
-from fedlab.engine.batches import Job, examples, generator, steps_alone
+from fedlab.engine.batches import Job, examples, steps_alone
 from fedlab.engine.choice import choose, rests
 from fedlab.engine.combined import combined
 from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
@@ -201,7 +202,7 @@ class Loop(Held):
         everybody = type(self.alg).asks is Algorithm.asks
         if everybody and (self.settings.fraction == 1 or self.alg.alone):
             return self.places
-        rng = generator(self.settings.seed, 5, number)
+        rng = np.random.default_rng([self.settings.seed, 5, number])
         wanted = sorted(self.alg.asks(number, len(self.places), rng))
         if self.settings.fraction < 1 and not self.alg.alone:
             few = sampled(len(wanted), self.settings.fraction)

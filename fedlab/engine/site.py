@@ -18,7 +18,7 @@ from torch import Tensor
 from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.at import Batch
-from fedlab.engine.batches import Job, row_plan, site_key
+from fedlab.engine.batches import Job, row_plan, site_keys
 from fedlab.engine.net import Net, all_digits, home, laid_out
 from fedlab.engine.optimisers import Optimizer
 from fedlab.engine.scores import padded, quick_scores
@@ -111,12 +111,15 @@ class SiteWork:
         memory = self.memory()
         plan = row_plan(len(self.train_rows), job, self.name)
         box = self.box(model, extra, memory, job, len(plan))
-        with _seeded(site_key(job, self.name), self.net.device) if self.net.random else nullcontext():
+        with _seeded(self._key(job), self.net.device) if self.net.random else nullcontext():
             upload, sent, new = self.work(job).train(box, _OneSite(self.ready(), plan), self.stop)
         if not all(bool(leaf.isfinite().all()) for leaf in tree_leaves((upload, sent, new))):
             raise NotFinite(f"training at {self.name} in round {job.round} gave NaN or infinity: lower lr")
         self.state["memory"] = new
         return home(upload), home(sent), len(self.train_rows)
+
+    def _key(self, job: Job) -> int:
+        return int(site_keys([job], [self.name])[0])
 
     def memory(self) -> Tensors:
         """What the site holds; before its first round, what the algorithm starts with, whenever that round is."""
@@ -143,7 +146,7 @@ class SiteWork:
             "lr": torch.tensor(job.lr, dtype=dtype, device=device),
             "steps": torch.tensor(float(steps), dtype=dtype, device=device),
             "n": torch.tensor(float(len(self.train_rows)), dtype=dtype, device=device),
-            "key": torch.tensor(site_key(job, self.name), device=device),
+            "key": torch.tensor(self._key(job), device=device),
         }
 
     def evaluate(self, model: Tensors, extra: Tensors, job: Job) -> dict[str, float]:
