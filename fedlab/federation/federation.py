@@ -242,8 +242,5 @@ class Federation(Made):
         """Draw the split of every site anew: the same rows, other row numbers (a published split stays)."""
         if self.published:
             return self
-        sites = tuple(
-            replace(site, split=split_rows(site.rows.y.numpy(), site.rows.group, site=site.name, seed=seed))
-            for site in self.sites
-        )
+        sites = tuple(replace(site, split=split_rows(site.rows, site=site.name, seed=seed)) for site in self.sites)
         return replace(self, sites=sites)

@@ -143,7 +143,7 @@ def _sites(
     made = []
     for name, examples in rows.items():
         if splits is None:
-            split = split_rows(examples.y.numpy(), examples.group, site=name, seed=seed)
+            split = split_rows(examples, site=name, seed=seed)
         elif name in splits:
             split = splits[name]
         else:

@@ -118,5 +118,5 @@ def _sites(rows: Examples, whose: Ints, place: Ints, names: Sequence[str], seed:
             continue
         mask = None if dealt.mask is None else dealt.mask[begin:end]
         mine = Examples(dealt.x[begin:end], dealt.y[begin:end], dealt.group[begin:end], mask)
-        made.append(Site(name, mine, split_rows(mine.y.numpy(), mine.group, site=name, seed=seed)))
+        made.append(Site(name, mine, split_rows(mine, site=name, seed=seed)))
     return made

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +45,14 @@ class Feature:
             )
 
 
+class Patients(NamedTuple):
+    """Who the rows are of: a number for each row, and the first row and the number of rows of each patient."""
+
+    of: NDArray[np.int64]
+    first: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
 @dataclass(frozen=True, eq=False)
 class Examples:
     """Rows as the hospital holds them, ``nan`` where nothing was measured.
@@ -75,6 +84,12 @@ class Examples:
 
     def __repr__(self) -> str:
         return f"<Examples: {len(self)} rows of shape {list(self.x.shape[1:])}>"
+
+    @cached_property
+    def patients(self) -> Patients:
+        """Whose rows they are, in numbers; looked up once, however often the rows are split."""
+        _, first, of, rows = np.unique(self.group, return_index=True, return_inverse=True, return_counts=True)
+        return Patients(of, first, rows)
 
     def take(self, rows: NDArray[np.int64]) -> Examples:
         """Return the given rows."""
@@ -112,19 +127,23 @@ class Site:
     about: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        seen: dict[Any, str] = {}
-        for part, rows in self.split.parts().items():
+        patients, parts = self.rows.patients, self.split.parts()
+        owner = np.full(len(patients.first), len(parts))
+        for number, (part, rows) in enumerate(parts.items()):
             if len(rows) == 0:
                 raise ValueError(
                     f"site {self.name!r} has no patient in {part}: a site needs at least three patients; "
                     "leave it out or join it to another site"
                 )
-            for who in np.unique(self.rows.group[rows]).tolist():
-                if seen.setdefault(who, part) != part:
-                    raise ValueError(
-                        f"site {self.name!r}: patient {who!r} stands in {seen[who]} and in {part}: "
-                        "put all rows of a patient into one part"
-                    )
+            who = patients.of[rows]
+            twice = who[owner[who] < number]
+            if len(twice):
+                name = self.rows.group[patients.first[twice]].tolist()[0]
+                raise ValueError(
+                    f"site {self.name!r}: patient {name!r} stands in {[*parts][owner[twice[0]]]} and in {part}: "
+                    "put all rows of a patient into one part"
+                )
+            owner[who] = number
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation.site import Split
+from fedlab.federation.site import Examples, Split
 
 SHARES = np.array([0.60, 0.15, 0.25])  # train, valid, test
 
 
-def split_rows(y: NDArray[np.int64], group: NDArray[Any], *, site: str, seed: int) -> Split:
+def split_rows(rows: Examples, *, site: str, seed: int) -> Split:
     """Split rows so that no patient is in two parts and each class is shared out alike.
 
     The draw depends on the seed and the site's name alone: a site's split is the same whoever else is in
@@ -22,8 +22,7 @@ def split_rows(y: NDArray[np.int64], group: NDArray[Any], *, site: str, seed: in
 
     Parameters
     ----------
-    y : int array, shape [n]
-    group : array, shape [n]
+    rows : Examples
     site : str
     seed : int
 
@@ -32,7 +31,7 @@ def split_rows(y: NDArray[np.int64], group: NDArray[Any], *, site: str, seed: in
     ValueError
         If the site has fewer than three patients.
     """
-    _, first, who, size = np.unique(group, return_index=True, return_inverse=True, return_counts=True)
+    who, first, size = rows.patients
     if len(first) < 3:
         raise ValueError(
             f"site {site!r} has {len(first)} patient{'s' if len(first) != 1 else ''}: train, valid and test need at "
@@ -40,11 +39,10 @@ def split_rows(y: NDArray[np.int64], group: NDArray[Any], *, site: str, seed: in
         )
     rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(site.encode()), 1]))
     drawn = rng.permutation(len(first))
-    order = drawn[np.argsort(y[first][drawn], kind="stable")]
+    order = drawn[np.argsort(rows.y.numpy()[first][drawn], kind="stable")]
     part = np.empty_like(order)
     part[order] = _deal(size[order])
-    rows = [np.flatnonzero(part[who] == k) for k in range(3)]
-    return Split(*rows)
+    return Split(*(np.flatnonzero(part[who] == k) for k in range(3)))
 
 
 def draw_rows(
