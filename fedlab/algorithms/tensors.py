@@ -82,11 +82,19 @@ def mean(uploads: Tensors, weights: Tensor) -> Tensors:
     3.0
     """
     total = weights.sum()
-    if not total:
+    if _zero(total):
         raise ValueError("the weights of all sites are zero: there is no mean")
-    share = (weights / total).unsqueeze(0)
+    share = weights / total
     rows = {k: u.reshape(len(u), u[0].numel()) for k, u in uploads.items()}  # -1 cannot be told of empty tensors
-    return {k: torch.mm(share.to(u.dtype), u).view(uploads[k].shape[1:]) for k, u in rows.items()}
+    # torch.mv alone of all products gives the same bits for one run and for many in one pass
+    return {k: torch.mv(u.T, share.to(u.dtype)).view(uploads[k].shape[1:]) for k, u in rows.items()}
+
+
+def _zero(total: Tensor) -> bool:
+    try:
+        return not total
+    except RuntimeError:  # of many runs in one pass: what is not finite there is combined again, run by run
+        return False
 
 
 def learned(model: nn.Module) -> Tensors:

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import vmap
 
 from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.at import Batch
-from fedlab.engine.batches import Job, row_plans, site_keys
+from fedlab.engine.batches import Draws, Job, row_plans, site_keys
 from fedlab.engine.chain import Chain
 from fedlab.engine.lifted import lift
 from fedlab.engine.net import home
@@ -88,6 +89,7 @@ class StackedSites:
         self.rows = self._padded(sizes)
         self.valid = self._valid()
         self.labels = padded([site.valid_rows.y for site in self.sites])
+        self.drawing: tuple[list[tuple[list[int], int, int]], Draws] = [], Draws.of([], [], [])
         self.keyed: tuple[list[tuple[list[int], Job]], Tensor] = [], torch.empty(0)
         self.latest: tuple[list[Tensors], dict[int, int]] = [], {}  # the models last evaluated, and whose they are
         self.state: Tensors = {"prepare": _stack([site.state["prepare"] for site in sites])}
@@ -114,7 +116,7 @@ class StackedSites:
         """Train the sites of each part; return stacked ``(uploads, extras, training rows)`` and which are finite."""
         who = [i for part in parts for i in part.who]
         at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)
-        plans = row_plans([self.lengths[i] for i in who], *self._each(parts))
+        plans = row_plans(self._draws(parts), parts[0].job)
         box = self._box(parts, at, torch.from_numpy((plans[:, :, 0] >= 0).sum(0)))
         work, done = self._work(parts), []
         for some in chunks(len(who)):
@@ -170,16 +172,19 @@ class StackedSites:
         out = tree_map(lambda *sent: torch.stack(sent)[whose].to(self.x.device), *trees)
         return out
 
-    def _each(self, parts: Sequence[Part]) -> tuple[list[Job], list[str]]:
-        """Return the job and the name of each site that takes part."""
-        both = [(part.job, self.sites[i].name) for part in parts for i in part.who]
-        return [job for job, _ in both], [name for _, name in both]
+    def _draws(self, parts: Sequence[Part]) -> Draws:
+        """Return who draws; the same in every round in which the same are asked."""
+        asked = [(part.who, part.job.seed, part.job.batch_size) for part in parts]
+        if self.drawing[0] != asked:
+            each = [(self.lengths[i], part.job, self.sites[i].name) for part in parts for i in part.who]
+            self.drawing = asked, Draws.of(*zip(*each, strict=True))
+        return self.drawing[1]
 
     def _keys(self, parts: Sequence[Part]) -> Tensor:
         """Return each site's seed of this round; evaluation asks for those that training had."""
         asked = [(part.who, part.job) for part in parts]
         if self.keyed[0] != asked:
-            self.keyed = asked, torch.from_numpy(site_keys(*self._each(parts))).to(self.x.device)
+            self.keyed = asked, torch.from_numpy(site_keys(self._draws(parts), parts[0].job)).to(self.x.device)
         return self.keyed[1]
 
     def _remember(self, at: Tensor | None, memory: Tensors) -> None:
@@ -193,7 +198,7 @@ class StackedSites:
 
     # ------------------------------------------------------------------ predicting
 
-    def evaluate(self, parts: Sequence[Part]) -> list[dict[str, float]]:
+    def evaluate(self, parts: Sequence[Part]) -> dict[str, NDArray[np.float64]]:
         """Log loss and AUC of each part's sites, in order, on their ``valid`` rows; hold the models."""
         who = [i for part in parts for i in part.who]
         at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)

@@ -74,12 +74,40 @@ def examples(rows: int, job: Job, site: str = "") -> int:
 
 def manages(steps: int, job: Job, site: str) -> int:
     """Tell how many of its steps a site manages: all, or, where it is a straggler in this round, 1 to all."""
-    return int(_managed(np.array([steps]), [job], [site])[0]) if job.stragglers else steps
+    return int(_managed(np.array([steps]), Draws.of([0], [job], [site]), job)[0]) if job.stragglers else steps
 
 
-def site_keys(jobs: Sequence[Job], sites: Sequence[str]) -> Ints:
+@dataclass(frozen=True)
+class Draws:
+    """The sites that draw side by side, one entry each.
+
+    Parameters
+    ----------
+    rows, batch_size : int array, shape [sites]
+    start : uint64 array, shape [sites]
+        What a site's seed and name come to: its numbers follow from it.
+    """
+
+    rows: Ints
+    batch_size: Ints
+    start: Bits
+
+    @classmethod
+    def of(cls, rows: Sequence[int], jobs: Sequence[Job], sites: Sequence[str]) -> Draws:
+        """Make it of each site's training rows, job and name."""
+        seeds = np.array([job.seed % 2**64 for job in jobs], dtype=np.uint64)
+        names = np.array([_number(site) for site in sites], dtype=np.uint64)
+        return cls(np.array(rows), np.array([job.batch_size for job in jobs]), _mix(_mix(seeds + STRIDE) ^ names))
+
+    def own(self, what: int, round: int | None = None) -> Bits:
+        """Return the start of each site's numbers for this use of them, of this round or of all."""
+        start = _nth(self.start, np.array([what]))
+        return start if round is None else _nth(start, np.array([round]))
+
+
+def site_keys(draws: Draws, job: Job) -> Ints:
     """Return a 62-bit seed of (seed, round, site) for counters: dropout masks, noise."""
-    return (_in_this_round(jobs, sites, MASKS) >> np.uint64(2)).astype(np.int64)
+    return (draws.own(MASKS, job.round) >> np.uint64(2)).astype(np.int64)
 
 
 def row_plan(rows: int, job: Job, site: str) -> Ints:
@@ -93,32 +121,30 @@ def row_plan(rows: int, job: Job, site: str) -> Ints:
     >>> row_plan(3, job, "A").tolist()
     [[0, 1], [2, -1]]
     """
-    return row_plans([rows], [job], [site])[:, 0]
+    return row_plans(Draws.of([rows], [job], [site]), job)[:, 0]
 
 
-def row_plans(rows: Sequence[int], jobs: Sequence[Job], sites: Sequence[str]) -> Ints:
+def row_plans(draws: Draws, job: Job) -> Ints:
     """Return the plans of many sites side by side, shape [steps, sites, batch_size], −1 also where a site is done.
-
-    The jobs are one a site, of the same round and settings but for the seed and the batch size.
 
     Examples
     --------
     >>> job = Job(round=1, rounds=1, lr=0.1, batch_size=2, local_epochs=1, seed=0)
-    >>> both = row_plans([3, 2], [job, job], ["A", "B"])
+    >>> both = row_plans(Draws.of([3, 2], [job, job], ["A", "B"]), job)
     >>> both.shape, np.array_equal(both[:, 0], row_plan(3, job, "A")), both[1, 1].tolist()
     ((2, 2, 2), True, [-1, -1])
     """
-    job, n, size = jobs[0], np.asarray(rows), np.array([job.batch_size for job in jobs])
+    n, size = draws.rows, draws.batch_size
     per_epoch = -(-n // size)
     steps = np.full_like(n, job.clock) if job.clock else job.local_epochs * per_epoch
-    begun, taken = (job.round - 1) * steps, _managed(steps, jobs, sites) if job.stragglers else steps
+    begun, taken = (job.round - 1) * steps, _managed(steps, draws, job) if job.stragglers else steps
     step, column = np.arange(taken.max())[:, None], np.arange(size.max())
     epoch, batch = np.divmod(begun + step, per_epoch)
     place = (batch * size)[..., None] + column
     there = place < np.minimum(n, (batch + 1) * size)[..., None]
     there &= (step < taken)[..., None]
     if job.shuffle:
-        order, line = _orders(n, _own(jobs, sites, ORDER), begun // per_epoch, (begun + taken - 1) // per_epoch)
+        order, line = _orders(n, draws.own(ORDER), begun // per_epoch, (begun + taken - 1) // per_epoch)
         place = order[np.where(there, (line + epoch)[..., None], 0), np.where(there, place, 0)]
     return np.where(there, place, -1)
 
@@ -139,23 +165,13 @@ def _orders(rows: Ints, keys: Bits, first: Ints, last: Ints) -> tuple[Ints, Ints
     return (drawn & LOW).astype(np.int64), line
 
 
-def _managed(steps: Ints, jobs: Sequence[Job], sites: Sequence[str]) -> Ints:
-    key = _in_this_round(jobs, sites, SLOWNESS)
+def _managed(steps: Ints, draws: Draws, job: Job) -> Ints:
+    key = draws.own(SLOWNESS, job.round)
     slow, share = ((_nth(key, np.array([i])) >> np.uint64(11)) * 2.0**-53 for i in (0, 1))  # uniform in [0, 1)
-    return np.where(slow < jobs[0].stragglers, 1 + (share * steps).astype(np.int64), steps)
+    return np.where(slow < job.stragglers, 1 + (share * steps).astype(np.int64), steps)
 
 
 # --------------------------------------------------------------------------- splitmix64
-
-
-def _in_this_round(jobs: Sequence[Job], sites: Sequence[str], what: int) -> Bits:
-    return _nth(_own(jobs, sites, what), np.array([job.round for job in jobs]))
-
-
-def _own(jobs: Sequence[Job], sites: Sequence[str], what: int) -> Bits:
-    """Return the start of each (seed, site)'s own numbers for this use of them."""
-    seeds = np.array([job.seed % 2**64 for job in jobs], dtype=np.uint64)
-    return _mix(_nth(seeds, np.array([what])) ^ np.array([_number(site) for site in sites], dtype=np.uint64))
 
 
 @lru_cache(maxsize=65536)

@@ -1,14 +1,24 @@
-"""What an algorithm makes of the sites' models is looked at before it becomes the model."""
+"""What an algorithm makes of the sites' models: looked at before it becomes the model; of many runs in one pass."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
+from torch.func import vmap
 
+from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import Tensors, mean, statistic
 from fedlab.engine.exchange import finite
 from fedlab.engine.run import Run
+from fedlab.engine.trees import tree_leaves, tree_like, tree_map
+
+Made: TypeAlias = tuple[Tensors, Tensors]
+"""The server's model and memory after a round."""
 
 
 class CombineError(ValueError):
@@ -19,8 +29,9 @@ class CombineError(ValueError):
         self.run = run
 
 
-def combined(run: Run, params: Tensors, state: Tensors, got: dict[str, Any], who: Tensor) -> tuple[Tensors, Tensors]:
-    """Let the run's algorithm combine; running statistics are averaged unless it says otherwise.
+@dataclass(frozen=True)
+class Combine:
+    """What a loop asks of its driver when the sites' models are there: the next one.
 
     Parameters
     ----------
@@ -31,30 +42,72 @@ def combined(run: Run, params: Tensors, state: Tensors, got: dict[str, Any], who
         ``model``, ``extra`` and ``rows``, stacked over the sites that answered.
     who : int tensor, shape [sites that answered]
         Their numbers.
-
-    Returns
-    -------
-    (params, state)
-        After the round; no tensor that came in is changed.
-
-    Raises
-    ------
-    CombineError
-        If a tensor of the new model is not finite, or not of its name, shape and dtype.
     """
-    uploads, weights = got["model"], got["rows"].to(run.net.dtype)
+
+    run: Run
+    params: Tensors
+    state: Tensors
+    got: dict[str, Any]
+    who: Tensor
+
+    @property
+    def given(self) -> tuple[Tensors, ...]:
+        """What :func:`_next` is given, but for ``who``."""
+        got = self.got
+        return self.params, got["model"], got["extra"], {"n": got["rows"].to(self.run.net.dtype)}, self.state
+
+    def alone(self) -> Made:
+        """Return ``(params, state)`` after the round; no tensor that came in is changed.
+
+        Raises
+        ------
+        CombineError
+            If a tensor of the new model is not finite, or not of its name, shape and dtype.
+        """
+        alg = self.run.algorithm
+        new, state = _next(alg, self.who, *self.given)
+        for name, tensor in new.items():
+            fault = _fault(name, tensor, self.params.get(name))
+            if fault:
+                said = f"{alg}.combine gave {fault}. The rounds before are kept (the error's .run)."
+                raise CombineError(said, self.run)
+        return {**self.params, **new}, state
+
+
+def together(asked: Sequence[Combine]) -> list[Made | None] | None:
+    """Combine for several runs of an algorithm in one pass; ``None`` for a run that must be combined alone.
+
+    ``None`` for all where the algorithm's server half cannot be stacked (it asks a tensor whether, or for its number).
+    """
+    first = asked[0]
+    if not all(torch.equal(one.who, first.who) for one in asked):  # sites are missing in some
+        return [None] * len(asked)
+    try:
+        given = tree_map(lambda *leaves: torch.stack(leaves), *(dict(enumerate(one.given)) for one in asked))
+        new, state = vmap(partial(_next, first.run.algorithm, first.who))(*given.values())
+    except Exception:  # whatever it is, alone it does not happen, or is said of the run in which it happens
+        return None
+    old = first.params
+    if any(k not in old or v.shape[1:] != old[k].shape or v.dtype != old[k].dtype for k, v in new.items()):
+        return None
+    good = torch.stack([v.flatten(1).sum(1, dtype=torch.float64) for v in new.values()]).isfinite().all(0)
+    each = zip(*(leaf.unbind() for leaf in tree_leaves((new, state))), strict=True)
+    made = [tree_like((new, state), leaves) for leaves in each]
+    pairs = zip(asked, made, good.tolist(), strict=True)
+    return [({**one.params, **found}, kept) if fine else None for one, (found, kept), fine in pairs]
+
+
+def _next(
+    alg: Algorithm, who: Tensor, params: Tensors, uploads: Tensors, extra: Tensors, rows: Tensors, state: Tensors
+) -> tuple[Tensors, Tensors]:
+    """Let the algorithm combine; running statistics are averaged unless it says otherwise."""
     averaged: Tensors = {}
-    if run.algorithm.statistics == "mean":
+    if alg.statistics == "mean":
         running = {k: u for k, u in uploads.items() if statistic(k)}
-        averaged = mean(running, weights) if running else {}
+        averaged = mean(running, rows["n"]) if running else {}
         uploads = {k: u for k, u in uploads.items() if k not in running}
-    new, state = run.algorithm.combine(params, uploads, got["extra"], weights, state, who)
-    for name, tensor in new.items():
-        fault = _fault(name, tensor, params.get(name))
-        if fault:
-            said = f"{run.algorithm}.combine gave {fault}. The rounds before are kept (the error's .run)."
-            raise CombineError(said, run)
-    return {**params, **averaged, **new}, state
+    new, state = alg.combine(params, uploads, extra, rows["n"], state, who)
+    return {**averaged, **new}, state
 
 
 def _fault(name: str, tensor: Tensor, old: Tensor | None) -> str:

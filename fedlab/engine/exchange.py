@@ -34,7 +34,7 @@ class Reply:
 
 @dataclass
 class Stacked:
-    """What all sites answered at once: tensors [sites, ...] of those without an error."""
+    """What all sites answered at once: tensors or arrays [sites, ...] of those without an error."""
 
     sites: list[str]
     content: dict[str, Any]
@@ -70,6 +70,13 @@ class Answers:
     sites: list[str]
     contents: list[dict[str, Any]]
     together: dict[str, Any] | None = None
+
+    def each(self) -> list[dict[str, Any]]:
+        """Return each site's numbers by name."""
+        if self.together is None:
+            return self.contents
+        columns = [values.tolist() for values in self.together.values()]
+        return [dict(zip(self.together, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def stacked(self) -> dict[str, Any]:
         """Return the tensors stacked over the sites that answered."""
@@ -142,7 +149,7 @@ class Exchange:
 
     def _enter(self, round: int, purpose: str, answers: Answers, errors: dict[str, str]) -> None:
         if answers.together is not None and answers.sites:
-            one = tree_map(lambda v: v[0] if isinstance(v, Tensor) else v, answers.together)
+            one = tree_map(lambda v: v[0], answers.together)
             self.ledger.add(round, purpose, answers.sites, "up", one)
         elif _plain(answers.contents):
             self.ledger.add(round, purpose, answers.sites, "up", answers.contents[0])

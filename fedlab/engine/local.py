@@ -198,7 +198,8 @@ class LocalTransport:
             return self._train_all(who, payload)
         if purpose == "evaluate":
             every = self.stacked.evaluate([self.part(self.sites, payload)])
-            return [Reply(name, every[self.number[name]]) for name in who]
+            numbers = [self.number[name] for name in who]
+            return Stacked(list(who), {score: each[numbers] for score, each in every.items()})
         numbers = [self.offset + self.number[name] for name in who]
         if purpose == "keep":
             self.stacked.keep(numbers)

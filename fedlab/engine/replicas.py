@@ -15,9 +15,10 @@ import torch
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine.batched import Part, StackedSites
-from fedlab.engine.exchange import Answers, Ask, Exchange, Reply, Stacked, TooFewSites
+from fedlab.engine.combined import Combine, Made, together
+from fedlab.engine.exchange import Ask, Exchange, Reply, Stacked, TooFewSites
 from fedlab.engine.local import LocalTransport, screened
-from fedlab.engine.rounds import Event, Loop, collect
+from fedlab.engine.rounds import Loop, Step, collect
 from fedlab.engine.run import Run
 from fedlab.engine.site import one_thread
 from fedlab.engine.train import begin, run_live
@@ -112,7 +113,7 @@ def _in_turns(runs: list[Run], stop: Stop, lose: Lose | None) -> Iterator[list[R
         yield list(runs)
 
 
-def _goes_on(run: Run, step: Callable[[], Ask | Event | None], lose: Lose | None) -> Ask | Event | None:
+def _goes_on(run: Run, step: Callable[[], Step | None], lose: Lose | None) -> Step | None:
     """Take a step of one run: ``None`` at its end, or where it fails and the others may go on."""
     try:
         return step()
@@ -136,6 +137,12 @@ def _together(
         steps = [driver.advance(None) for driver in drivers]
         stack = _Stack(transports, stop)
         while any(steps):  # a run that has stopped early is over; the others go on
+            merges = {number: step for number, step in enumerate(steps) if isinstance(step, Combine)}
+            if merges:
+                made = stack.combine(list(merges.values()))
+                for (number, merge), done in zip(merges.items(), made, strict=True):
+                    steps[number] = drivers[number].combined(merge, done)
+                continue
             asks = {number: step for number, step in enumerate(steps) if isinstance(step, Ask)}
             if not asks:
                 yield list(runs)
@@ -172,24 +179,28 @@ class _Driver:
     def __init__(self, loop: Loop, lose: Lose | None) -> None:
         self.loop, self.steps, self.lose = loop, loop.steps(), lose
 
-    def receive(self, ask: Ask, who: list[str], replies: Sequence[Reply] | Stacked) -> Ask | Event | None:
+    def receive(self, ask: Ask, who: list[str], replies: Sequence[Reply] | Stacked) -> Step | None:
         """Go on with what came back."""
         return _goes_on(self.loop.run, partial(self._receive, ask, who, replies), self.lose)
 
-    def advance(self, answers: Answers | None) -> Ask | Event | None:
-        """Go on to the next question for the stack, or to the end of a round; ``None`` at the end of the run."""
-        return _goes_on(self.loop.run, partial(self._advance, answers), self.lose)
+    def combined(self, merge: Combine, done: Made | None) -> Step | None:
+        """Go on with the next model."""
+        return _goes_on(self.loop.run, lambda: self._advance(done or merge.alone()), self.lose)
 
-    def _receive(self, ask: Ask, who: list[str], replies: Sequence[Reply] | Stacked) -> Ask | Event | None:
+    def advance(self, answer: Any) -> Step | None:
+        """Go on to the next question for the stack, or to the end of a round; ``None`` at the end of the run."""
+        return _goes_on(self.loop.run, partial(self._advance, answer), self.lose)
+
+    def _receive(self, ask: Ask, who: list[str], replies: Sequence[Reply] | Stacked) -> Step | None:
         try:
             return self._advance(self.loop.exchange.receive(ask, who, replies))
         except TooFewSites as error:
             error.run = self.loop.run
             raise
 
-    def _advance(self, answers: Answers | None) -> Ask | Event | None:
+    def _advance(self, answer: Any) -> Step | None:
         try:
-            step = self.steps.send(answers)
+            step = self.steps.send(answer)
             while isinstance(step, Ask) and step.purpose not in TOGETHER:
                 step = self.steps.send(self.loop.exchange.ask(step))
         except StopIteration:
@@ -210,37 +221,40 @@ class _Stack:
         pooled = any(transport.places != transport.sites for transport in transports)
         places = [work for t in transports for work in t.trainers.values()]
         self.trainers = StackedSites(places, stop=stop) if pooled else self.readers
-        self.last: dict[int, dict[str, Any]] = {}
+        self.lifts = len(transports) > 1
+
+    def combine(self, merges: list[Combine]) -> list[Made | None]:
+        """Combine for all runs in one pass, where the algorithm can; ``None`` for a run that must go alone."""
+        made = together(merges) if self.lifts else None
+        self.lifts = made is not None  # what cannot be stacked is not tried again
+        return made or [None] * len(merges)
 
     def ask(self, asks: Asks, asked: dict[int, list[str]]) -> dict[int, Sequence[Reply] | Stacked]:
         """Answer the same question of every run that puts it, in one pass."""
-        for number, ask in asks.items():
-            self.last[number] = ask.payload
-        train = next(iter(asks.values())).purpose == "train"
-        return self._train(asked) if train else self._evaluate(asked)
+        if next(iter(asks.values())).purpose == "evaluate":
+            scores = self.readers.evaluate(_parts(asks, asked, self.transports[0].sites))
+            return {n: Stacked(who, _cut(scores, mine)) for n, who, mine in _shares(asked)}
+        upload, extra, rows, good = self.trainers.train(_parts(asks, asked, self.transports[0].places))
+        return {
+            n: screened(who, _cut(upload, mine), _cut(extra, mine), rows[mine], good[mine])
+            for n, who, mine in _shares(asked)
+        }
 
-    def _parts(self, who: dict[int, list[int]]) -> list[Part]:
-        """One part a run, of nobody where it is over."""
-        return [
-            Part(who.get(number, []), payload["model"], payload["extra"], payload["job"])
-            for number, payload in sorted(self.last.items())
-        ]
 
-    def _evaluate(self, asked: dict[int, list[str]]) -> dict[int, Sequence[Reply] | Stacked]:
-        sites = self.transports[0].sites
-        everybody = {number: [number * len(sites) + i for i in range(len(sites))] for number in asked}
-        scores = iter(self.readers.evaluate(self._parts(everybody)))
-        each = {number: {name: next(scores) for name in sites} for number in asked}
-        return {number: [Reply(name, dict(each[number][name])) for name in who] for number, who in asked.items()}
+def _parts(asks: Asks, asked: dict[int, list[str]], names: Sequence[str]) -> list[Part]:
+    """Say the runs' questions in the numbers of the stack."""
+    number = {name: i for i, name in enumerate(names)}
 
-    def _train(self, asked: dict[int, list[str]]) -> dict[int, Sequence[Reply] | Stacked]:
-        places = self.transports[0].places
-        numbers = {n: [n * len(places) + places.index(name) for name in who] for n, who in asked.items()}
-        upload, extra, rows, good = self.trainers.train(self._parts(numbers))
-        out: dict[int, Sequence[Reply] | Stacked] = {}
-        begin_at = 0
-        for number, who in asked.items():
-            mine = slice(begin_at, begin_at + len(who))
-            out[number] = screened(who, _cut(upload, mine), _cut(extra, mine), rows[mine], good[mine])
-            begin_at = mine.stop
-        return out
+    def part(run: int, payload: dict[str, Any]) -> Part:
+        who = [run * len(names) + number[name] for name in asked[run]]
+        return Part(who, payload["model"], payload["extra"], payload["job"])
+
+    return [part(run, ask.payload) for run, ask in asks.items()]
+
+
+def _shares(asked: dict[int, list[str]]) -> Iterator[tuple[int, list[str], slice]]:
+    """Go through the runs: the number of each, its sites, and where their answers stand among all."""
+    end = 0
+    for run, who in asked.items():
+        end += len(who)
+        yield run, who, slice(end - len(who), end)

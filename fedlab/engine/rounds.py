@@ -19,12 +19,13 @@ from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.batches import Job, examples, steps_alone
 from fedlab.engine.choice import choose, rests
-from fedlab.engine.combined import combined
+from fedlab.engine.combined import Combine, Made
 from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
 from fedlab.engine.held import Held
 from fedlab.engine.net import no_preparation
 from fedlab.engine.run import Record, Run
 from fedlab.engine.schedules import factor
+from fedlab.engine.trees import tree_map
 from fedlab.engine.work import travels
 from fedlab.federation import Summary, fit, merge
 
@@ -72,8 +73,11 @@ def sampled(places: int, fraction: float) -> int:
     return max(1, round(fraction * places))
 
 
-Steps: TypeAlias = Generator[Ask | Event, Answers | None, None]
-"""A loop that puts its questions to whoever drives it."""
+Step: TypeAlias = Ask | Combine | Event
+"""A question to the sites, models to be combined, or the end of a round."""
+
+Steps: TypeAlias = Generator[Step, Any, None]
+"""A loop that is driven: it is sent the :class:`~.exchange.Answers` to its question, or what was combined."""
 
 
 Keep: TypeAlias = "Callable[[Loop], None]"
@@ -90,13 +94,13 @@ def rounds(run: Run, exchange: Exchange, *, keep: Keep | None = None, before: Te
         loop.restore(before, exchange.transport)
     steps = loop.steps()
     try:
-        answers: Answers | None = None
+        answer: Any = None
         while True:
             try:
-                step = steps.send(answers)
+                step = steps.send(answer)
             except StopIteration:
                 return
-            answers = exchange.ask(step) if isinstance(step, Ask) else None
+            answer = loop.answer(step)
             if isinstance(step, Event):
                 if keep:
                     keep(loop)
@@ -140,13 +144,18 @@ class Loop(Held):
             if rests(self.run, number):
                 return
 
+    def answer(self, step: Step) -> Answers | Made | None:
+        """Give the loop what it asks for, of this run alone."""
+        if isinstance(step, Ask):
+            return self.exchange.ask(step)
+        return step.alone() if isinstance(step, Combine) else None
+
     # ------------------------------------------------------------------ before the first round
 
     def _prepare(self) -> Steps:
         """Learn how many rows there are, settle the preparation, and set out."""
         own = self.alg.alone
-        told = yield Ask("statistics", {"own": own})
-        assert told is not None
+        told: Answers = yield Ask("statistics", {"own": own})
         rows = {site: int(what["rows"]) for site, what in zip(told.sites, told.contents, strict=True)}
         buffers = {} if own or self.run.federation.prepared else fit(merge([Summary(**c) for c in told.contents]))
         yield Ask("prepare", {"buffers": buffers})
@@ -174,22 +183,21 @@ class Loop(Held):
         self._pool(number)
         sample = len(asked) < len(self.places) and self.silent < len(self.places)
         payload = self._payload(job)
-        answers = yield Ask(
+        answers: Answers = yield Ask(
             "train", payload, number, asked, payload["model"],
             least=self.alg.quorum(len(self.places)), spare=sample,
         )  # fmt: skip
-        assert answers is not None
         self.silent = 0 if answers.sites else self.silent + 1
         if answers.sites:
-            self._combine(answers, job)
+            self.params, self.state = yield self._combine(answers, job)
         valid: dict[str, dict[str, float]] = {}
         if self.settings.evaluate:
-            told = yield Ask("evaluate", self._payload(job), number)
-            assert told is not None
-            valid = dict(zip(told.sites, told.contents, strict=True))
+            told: Answers = yield Ask("evaluate", self._payload(job), number)
+            valid = dict(zip(told.sites, told.each(), strict=True))
         better = choose(self.run, number, valid, self.best)
         if better:
-            self.run.weights, self.run.extra = self.params, self.alg.broadcast(self.state)
+            reported = self.params, self.alg.broadcast(self.state)
+            self.run.weights, self.run.extra = (tree_map(torch.clone, tree) for tree in reported)  # no views
         if better and valid and not whole(self.alg):
             yield Ask("keep", {}, number, sorted(set(better) & set(valid)))
         errors = {site: what for r, _, site, what in self.exchange.errors if r == number}
@@ -229,13 +237,13 @@ class Loop(Held):
             held = site.train
             self.exchange.ledger.add(0, "pool", [site.name], "up", {"patients' rows": held.x, "labels": held.y})
 
-    def _combine(self, answers: Answers, job: Job) -> None:
-        """Make the next model of what came back, and count the examples in it."""
+    def _combine(self, answers: Answers, job: Job) -> Combine:
+        """Ask for the next model of what came back, and count the examples in it."""
         got = answers.stacked()
         alike = Counter(zip(got["rows"].tolist(), answers.sites if job.stragglers else repeat(""), strict=False))
         self.run.examples_seen += sum(n * examples(int(rows), job, site) for (rows, site), n in alike.items())
         who = torch.tensor([self.number[site] for site in answers.sites])
-        self.params, self.state = combined(self.run, self.params, self.state, got, who)
+        return Combine(self.run, self.params, self.state, got, who)
 
     # ------------------------------------------------------------------ after the last round
 

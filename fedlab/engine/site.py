@@ -18,7 +18,7 @@ from torch import Tensor
 from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.at import Batch
-from fedlab.engine.batches import Job, row_plan, site_keys
+from fedlab.engine.batches import Draws, Job, row_plan, site_keys
 from fedlab.engine.net import Net, all_digits, home, laid_out
 from fedlab.engine.optimisers import Optimizer
 from fedlab.engine.scores import padded, quick_scores
@@ -119,7 +119,7 @@ class SiteWork:
         return home(upload), home(sent), len(self.train_rows)
 
     def _key(self, job: Job) -> int:
-        return int(site_keys([job], [self.name])[0])
+        return int(site_keys(Draws.of([0], [job], [self.name]), job)[0])
 
     def memory(self) -> Tensors:
         """What the site holds; before its first round, what the algorithm starts with, whenever that round is."""
@@ -155,7 +155,7 @@ class SiteWork:
         with torch.no_grad():
             p = self.net.probabilities(models, self.valid_rows.x)
         self.state["latest"] = _numbered(models)
-        return quick_scores(padded([self.valid_rows.y]), p[None].cpu())[0]
+        return {name: float(each[0]) for name, each in quick_scores(padded([self.valid_rows.y]), p[None].cpu()).items()}
 
     def predictors(self, model: Tensors, extra: Tensors, job: Job) -> list[Tensors]:
         """Return the models that the site predicts with."""

@@ -13,7 +13,7 @@ import torch
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine import Run, TooFewSites
-from fedlab.engine.exchange import Ask, Exchange
+from fedlab.engine.exchange import Exchange
 from fedlab.engine.local import LocalTransport
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.rounds import Event, Loop, collect
@@ -184,13 +184,13 @@ def _interrupted(trial: Trial) -> Run | str:
     run = begin(trial_federation(), trial.model, trial.alg, {**options, "engine": "sequential"})
     transport = LocalTransport(run, stop=lambda: False)
     loop = Loop(run, Exchange(transport, ledger=run.ledger_book))
-    steps, answers = loop.steps(), None
+    steps, answer = loop.steps(), None
     while True:
         try:
-            step = steps.send(answers)
+            step = steps.send(answer)
         except StopIteration:
             break
-        answers = loop.exchange.ask(step) if isinstance(step, Ask) else None
+        answer = loop.answer(step)
         if isinstance(step, Event) and step.round == 2:
             held = {name: work.state for name, work in {**transport.work, **transport.trainers}.items()}
             for what in (loop.state, *(state.get("memory", {}) for state in held.values())):

@@ -138,7 +138,7 @@ real = rounds.Loop._combine
 def dying(loop, answers, job):
     if job.round == 4:
         os._exit(9)
-    real(loop, answers, job)
+    return real(loop, answers, job)
 rounds.Loop._combine = dying
 options = dict(rounds={ROUNDS}, progress=False, save={str(tmp_path / "r")!r})
 fedlab.train(fedlab.load("heart_disease"), "mlp", "ditto", **options)
@@ -168,10 +168,10 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     real = rounds.Loop._combine
 
-    def interrupted(loop: Any, answers: Any, job: Any) -> None:
+    def interrupted(loop: Any, answers: Any, job: Any) -> Any:
         if job.round == 3:
             raise KeyboardInterrupt
-        real(loop, answers, job)
+        return real(loop, answers, job)
 
     with monkeypatch.context() as patch:
         patch.setattr(rounds.Loop, "_combine", interrupted)
