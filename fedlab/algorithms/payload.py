@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 
@@ -14,27 +15,31 @@ def leaves(payload: Any) -> list[Any]:
     return [payload]
 
 
-def declared(payload: dict[str, Any], prefix: str = "") -> tuple[int, str]:
+def declared(payload: dict[str, Any], prefix: str = "", *, stacked: bool = False) -> tuple[int, str]:
     """Return a message's bytes, and what it holds: names and shapes.
 
-    Bytes of arrays and texts, and 8 for each plain number; a network's envelope comes on top.
+    Bytes of arrays and texts, and 8 for each plain number; a network's envelope comes on top. ``stacked``: the arrays
+    [sites, ...] hold the messages of several sites, and one is asked for.
 
     Examples
     --------
     >>> import torch
     >>> declared({"model": {"weight": torch.zeros(1, 26)}, "rows": 120})
     (112, 'model.weight [1, 26], rows')
+    >>> declared({"weight": torch.zeros(4, 1, 26)}, stacked=True)
+    (104, 'weight [1, 26]')
     """
     total, words = 0, []
     for name, value in payload.items():  # in one pass: a run of thirty seeds declares four thousand messages
         if isinstance(value, dict):
-            inner, held = declared(value, f"{prefix}{name}.")
+            inner, held = declared(value, f"{prefix}{name}.", stacked=stacked)
             total += inner
             if held:
                 words.append(held)
-        elif isinstance(value, Tensor):
-            total += value.nbytes
-            words.append(f"{prefix}{name} {list(value.shape)}" if value.ndim else f"{prefix}{name}")
+        elif isinstance(value, (Tensor, np.ndarray)):
+            shape = list(value.shape)[1:] if stacked else list(value.shape)
+            total += value.nbytes // value.shape[0] if stacked else value.nbytes
+            words.append(f"{prefix}{name} {shape}" if shape else f"{prefix}{name}")
         else:
             total += _bytes(value)
             words.append(f"{prefix}{name}")

@@ -26,14 +26,10 @@ from fedlab.engine.net import home
 from fedlab.engine.padded import PaddedBatches
 from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.site import SiteWork
-from fedlab.engine.trees import tree_leaves, tree_map
+from fedlab.engine.trees import tree_leaves, tree_map, tree_stack
 from fedlab.engine.work import Stop, Work, against, first_memory
 
 CHUNK = 512  # sites that step together
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    return tree_map(lambda *leaves: torch.stack(leaves), *trees)
 
 
 def _finite(trees: Any) -> Tensor:
@@ -92,7 +88,7 @@ class StackedSites:
         self.drawing: tuple[list[tuple[list[int], int, int]], Draws] = [], Draws.of([], [], [])
         self.keyed: tuple[list[tuple[list[int], Job]], Tensor] = [], torch.empty(0)
         self.latest: tuple[list[Tensors], dict[int, int]] = [], {}  # the models last evaluated, and whose they are
-        self.state: Tensors = {"prepare": _stack([site.state["prepare"] for site in sites])}
+        self.state: Tensors = {"prepare": tree_stack([site.state["prepare"] for site in sites])}
         self.chain = Chain.of(sites[0].net) if self.x.ndim == 2 else None
         if self.chain is not None:  # prepared once: a chain's model has its site's preparation
             each = tree_map(lambda v: v.unsqueeze(1), self.state["prepare"])
@@ -140,7 +136,7 @@ class StackedSites:
 
     def _memory(self) -> Tensors:
         if "memory" not in self.state:
-            alg, starts = self.sites[0].alg, _stack([site.net.placed(site.net.start()) for site in self.sites])
+            alg, starts = self.sites[0].alg, tree_stack([site.net.placed(site.net.start()) for site in self.sites])
             self.state["memory"] = vmap(lambda p: first_memory(alg, p))({**starts, **self.state["prepare"]})
         memory: Tensors = self.state["memory"]
         return memory

@@ -61,15 +61,19 @@ def examples(rows: int, job: Job, site: str = "") -> int:
     >>> examples(3, job)  # batches of 2, 1, 2 | 1, 2, 1 rows
     4
     """
-    per_epoch = -(-rows // job.batch_size)
-    steps = job.clock or job.local_epochs * per_epoch
-    begun = (job.round - 1) * steps
+    steps = job.clock or steps_alone(rows, batch_size=job.batch_size, local_epochs=job.local_epochs)
+    return _taken(rows, job.batch_size, (job.round - 1) * steps, manages(steps, job, site))
+
+
+@lru_cache(maxsize=4096)  # thirty seeds ask alike
+def _taken(rows: int, batch_size: int, begun: int, steps: int) -> int:
+    per_epoch = -(-rows // batch_size)
 
     def until(step: int) -> int:
         epochs, rest = divmod(step, per_epoch)
-        return epochs * rows + min(rest * job.batch_size, rows)
+        return epochs * rows + min(rest * batch_size, rows)
 
-    return until(begun + manages(steps, job, site)) - until(begun)
+    return until(begun + steps) - until(begun)
 
 
 def manages(steps: int, job: Job, site: str) -> int:

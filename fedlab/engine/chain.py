@@ -75,7 +75,7 @@ def _passes(model: nn.Module, name: str = "") -> list[Pass] | None:
 
 def _pass(layer: nn.Module, name: str) -> Pass | None:
     if type(layer) is nn.Linear:
-        return _linear(name, layer.bias is not None)
+        return _linear(name, biased=layer.bias is not None, single=layer.out_features == 1)
     if type(layer) in ELEMENTWISE:
         return lambda params, x, now: layer(x)
     if type(layer) is BatchNorm:
@@ -85,11 +85,15 @@ def _pass(layer: nn.Module, name: str) -> Pass | None:
     return None
 
 
-def _linear(name: str, biased: bool) -> Pass:
+def _linear(name: str, *, biased: bool, single: bool) -> Pass:
     weight, bias = f"{name}weight", f"{name}bias"
 
     def run(params: Tensors, x: Tensor, now: Now) -> Tensor:
-        out = torch.bmm(x, params[weight].transpose(1, 2))
+        w = params[weight]
+        if single and not x.requires_grad:  # the same, and its derivative by w in a third of the time, by x in more
+            out = torch.bmm(w, x.transpose(1, 2)).transpose(1, 2)
+        else:
+            out = torch.bmm(x, w.transpose(1, 2))
         return out + params[bias].unsqueeze(1) if biased else out
 
     return run

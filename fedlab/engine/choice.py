@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from fedlab.engine.run import Run
 
@@ -33,13 +33,13 @@ def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict
     if not run.settings.evaluate:
         better = list(run.federation.names)
     elif run.algorithm.alone and not run.algorithm.one_model:
-        better = [site for site, got in valid.items() if got["log_loss"] < best.get(site, np.inf)]
+        better = [site for site, got in valid.items() if got["log_loss"] < best.get(site, math.inf)]
         best |= {site: valid[site]["log_loss"] for site in better}
     else:
-        n = np.array([got["n"] for got in valid.values()])
-        loss = float(n @ np.array([got["log_loss"] for got in valid.values()]) / n.sum())
-        better = list(run.federation.names) if loss < best.get("", np.inf) else []
-        best[""] = min(loss, best.get("", np.inf))
+        n = sum(got["n"] for got in valid.values())
+        loss = sum(got["n"] * got["log_loss"] for got in valid.values()) / n
+        better = list(run.federation.names) if loss < best.get("", math.inf) else []
+        best[""] = min(loss, best.get("", math.inf))
     run.chosen |= dict.fromkeys(better, number)
     return better
 

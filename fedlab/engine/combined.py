@@ -15,7 +15,7 @@ from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import Tensors, mean, statistic
 from fedlab.engine.exchange import finite
 from fedlab.engine.run import Run
-from fedlab.engine.trees import tree_leaves, tree_like, tree_map
+from fedlab.engine.trees import tree_cut, tree_stack
 
 Made: TypeAlias = tuple[Tensors, Tensors]
 """The server's model and memory after a round."""
@@ -40,6 +40,8 @@ class Combine:
         The server's model and memory before.
     got : dict
         ``model``, ``extra`` and ``rows``, stacked over the sites that answered.
+    sites : list of str
+        Which did.
     who : int tensor, shape [sites that answered]
         Their numbers.
     """
@@ -48,13 +50,8 @@ class Combine:
     params: Tensors
     state: Tensors
     got: dict[str, Any]
+    sites: list[str]
     who: Tensor
-
-    @property
-    def given(self) -> tuple[Tensors, ...]:
-        """What :func:`_next` is given, but for ``who``."""
-        got = self.got
-        return self.params, got["model"], got["extra"], {"n": got["rows"].to(self.run.net.dtype)}, self.state
 
     def alone(self) -> Made:
         """Return ``(params, state)`` after the round; no tensor that came in is changed.
@@ -65,7 +62,7 @@ class Combine:
             If a tensor of the new model is not finite, or not of its name, shape and dtype.
         """
         alg = self.run.algorithm
-        new, state = _next(alg, self.who, *self.given)
+        new, state = _next(alg, self.run.net.dtype, self.who, self.params, self.got, self.state)
         for name, tensor in new.items():
             fault = _fault(name, tensor, self.params.get(name))
             if fault:
@@ -80,33 +77,32 @@ def together(asked: Sequence[Combine]) -> list[Made | None] | None:
     ``None`` for all where the algorithm's server half cannot be stacked (it asks a tensor whether, or for its number).
     """
     first = asked[0]
-    if not all(torch.equal(one.who, first.who) for one in asked):  # sites are missing in some
+    if not all(one.sites == first.sites for one in asked):  # some are missing in some
         return [None] * len(asked)
+    lifted = vmap(partial(_next, first.run.algorithm, first.run.net.dtype, first.who))
     try:
-        given = tree_map(lambda *leaves: torch.stack(leaves), *(dict(enumerate(one.given)) for one in asked))
-        new, state = vmap(partial(_next, first.run.algorithm, first.who))(*given.values())
+        new, state = lifted(*(tree_stack([getattr(one, k) for one in asked]) for k in ("params", "got", "state")))
     except Exception:  # whatever it is, alone it does not happen, or is said of the run in which it happens
         return None
     old = first.params
     if any(k not in old or v.shape[1:] != old[k].shape or v.dtype != old[k].dtype for k, v in new.items()):
         return None
     good = torch.stack([v.flatten(1).sum(1, dtype=torch.float64) for v in new.values()]).isfinite().all(0)
-    each = zip(*(leaf.unbind() for leaf in tree_leaves((new, state))), strict=True)
-    made = [tree_like((new, state), leaves) for leaves in each]
-    pairs = zip(asked, made, good.tolist(), strict=True)
-    return [({**one.params, **found}, kept) if fine else None for one, (found, kept), fine in pairs]
+    each = (tree_cut(tree, len(asked), torch.unbind) for tree in (new, state))
+    made = zip(asked, *each, good.tolist(), strict=True)
+    return [({**one.params, **params}, kept) if fine else None for one, params, kept, fine in made]
 
 
 def _next(
-    alg: Algorithm, who: Tensor, params: Tensors, uploads: Tensors, extra: Tensors, rows: Tensors, state: Tensors
+    alg: Algorithm, dtype: torch.dtype, who: Tensor, params: Tensors, got: Tensors, state: Tensors
 ) -> tuple[Tensors, Tensors]:
     """Let the algorithm combine; running statistics are averaged unless it says otherwise."""
-    averaged: Tensors = {}
+    uploads, weights, averaged = got["model"], got["rows"].to(dtype), {}
     if alg.statistics == "mean":
         running = {k: u for k, u in uploads.items() if statistic(k)}
-        averaged = mean(running, rows["n"]) if running else {}
+        averaged = mean(running, weights) if running else {}
         uploads = {k: u for k, u in uploads.items() if k not in running}
-    new, state = alg.combine(params, uploads, extra, rows["n"], state, who)
+    new, state = alg.combine(params, uploads, got["extra"], weights, state, who)
     return {**averaged, **new}, state
 
 

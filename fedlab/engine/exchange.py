@@ -149,8 +149,7 @@ class Exchange:
 
     def _enter(self, round: int, purpose: str, answers: Answers, errors: dict[str, str]) -> None:
         if answers.together is not None and answers.sites:
-            one = tree_map(lambda v: v[0], answers.together)
-            self.ledger.add(round, purpose, answers.sites, "up", one)
+            self.ledger.add(round, purpose, answers.sites, "up", answers.together, stacked=True)
         elif _plain(answers.contents):
             self.ledger.add(round, purpose, answers.sites, "up", answers.contents[0])
         else:

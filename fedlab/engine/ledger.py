@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import pandas as pd
 
 from fedlab.algorithms.payload import declared
+from fedlab.engine.trees import tree_cut
 
 COLUMNS = ("round", "purpose", "site", "direction", "bytes", "content", "status")
 
@@ -26,16 +28,19 @@ class Ledger:
     total: int = 0
 
     def add(self, round: int, purpose: str, sites: Sequence[str], direction: str, payload: Any, *, status: str = "ok",
-            bytes: int | None = None) -> None:  # fmt: skip
-        """Enter one message to (``"down"``) or from (``"up"``) each of these sites."""
+            stacked: bool = False) -> None:  # fmt: skip
+        """Enter one message to (``"down"``) or from (``"up"``) each of these sites.
+
+        ``payload`` is what each is told or tells, or ``stacked``, tensors [sites, ...] of what all do.
+        """
         if not sites:
             return
-        size, content = declared(payload)
-        each = size if bytes is None else bytes
+        each, content = declared(payload, stacked=stacked)
         self._rows.append((round, purpose, tuple(sites), direction, each, content, status))
         self.total += each * len(sites)
         if self.keep:
-            self.messages += [(purpose, site, direction, payload) for site in sites]
+            told = tree_cut(payload, len(sites), list) if stacked else repeat(payload, len(sites))
+            self.messages += [(purpose, site, direction, one) for site, one in zip(sites, told, strict=True)]
 
     def frame(self) -> pd.DataFrame:
         """Return one row a message."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
 from fedlab.algorithms import Algorithm
@@ -22,7 +24,7 @@ from fedlab.engine.rounds import Loop, Step, collect
 from fedlab.engine.run import Run
 from fedlab.engine.site import one_thread
 from fedlab.engine.train import begin, run_live
-from fedlab.engine.trees import tree_map
+from fedlab.engine.trees import tree_cut
 from fedlab.engine.work import Stop, Stopped
 from fedlab.federation import Federation
 from fedlab.models import ModelLike
@@ -66,8 +68,11 @@ def train_seeds(
         own = [{**mine, "lr": rate} for mine, rate in zip(own, rates, strict=True)]
 
     def fresh() -> list[Run]:
-        pairs = zip(federations, own, strict=True)
-        return [begin(split, model, algorithm, {**settings, **mine}) for split, mine in pairs]
+        begun: list[Run] = []
+        for split, mine in zip(federations, own, strict=True):
+            first = begun[0] if begun else None
+            begun.append(begin(split, model, algorithm, {**settings, **mine}, like=first))
+        return begun
 
     runs = fresh()
     if len(runs) > 1 and runs[0].settings.engine in ("auto", "batched"):
@@ -169,10 +174,6 @@ def _together(
         yield list(runs)
 
 
-def _cut(tree: Any, mine: slice) -> Any:
-    return tree_map(lambda v: v[mine], tree)
-
-
 class _Driver:
     """One run's loop: questions that are not for the whole stack are answered at once."""
 
@@ -231,13 +232,17 @@ class _Stack:
 
     def ask(self, asks: Asks, asked: dict[int, list[str]]) -> dict[int, Sequence[Reply] | Stacked]:
         """Answer the same question of every run that puts it, in one pass."""
+        sizes = [len(who) for who in asked.values()]
         if next(iter(asks.values())).purpose == "evaluate":
             scores = self.readers.evaluate(_parts(asks, asked, self.transports[0].sites))
-            return {n: Stacked(who, _cut(scores, mine)) for n, who, mine in _shares(asked)}
-        upload, extra, rows, good = self.trainers.train(_parts(asks, asked, self.transports[0].places))
+            each = tree_cut(scores, len(sizes), lambda v: np.split(v, np.cumsum(sizes)[:-1]))
+            return {run: Stacked(who, found) for (run, who), found in zip(asked.items(), each, strict=True)}
+        *sent, good = self.trainers.train(_parts(asks, asked, self.transports[0].places))
+        flags = iter(good)
+        cut = zip(*(tree_cut(tree, len(sizes), lambda v: v.split(sizes)) for tree in sent), strict=True)
         return {
-            n: screened(who, _cut(upload, mine), _cut(extra, mine), rows[mine], good[mine])
-            for n, who, mine in _shares(asked)
+            run: screened(who, upload, extra, rows, list(islice(flags, len(who))))
+            for (run, who), (upload, extra, rows) in zip(asked.items(), cut, strict=True)
         }
 
 
@@ -250,11 +255,3 @@ def _parts(asks: Asks, asked: dict[int, list[str]], names: Sequence[str]) -> lis
         return Part(who, payload["model"], payload["extra"], payload["job"])
 
     return [part(run, ask.payload) for run, ask in asks.items()]
-
-
-def _shares(asked: dict[int, list[str]]) -> Iterator[tuple[int, list[str], slice]]:
-    """Go through the runs: the number of each, its sites, and where their answers stand among all."""
-    end = 0
-    for run, who in asked.items():
-        end += len(who)
-        yield run, who, slice(end - len(who), end)

@@ -129,6 +129,7 @@ class Loop(Held):
         self.alg, self.net, self.settings = run.algorithm, run.net, run.settings
         self.places = list(exchange.transport.places)
         self.number = {place: i for i, place in enumerate(self.places)}
+        self.everybody = torch.arange(len(self.places))
         before = run.records[-1].seconds if run.records else 0.0  # where a run goes on
         self.started = time.perf_counter() - before
 
@@ -196,8 +197,7 @@ class Loop(Held):
             valid = dict(zip(told.sites, told.each(), strict=True))
         better = choose(self.run, number, valid, self.best)
         if better:
-            reported = self.params, self.alg.broadcast(self.state)
-            self.run.weights, self.run.extra = (tree_map(torch.clone, tree) for tree in reported)  # no views
+            self.run.weights, self.run.extra = self.params, self.alg.broadcast(self.state)
         if better and valid and not whole(self.alg):
             yield Ask("keep", {}, number, sorted(set(better) & set(valid)))
         errors = {site: what for r, _, site, what in self.exchange.errors if r == number}
@@ -242,13 +242,18 @@ class Loop(Held):
         got = answers.stacked()
         alike = Counter(zip(got["rows"].tolist(), answers.sites if job.stragglers else repeat(""), strict=False))
         self.run.examples_seen += sum(n * examples(int(rows), job, site) for (rows, site), n in alike.items())
-        who = torch.tensor([self.number[site] for site in answers.sites])
-        return Combine(self.run, self.params, self.state, got, who)
+        everybody = answers.sites == self.places
+        who = self.everybody if everybody else torch.tensor([self.number[site] for site in answers.sites])
+        return Combine(self.run, self.params, self.state, got, answers.sites, who)
 
     # ------------------------------------------------------------------ after the last round
 
     def collect(self) -> Generator[Ask, Answers, None]:
         """Fetch the sites' own models, where they predict with others than the server's."""
+        run = self.run
+        run.weights, run.extra = (
+            tree_map(torch.clone, tree) for tree in (run.weights, run.extra)
+        )  # not views of a stack
         if whole(self.alg) or not self.run.records:
             return
         last = self.run.records[-1].round

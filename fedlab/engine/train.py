@@ -111,8 +111,18 @@ def carry(run: Run, *, progress: bool, save: str | Path | None = None, before: T
     return run
 
 
-def begin(federation: Federation, model: ModelLike, which: str | Algorithm, settings: dict[str, Any]) -> Run:
-    """Check what is asked for and return the run before its first round."""
+def begin(
+    federation: Federation,
+    model: ModelLike,
+    which: str | Algorithm,
+    settings: dict[str, Any],
+    *,
+    like: Run | None = None,
+) -> Run:
+    """Check what is asked for and return the run before its first round.
+
+    ``like`` is a run of another seed, whose model has shown that it takes such rows.
+    """
     known = [f.name for f in fields(Settings)]
     for name in settings:
         if name not in known:
@@ -124,7 +134,7 @@ def begin(federation: Federation, model: ModelLike, which: str | Algorithm, sett
     chosen = Settings(**settings)
     if chosen.min_sites > len(federation.sites):
         raise ValueError(f"min_sites is {chosen.min_sites}, but the federation has {len(federation.sites)} sites")
-    net = _net(federation, model, chosen)
+    net = _net(federation, model, chosen, like.net if like else None)
     bound = algorithm(which).bind(net.model, len(federation.sites))
     if bound.needs_sgd and not isinstance(chosen.optimizer, SGD):
         raise ValueError(
@@ -140,13 +150,16 @@ def begin(federation: Federation, model: ModelLike, which: str | Algorithm, sett
     return Run(federation, model_name(model), bound, chosen, net)
 
 
-def _net(federation: Federation, model: ModelLike, settings: Settings) -> Net:
+def _net(federation: Federation, model: ModelLike, settings: Settings, like: Net | None) -> Net:
     x = federation.sites[0].rows.x
     if not federation.prepared and x.ndim != 2:
         raise ValueError("rows that are not [patients, features] must be prepared: say prepared=True")
     inputs = x.shape[1] * (1 if federation.prepared else 2)
     module = build(model, inputs, federation.task.outputs, seed=settings.seed)
     net = Net(module, federation.task, dtype=getattr(torch, settings.dtype), device=settings.place)
+    if like is not None:
+        net.random = like.random
+        return net
     two = torch.zeros(2, *(x.shape[1:] if federation.prepared else [inputs]), dtype=net.dtype)
     two, start = two.to(net.device), net.placed(net.start())
     gpus = [net.device] if net.device.type == "cuda" else []

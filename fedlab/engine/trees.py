@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
+
+import torch
 
 
 def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
@@ -17,6 +20,34 @@ def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     if isinstance(tree, dict):
         return {k: tree_map(f, v, *[r[k] for r in rest]) for k, v in tree.items()}
     return f(tree, *rest)
+
+
+def tree_stack(trees: Sequence[Any]) -> Any:
+    """Stack the tensors of trees of the same shape along a new first axis.
+
+    Examples
+    --------
+    >>> tree_stack([{"w": torch.tensor(1)}, {"w": torch.tensor(3)}])
+    {'w': tensor([1, 3])}
+    """
+    if isinstance(trees[0], dict):
+        return {k: tree_stack([tree[k] for tree in trees]) for k in trees[0]}
+    return torch.stack(list(trees))
+
+
+def tree_cut(tree: Any, pieces: int, cut: Callable[[Any], Sequence[Any]]) -> Sequence[Any]:
+    """Cut every leaf in as many pieces, and make a tree of each.
+
+    Examples
+    --------
+    >>> tree_cut({"w": [1, 3], "v": {}}, 2, list)
+    [{'w': 1, 'v': {}}, {'w': 3, 'v': {}}]
+    """
+    if not isinstance(tree, dict):
+        return cut(tree)
+    columns = [tree_cut(part, pieces, cut) for part in tree.values()]
+    rows = zip(*columns, strict=True) if columns else repeat((), pieces)
+    return [dict(zip(tree, row, strict=True)) for row in rows]
 
 
 def tree_leaves(tree: Any) -> list[Any]:

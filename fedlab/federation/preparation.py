@@ -49,11 +49,10 @@ def summarise(x: Tensor) -> Summary:
     (2.0, 4.0, 2.0)
     """
     x = x.double()
-    there = ~x.isnan()
-    present = there.sum(0).double()
-    total = torch.where(there, x, 0.0).sum(0)
+    present = len(x) - x.isnan().sum(0).double()
+    total = x.nansum(0)
     centre = total / present.clamp(min=1)
-    squares = torch.where(there, (x - centre) ** 2, 0.0).sum(0)
+    squares = (x - centre).square().nansum(0)
     return Summary(torch.tensor(float(len(x)), dtype=torch.float64), present, total, squares)
 
 
