@@ -9,7 +9,8 @@ Four rules make it enough:
 1. Running statistics of norm layers are carried, not trained: they come back through the dict.
 2. The site's optimiser is pure and elementwise, with a step count per tensor.
 3. A site that is done, or a tensor that does not move, keeps its value *and* its optimiser's state.
-4. Code under a stack has no data-dependent ``if`` and no ``.item()``: use ``torch.where``.
+4. Code under a stack has no data-dependent ``if`` and no ``.item()``: use ``torch.where``. The server half is stacked
+   too, over the seeds of a study, where it can be; one that looks at its numbers goes run by run.
 """
 
 from __future__ import annotations

@@ -144,13 +144,13 @@ def row_plans(draws: Draws, job: Job) -> Ints:
     begun, taken = (job.round - 1) * steps, _managed(steps, draws, job) if job.stragglers else steps
     step, column = np.arange(taken.max())[:, None], np.arange(size.max())
     epoch, batch = np.divmod(begun + step, per_epoch)
-    place = (batch * size)[..., None] + column
-    there = place < np.minimum(n, (batch + 1) * size)[..., None]
-    there &= (step < taken)[..., None]
-    if job.shuffle:
-        order, line = _orders(n, draws.own(ORDER), begun // per_epoch, (begun + taken - 1) // per_epoch)
-        place = order[np.where(there, (line + epoch)[..., None], 0), np.where(there, place, 0)]
-    return np.where(there, place, -1)
+    place = batch * size  # of a batch's first row
+    there = column < np.where(step < taken, np.minimum(n - place, size), 0)[..., None]
+    if not job.shuffle:
+        return np.where(there, place[..., None] + column, -1)
+    order, line = _orders(n, draws.own(ORDER), begun // per_epoch, (begun + taken - 1) // per_epoch)
+    place += (line + epoch) * order.shape[1]
+    return np.where(there, order.take(place[..., None] + column, mode="clip"), -1)
 
 
 def _orders(rows: Ints, keys: Bits, first: Ints, last: Ints) -> tuple[Ints, Ints]:

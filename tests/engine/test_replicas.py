@@ -10,7 +10,9 @@ from torch import nn
 
 import fedlab
 from fedlab.algorithms import Algorithm
+from fedlab.algorithms.tensors import mean
 from fedlab.engine import SGD, Adam, Run, TooFewSites
+from fedlab.engine.combined import CombineError
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.trees import tree_leaves
 from fedlab.federation import Federation
@@ -97,3 +99,79 @@ def test_stop_keeps_the_rounds_so_far(uneven: Federation) -> None:
     for runs in running:
         done.append(runs)
     assert len(done) == 3 and all(len(run.records) == 3 and set(run.models) == set(uneven.names) for run in done[-1])
+
+
+# ---------------------------------------------------------------- combining for all of them
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fedadam", "scaffold", "feddyn", "fedmedian", "krum", "rfa", "ifca"])
+def test_a_seed_has_the_bits_of_its_own_run_beside_any_number(name: str, short: Federation) -> None:
+    splits = [short.resplit(seed) for seed in range(4)]
+    *_, three = train_seeds(splits[:3], "mlp_norm", name, seeds=range(3), rounds=3)
+    *_, four = train_seeds(splits, "mlp_norm", name, seeds=range(4), rounds=3)
+    alone = fedlab.train(splits[1], "mlp_norm", name, seed=1, rounds=3, progress=False)
+    for run in (three[1], four[1]):
+        pairs = zip(tree_leaves((run.weights, run.extra)), tree_leaves((alone.weights, alone.extra)), strict=True)
+        assert all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_a_server_half_that_looks_at_its_numbers_goes_run_by_run(uneven: Federation) -> None:
+    class Looking(Algorithm):
+        def combine(self, params, uploads, extra, weights, state, who):
+            tries.append(len(who))
+            new, state = super().combine(params, uploads, extra, weights, state, who)
+            return new if float(weights.sum()) > 0 else params, state
+
+    tries: list[int] = []
+    together, alone, events = both(uneven, "mlp", Looking())
+    assert events == 3
+    assert len(tries) == 1 + 2 * 9, "tried for all once, then for three runs in three rounds, here and alone"
+    same(together, alone)
+
+
+def test_a_server_half_that_can_be_stacked_is_asked_once_a_round(uneven: Federation) -> None:
+    class Counted(Algorithm):
+        def combine(self, params, uploads, extra, weights, state, who):
+            calls.append(len(who))
+            return super().combine(params, uploads, extra, weights, state, who)
+
+    calls: list[int] = []
+    splits = [uneven.resplit(seed) for seed in SEEDS]
+    assert len(list(train_seeds(splits, "mlp", Counted(), seeds=SEEDS, rounds=4))) == 4
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("fault", ["value", "shape"])
+def test_a_seed_whose_models_cannot_be_combined_is_lost_alone(fault: str, uneven: Federation) -> None:
+    class Breaks(Algorithm):
+        def begin(self, params, sites, rng):
+            return {"ill": (torch.rand(1, generator=rng) < 0.5).float(), "rounds": torch.zeros(1)}
+
+        def broadcast(self, state):
+            return {}
+
+        def combine(self, params, uploads, extra, weights, state, who):
+            new, state = super().combine(params, uploads, extra, weights, state, who)
+            late = {**state, "rounds": state["rounds"] + 1}
+            if fault == "shape":
+                return {k: v[None] if float(state["ill"] * state["rounds"]) > 0 else v for k, v in new.items()}, late
+            return {k: v / (1 - state["ill"] * (state["rounds"] > 0)) for k, v in new.items()}, late
+
+    splits, lost = [uneven.resplit(seed) for seed in range(6)], dict[int, Exception]()
+    *_, runs = train_seeds(
+        splits, "mlp", Breaks(), seeds=range(6), rounds=3,
+        lose=lambda run, error: lost.update({run.settings.seed: error}),
+    )  # fmt: skip
+    ill = {seed for seed in range(6) if torch.rand(1, generator=torch.Generator().manual_seed(seed)) < 0.5}
+    assert set(lost) == ill and 0 < len(ill) < 6
+    assert all(isinstance(error, CombineError) for error in lost.values())
+    assert [len(run.records) for run in runs] == [1 if seed in ill else 3 for seed in range(6)]
+
+
+def test_weights_that_are_all_zero_are_named_beside_other_seeds(uneven: Federation) -> None:
+    class Nobody(Algorithm):
+        def combine(self, params, uploads, extra, weights, state, who):
+            return mean(uploads, weights * 0), state
+
+    with pytest.raises(ValueError, match="the weights of all sites are zero: there is no mean"):
+        list(train_seeds([uneven] * 2, "mlp", Nobody(), seeds=(0, 1), rounds=2))
