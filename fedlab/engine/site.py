@@ -214,8 +214,8 @@ class _OneSite:
 
     def batch(self, step: int) -> Batch:
         at = self.plan[step]
-        x, y, w = self.rows
-        return x[at], y[at], w[at]
+        x, y, w = (part.index_select(0, at) for part in self.rows)
+        return x, y, w
 
     def going(self, step: int) -> Tensor | None:
         return None

@@ -55,6 +55,9 @@ def who_gains(study: Study, metric: str = "auc", *, federated: str | None = None
         _add_arm(figure, table.loc[arm].loc[places], name, offset, look)
     if everywhere:
         figure.add_hline(y=len(places) - 1.5, line=dict(color=GREY, dash="dot", width=1))
+    ends = table.loc[list(arms), ["mean", "low", "high"]].stack().dropna()
+    room = 0.02 * (ends.max() - ends.min() or 1)  # else the widest line ends at the frame, as if cut
+    figure.update_xaxes(range=[ends.min() - room, ends.max() + room])
     head(figure, *_title(study, table, arms, metric), above_plot=36)
     return foot(figure, _notes(study, small, everywhere, metric), below=62)
 
@@ -131,7 +134,7 @@ def _title(study: Study, table: pd.DataFrame, arms: Arms, metric: str) -> tuple[
         f"{name.split(' (')[0]} {number(table.loc[(arm, ANYWHERE), 'mean'])}" for arm, (name, _, _) in arms.items()
     )
     found = _verdict(study, federated, metric)
-    return f"Who gains at home? {what.name}: {found}", f"At any hospital, mean {what.name}: {means}."
+    return f"Who gains at home by federating? {what.name}: {found}", f"At any hospital, mean {what.name}: {means}."
 
 
 def _verdict(study: Study, federated: str, metric: str) -> str:

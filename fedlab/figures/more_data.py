@@ -13,7 +13,7 @@ from fedlab.figures.curves import plain
 from fedlab.figures.theme import NAME, foot, head, style
 from fedlab.study import LearningCurve
 from fedlab.study.places import FEW
-from fedlab.study.words import arm_name, number, signed, words
+from fedlab.study.words import arm_name, digits_of, number, signed, words
 
 AXES = {"rows": "training rows per hospital, at most", "sites": "hospitals that take part"}
 LARGE = "large sites"
@@ -117,8 +117,10 @@ def _apart(row: dict[str, float]) -> str:
     """Write the difference to the first point, its interval, and whether it is clear."""
     if math.isnan(row["difference_low"]):
         return f"{signed(row['difference'])}, {'one seed' if row['seeds'] < 2 else 'not clear'}"
-    ends = f"[{signed(row['difference_low'])}, {signed(row['difference_high'])}]"
-    return f"{signed(row['difference'])} {ends}, {'clear' if _clear(row) else 'not clear'}"
+    low, high, clear = row["difference_low"], row["difference_high"], _clear(row)
+    digits = digits_of(low, high) if clear else 2
+    said, *ends = (signed(value, digits) for value in (row["difference"], low, high))
+    return f"{said} [{', '.join(ends)}], {'clear' if clear else 'not clear'}"
 
 
 def _finding(here: pd.DataFrame, curve: LearningCurve, name: str) -> str:

@@ -30,7 +30,7 @@ TEMPLATE = go.layout.Template(
         plot_bgcolor=CLEAR,
         colorway=COLOURS,
         font=dict(color=GREY, size=13, family="system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"),
-        title=dict(x=0, xref="paper", xanchor="left", yref="container", yanchor="top", font=dict(size=16)),
+        title=dict(x=0, xref="container", xanchor="left", yref="container", yanchor="top", font=dict(size=16)),
         xaxis=_AXIS,
         yaxis=_AXIS,
         legend=dict(bgcolor=CLEAR, itemsizing="trace"),
@@ -70,7 +70,7 @@ def head(figure: go.Figure, text: str, below: str = "", *, above_plot: int = 20)
     lines, small = textwrap.wrap(text, 72), textwrap.wrap(below, 80)  # fits a page of 720 pixels
     subtitle = {"text": "<br>".join(small), "font": {"size": 12, "color": GREY}} if small else None
     figure.update_layout(
-        title={"text": "<br>".join(lines), "subtitle": subtitle, "y": 1, "pad": {"t": 2 + 12 * len(lines)}},
+        title={"text": "<br>".join(lines), "subtitle": subtitle, "y": 1, "pad": {"t": 2 + 12 * len(lines), "l": 6}},
         margin_t=34 + 21 * len(lines) + 16 * len(small) + above_plot,
     )
     return figure

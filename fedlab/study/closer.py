@@ -84,13 +84,16 @@ def subgroups(
 
 
 def _over(rows: pd.DataFrame, overlap: float, metric: str) -> dict[str, Any]:
-    """One row over seeds; the reason is the first seed's that has one."""
+    """One row over seeds; the reason is that of the seeds that have one, without what differs between them."""
     values = rows["value"].tolist()
     known = [value for value in values if math.isfinite(value)]
     missing = len(values) - len(known)
     if 2 * len(known) < len(values):
         known = []
-    why = next((reason for reason in rows["reason"] if reason), "")
+    reasons = list(dict.fromkeys(reason for reason in rows["reason"] if reason))
+    why = reasons[0] if reasons else ""
+    if len(reasons) > 1:  # "4 patients: at least 10 needed" in one split, 2 in the next
+        why = why.partition(": ")[2] or why
     reason = f"{missing} of {len(values)} seeds: {why}" if missing and len(values) > 1 else why
     return {
         **over_seeds(known, overlap=overlap, within=bounds(metric))._asdict(),

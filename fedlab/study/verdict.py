@@ -11,7 +11,7 @@ from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.study.failed import told as failures
 from fedlab.study.pairs import gains, pairs, rows_of
 from fedlab.study.places import FEW, left_out
-from fedlab.study.words import arm_name, listed, words
+from fedlab.study.words import arm_name, digits_of, listed, words
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -172,9 +172,7 @@ def _count(n: int) -> str:
 def _shown(row: dict[str, Any], metric: str, sign: int = 1) -> str:
     """``+0.05 AUC [0.01, 0.09]``, with more digits where a bound would look like the zero that it is not."""
     low, high = sorted((sign * row["low"], sign * row["high"]))
-    digits = 2
-    while digits < 9 and float(f"{min(abs(low), abs(high)):.{digits}f}") == 0:
-        digits += 1
+    digits = digits_of(low, high)
     called = words(metric)
     lower = "" if called.higher else ", lower is better"
     text = f"{sign * row['difference']:+.{digits}f} {called.name} [{low:.{digits}f}, {high:.{digits}f}]{lower}"

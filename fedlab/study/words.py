@@ -81,6 +81,20 @@ def signed(value: float, digits: int = 2) -> str:
     return "–" if math.isnan(value) else text if float(text) == 0 else ("+" if value > 0 else "−") + text
 
 
+def digits_of(low: float, high: float) -> int:
+    """Return with how many digits an interval is written: two, or more where a bound would look like zero and is not.
+
+    Examples
+    --------
+    >>> digits_of(0.01, 0.09), digits_of(-0.1, -0.004)
+    (2, 3)
+    """
+    digits = 2
+    while digits < 9 and float(f"{min(abs(low), abs(high)):.{digits}f}") == 0:
+        digits += 1
+    return digits
+
+
 def listed(names: list[str]) -> str:
     """Join names as in a sentence.
 

@@ -102,7 +102,7 @@ def test_three_marks_a_site_at_their_means(study: Study) -> None:
 
 def test_its_title_is_what_was_found_and_its_notes_say_how(study: Study) -> None:
     figure = who_gains(study)
-    assert title_of(figure).startswith("Who gains at home? AUC: ")
+    assert title_of(figure).startswith("Who gains at home by federating? AUC: ")
     notes = notes_of(figure)
     assert "2 seeds" in notes and "95 %" in notes and "Switzerland: " in notes and "mostly luck" in notes
     assert f"Test was opened {study.test_openings} time" in notes
