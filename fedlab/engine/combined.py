@@ -87,7 +87,8 @@ def together(asked: Sequence[Combine]) -> list[Made | None] | None:
     old = first.params
     if any(k not in old or v.shape[1:] != old[k].shape or v.dtype != old[k].dtype for k, v in new.items()):
         return None
-    good = torch.stack([v.flatten(1).sum(1, dtype=torch.float64) for v in new.values()]).isfinite().all(0)
+    sums = [v.flatten(1).sum(1, dtype=torch.float64) for v in new.values()]
+    good = torch.stack(sums).isfinite().all(0) if sums else torch.ones(len(asked), dtype=torch.bool)
     each = (tree_cut(tree, len(asked), torch.unbind) for tree in (new, state))
     made = zip(asked, *each, good.tolist(), strict=True)
     return [({**one.params, **params}, kept) if fine else None for one, params, kept, fine in made]

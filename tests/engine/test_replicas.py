@@ -11,7 +11,7 @@ from torch import nn
 import fedlab
 from fedlab.algorithms import Algorithm
 from fedlab.algorithms.tensors import mean
-from fedlab.engine import SGD, Adam, Run, TooFewSites
+from fedlab.engine import SGD, Adam, Run, TooFewSites, replicas
 from fedlab.engine.combined import CombineError
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.trees import tree_leaves
@@ -47,7 +47,10 @@ def same(together: list[Run], alone: list[Run], bound: float = 1e-9) -> None:
 
 
 @pytest.mark.parametrize("name,model", pairs())
-def test_each_seed_is_its_own_run(name: str, model: str, short: Federation) -> None:
+def test_each_seed_is_its_own_run(
+    name: str, model: str, short: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(replicas, "_in_turns", lambda *given: pytest.fail(f"{name} is not stacked"))
     together, alone, events = both(short, model, name)
     assert events == 3
     same(together, alone)
