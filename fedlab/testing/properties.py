@@ -50,8 +50,8 @@ def in_mode(engine: str) -> Callable[[Trial], str]:
         if gap <= CLOSE:
             return ""
         return (
-            f"one site at a time and {engine!r} differ by {gap:.1e} ({where}): the site half must be a pure function "
-            "of vars and at, with torch.where in place of an if on a tensor, and no .item()"
+            f"one site at a time and {engine!r} differ by {gap:.1e} ({where}): a half is not a pure function. At a "
+            "site, torch.where in place of an if on a tensor, and no .item(); at the server, nothing changed in place"
         )
 
     return agrees
