@@ -18,10 +18,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlab.models.layers import SPLITMIX64
+
 Ints: TypeAlias = NDArray[np.int64]
 Bits: TypeAlias = NDArray[np.uint64]
 
-STRIDE, MIX1, MIX2 = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+STRIDE, MIX1, MIX2 = map(np.uint64, SPLITMIX64)
 HIGH, LOW = np.uint64(0xFFFFFFFF00000000), np.uint64(0xFFFFFFFF)
 ORDER, MASKS, SLOWNESS = range(3)
 """What is drawn: each from numbers of its own."""

@@ -85,10 +85,12 @@ def train_seeds(
                 return
             except TooFewSites:
                 raise
-            except Exception:
+            except Exception as error:
                 if any(run.records for run in runs):
                     raise
-                runs = fresh()  # what cannot be stacked takes turns, and says so there
+                runs = fresh()  # what cannot be stacked takes turns
+                for run in runs:
+                    run.notes.append(f"one seed at a time: they cannot be stacked ({type(error).__name__})")
     yield from _in_turns(runs, stop, lose)
 
 

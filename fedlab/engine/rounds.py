@@ -250,10 +250,8 @@ class Loop(Held):
 
     def collect(self) -> Generator[Ask, Answers, None]:
         """Fetch the sites' own models, where they predict with others than the server's."""
-        run = self.run
-        run.weights, run.extra = (
-            tree_map(torch.clone, tree) for tree in (run.weights, run.extra)
-        )  # not views of a stack
+        run = self.run  # from here on its own tensors, no views of what many runs share
+        run.weights, run.extra = tree_map(torch.clone, run.weights), tree_map(torch.clone, run.extra)
         if whole(self.alg) or not self.run.records:
             return
         last = self.run.records[-1].round

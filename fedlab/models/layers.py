@@ -88,7 +88,9 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
-_STRIDE, _MIX1, _MIX2 = (_signed(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+SPLITMIX64 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+"""The stride and the two factors of splitmix64; the order of batches uses it too, on numpy's unsigned numbers."""
+_STRIDE, _MIX1, _MIX2 = map(_signed, SPLITMIX64)
 
 
 def uniform(key: Tensor, shape: torch.Size, salt: int = 0, *, device: torch.device | None = None) -> Tensor:
@@ -101,7 +103,7 @@ def uniform(key: Tensor, shape: torch.Size, salt: int = 0, *, device: torch.devi
         return (z >> k) & ((1 << (64 - k)) - 1)
 
     place = torch.arange(math.prod(shape), device=device or key.device)
-    z = (key.to(place.device) ^ _signed(salt * 0x94D049BB133111EB % (1 << 64))).unsqueeze(-1) + (place + 1) * _STRIDE
+    z = (key.to(place.device) ^ _signed(salt * SPLITMIX64[2] % (1 << 64))).unsqueeze(-1) + (place + 1) * _STRIDE
     z = (z ^ shift(z, 30)) * _MIX1
     z = (z ^ shift(z, 27)) * _MIX2
     z = z ^ shift(z, 31)

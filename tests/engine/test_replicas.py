@@ -47,9 +47,7 @@ def same(together: list[Run], alone: list[Run], bound: float = 1e-9) -> None:
 
 
 @pytest.mark.parametrize("name,model", pairs())
-def test_each_seed_is_its_own_run(
-    name: str, model: str, short: Federation, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+def test_each_seed_is_its_own_run(name: str, model: str, short: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replicas, "_in_turns", lambda *given: pytest.fail(f"{name} is not stacked"))
     together, alone, events = both(short, model, name)
     assert events == 3
@@ -79,6 +77,8 @@ def test_what_cannot_be_stacked_takes_turns(uneven: Federation) -> None:
         together, alone, events = both(uneven, model, alg, rounds=2)
         assert events == 2
         same(together, alone)
+        assert all("one site" in " ".join(run.notes) for run in together)
+    assert all("one seed at a time: they cannot be stacked (RuntimeError)" in run.notes for run in together)
 
 
 def test_a_site_that_fails_in_one_seed_is_left_out_there(uneven: Federation) -> None:
