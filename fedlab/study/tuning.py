@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine.replicas import Lose, train_seeds
@@ -86,3 +87,25 @@ def validation_loss(run: Run) -> float:
     history = run.history
     chosen = history[history["chosen"]]
     return float(np.average(chosen["log_loss"], weights=chosen["patients"])) if len(chosen) else float("inf")
+
+
+def at_the_ends(trials: pd.DataFrame) -> list[tuple[str, str, float, list[str]]]:
+    """Find the arms that mostly chose the smallest or largest of three or more numbers: their best may lie beyond.
+
+    ``trials`` are a study's. Returns ``(which end, setting, its value, arms)``.
+
+    Examples
+    --------
+    >>> rows = [("fedavg", seed, lr, lr == 1.0) for seed in (0, 1) for lr in (0.1, 0.3, 1.0)]
+    >>> at_the_ends(pd.DataFrame(rows, columns=["arm", "seed", "lr", "chosen"]))
+    [('largest', 'lr', 1.0, ['fedavg'])]
+    """
+    found = []
+    for name in (n for n in TUNABLE if n in trials and pd.api.types.is_numeric_dtype(trials[n])):
+        values = sorted(map(float, trials[name].dropna().unique()))
+        chosen = trials[trials["chosen"]]
+        for end, value in (("smallest", values[0]), ("largest", values[-1])) if len(values) > 2 else ():
+            share = (chosen[name] == value).groupby(chosen["arm"], sort=False).mean()
+            if (share > 0.5).any():
+                found.append((end, name, value, list(share[share > 0.5].index)))
+    return found

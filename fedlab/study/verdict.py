@@ -11,6 +11,7 @@ from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.study.failed import told as failures
 from fedlab.study.pairs import gains, pairs, rows_of
 from fedlab.study.places import FEW, left_out
+from fedlab.study.tuning import at_the_ends
 from fedlab.study.words import arm_name, digits_of, listed, words
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def verdict(study: Study, *, metric: str = "auc", against: str = OWN) -> str:
         one = "With one seed, differences across seeds cannot be judged: compare with several, seeds=10."
         return " ".join([*failures(study), one])
     told = winners(study, metric=metric, against=against)
-    return " ".join([*failures(study), *told, *_few(study, metric), *_how(study, metric)])
+    return " ".join([*failures(study), *told, *_few(study, metric), *_tuned(study), *_how(study, metric)])
 
 
 def winners(study: Study, *, metric: str, against: str = OWN) -> list[str]:
@@ -159,6 +160,18 @@ def _few(study: Study, metric: str) -> list[str]:
         return []
     luck = ", so that the score is mostly luck" if metric in NEEDS_EVERY_CLASS else ""
     return [f"Fewer than {FEW} test patients of a class{luck}: {', '.join(small)}."]
+
+
+def _tuned(study: Study) -> list[str]:
+    """Name the arms that would perhaps have chosen what was not tried."""
+    told = []
+    for end, setting, value, arms in at_the_ends(study.trials):
+        whom = "it" if len(arms) == 1 else "them"
+        told.append(
+            f"{listed([_name(arm) for arm in arms])} mostly chose the {end} {setting} that was tried, {value:g}: "
+            f"a {end.removesuffix('st')}r one may suit {whom} better."
+        )
+    return [sentence[0].upper() + sentence[1:] for sentence in told]
 
 
 def _name(arm: str) -> str:

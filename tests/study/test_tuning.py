@@ -57,3 +57,18 @@ def test_other_settings_take_passes_of_their_own(uneven: Federation) -> None:
 def test_what_cannot_be_tuned(tune: Any, options: Any, sentence: str, uneven: Federation) -> None:
     with pytest.raises(ValueError, match=sentence):
         fedlab.compare(uneven, "logistic", ["fedavg"], seeds=1, tune=tune, progress=False, **options)
+
+
+def test_a_choice_at_the_end_of_what_was_tried_is_said(uneven: Federation) -> None:
+    options: dict[str, Any] = dict(seeds=3, rounds=4, progress=False)
+    study = fedlab.compare(uneven, "logistic", ["fedavg", "centralized"], tune={"lr": [1e-4, 1e-3, 1e-2]}, **options)
+    said = "FedAvg and the pooled model mostly chose the largest lr that was tried, 0.01: a larger one may suit them"
+    assert said in study.verdict()
+    wide = fedlab.compare(uneven, "logistic", ["fedavg", "centralized"], tune={"lr": [1e-4, 0.1, 1e4]}, **options)
+    assert "was tried" not in wide.verdict()
+
+
+def test_of_two_values_or_of_words_none_is_an_end(uneven: Federation) -> None:
+    for tune in ({"lr": [1e-3, 1e-2]}, {"optimizer": [SGD(), Adam(), SGD(momentum=0.5)]}):
+        study = fedlab.compare(uneven, "logistic", ["fedavg", "isolated"], seeds=2, rounds=2, tune=tune, progress=False)
+        assert "was tried" not in study.verdict()
