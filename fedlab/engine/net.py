@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fedlab.algorithms.tensors import PREPARATION, Tensors, fixed, learned, statistic
 from fedlab.engine.trees import tree_map
@@ -19,16 +19,8 @@ from fedlab.models.layers import forward_pass
 NOT_STACKABLE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
 
 
-class _Method(nn.Module):
-    """Lets ``functional_call`` reach another method than ``forward``."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, method: str) -> Tensor:
-        out: Tensor = getattr(self.model, method)(x)
-        return out
+Place: TypeAlias = tuple[dict[str, Any], str, str]
+"""Where a module keeps a tensor: its own table, the key in it, and the tensor's name in the model."""
 
 
 class Net:
@@ -44,16 +36,16 @@ class Net:
         self.task, self.dtype = task, dtype
         self.random = False
         """Whether training draws from torch's global generator (torch's own Dropout): then each site seeds it."""
-        self._method = _Method(self.model)
-        every = list(self.model.named_parameters(remove_duplicate=False))
-        self.tied = len(every) > len(list(self.model.parameters()))  # to look for ties takes a tenth of a step
+        self.places = _places(self.model)
+        self.tied = len(self.places) > len({name for *_, name in self.places})
+        self.statistics = [k for k, _ in self.model.named_buffers() if statistic(k)]
         still: Tensors = {k: p for k, p in self.model.named_parameters() if not p.requires_grad}
         still |= {k: b for k, b in self.model.named_buffers() if not statistic(k)}
         self.constants = {k: v.detach() for k, v in still.items()}
         """What is not learned: frozen parameters and buffers, the same at every site from the start."""
 
     def copy(self) -> Net:
-        """Return one for another thread: ``functional_call`` on a shared module is not safe."""
+        """Return one for another thread: two threads in one module would compute with each other's tensors."""
         twin = Net(copy.deepcopy(self.model), self.task, dtype=self.dtype, device=str(self.device))
         twin.random = self.random
         return twin
@@ -80,14 +72,14 @@ class Net:
         method: str = "forward",
     ) -> Tensor:
         """Run on prepared rows; in training, moved running statistics are written back into ``params``."""
-        q = {f"model.{k}": v.clone() if train and statistic(k) else v for k, v in params.items() if not fixed(k)}
-        q |= {f"model.{k}": v.clone() for k, v in self.constants.items()}
-        if self._method.training != train:
-            self._method.train(train)
-        with forward_pass(mask=mask, key=key, step=step):
-            out: Tensor = functional_call(self._method, q, (x, method), tie_weights=self.tied)
+        lent = {k: v.clone() for k, v in self.constants.items()} | params
+        lent |= {k: lent[k].clone() for k in self.statistics}
+        if self.model.training != train:
+            self.model.train(train)
+        with forward_pass(mask=mask, key=key, step=step), _lending(self.places, lent):
+            out: Tensor = self.model(x) if method == "forward" else getattr(self.model, method)(x)
         if train:
-            params.update({k: q[f"model.{k}"].detach() for k in params if statistic(k)})
+            params.update({k: lent[k].detach() for k in self.statistics})
         return out
 
     def mean_loss(self, out: Tensor, y: Tensor, weight: Tensor) -> Tensor:
@@ -133,8 +125,35 @@ class Net:
         return self.convolves and self.device.type == "cpu"
 
 
+def _places(model: nn.Module) -> list[Place]:
+    """Find where a model keeps its tensors; a tied one lies in several places under one name."""
+    names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    tables = [table for layer in model.modules() for table in (layer._parameters, layer._buffers)]
+    return [(table, key, names[id(t)]) for table in tables for key, t in table.items() if t is not None]
+
+
+@contextmanager
+def _lending(places: list[Place], lent: Tensors) -> Iterator[None]:
+    """Let a model compute with ``lent`` tensors; what the pass puts in their places is entered into ``lent``.
+
+    It is :func:`torch.func.functional_call`, which finds every place anew in each pass: a thirtieth of a
+    transformer's step.
+    """
+    own = [table[key] for table, key, _ in places]
+    try:
+        for table, key, name in places:
+            table[key] = lent[name]
+        yield
+        lent.update({name: table[key] for table, key, name in places})
+    finally:
+        for (table, key, _), tensor in zip(places, own, strict=True):
+            table[key] = tensor
+
+
 def all_digits() -> AbstractContextManager[None]:
     """Let a GPU's convolutions keep all digits of float32, in one order; by default they keep ten bits (TF32)."""
+    if not torch.backends.cuda.is_built():  # to ask and set what nothing reads is half a percent of a round
+        return nullcontext()
     cudnn = torch.backends.cudnn
     found: AbstractContextManager[None] = cudnn.flags(enabled=cudnn.enabled, deterministic=True, allow_tf32=False)
     return found
