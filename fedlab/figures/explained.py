@@ -95,7 +95,7 @@ def _finding(explanation: Explanation) -> str:
     if not costs:
         return "What explains the fall? No kind of difference has a clear part"
     told = number(sum(row["part"] for row in rows if row["part"] > 0))
-    return f"What explains the fall? {listed(costs)}: {told} of {number(explanation.gap.mean)}"
+    return f"What explains the fall? {listed(costs)}: {told}; the whole fall is {number(explanation.gap.mean)}"
 
 
 def _notes(explanation: Explanation) -> list[str]:

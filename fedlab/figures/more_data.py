@@ -12,6 +12,7 @@ from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.curves import plain
 from fedlab.figures.theme import NAME, foot, head, style
 from fedlab.study import LearningCurve
+from fedlab.study.curve import point
 from fedlab.study.places import FEW
 from fedlab.study.words import arm_name, digits_of, number, signed, words
 
@@ -131,9 +132,8 @@ def _finding(here: pd.DataFrame, curve: LearningCurve, name: str) -> str:
         each = rows.to_dict("records")
         first, last = each[0], each[-1]
         if first["x"] < last["x"]:
-            things = "rows a hospital" if by == "rows" else "hospital" + "s" * (first["x"] > 1)
-            told.append(f"{number(first['mean'])} with {first['x']} {things}, {number(last['mean'])} with {last['x']} "
-                        f"({_apart(last)})")  # fmt: skip
+            told.append(f"{number(first['mean'])} with {point(str(by), first['x'])}, {number(last['mean'])} with "
+                        f"{last['x']} ({_apart(last)})")  # fmt: skip
     return f"What are more data worth? {name} of {arm_name(arm)}: {'; '.join(told) or 'one point'}"
 
 
@@ -156,6 +156,6 @@ def _notes(curve: LearningCurve, metric: str, where: str) -> list[str]:
         notes.append(f"{counts}: mostly luck, and {'not ' * (where == LARGE)}in these means.")
     if len(curve.failures):
         notes.append("Not computed: " + "; ".join(
-            f"{arm_name(f['arm'])} at {f['x']} {'rows' if f['by'] == 'rows' else 'hospitals'} ({f['reason']})"
+            f"{arm_name(f['arm'])} at {point(f['by'], f['x'])} ({f['reason']})"
             for f in curve.failures.to_dict("records")) + ".")  # fmt: skip
     return [*notes, *curve.notes]

@@ -16,6 +16,17 @@ from fedlab.study.statistics import over_seeds, overlap
 MAIN = ("auc", "accuracy", "log_loss")
 
 
+def point(by: str, x: int) -> str:
+    """Say how much data a point of a curve has.
+
+    Examples
+    --------
+    >>> point("rows", 16), point("sites", 1), point("sites", 4)
+    ('16 rows a hospital', '1 hospital', '4 hospitals')
+    """
+    return f"{x} {'row' if by == 'rows' else 'hospital'}{'s' * (x > 1)}{' a hospital' * (by == 'rows')}"
+
+
 @dataclass
 class LearningCurve:
     """Made by ``fedlab.learning_curve``.

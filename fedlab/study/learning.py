@@ -18,10 +18,9 @@ from fedlab.engine.train import begin
 from fedlab.federation import Federation
 from fedlab.models import ModelLike, model_name
 from fedlab.study.compare import name_arms
-from fedlab.study.curve import LearningCurve
+from fedlab.study.curve import LearningCurve, point
 
 LEAST, MOST = 8, 8  # rows at the first point; points of a curve
-UNITS = {"rows": "rows per hospital", "sites": "hospitals"}
 
 
 def learning_curve(
@@ -96,7 +95,7 @@ def learning_curve(
             for by, x in points:
                 found = {}
                 for name, alg in arms.items():
-                    doing[0] = f"{name}, {x} {UNITS[by]}"
+                    doing[0] = f"{name}, {point(by, x)}"
                     found[name] = trainer.scores(alg, by, x)
                     line.update()
                 curve.add(by, x, found)

@@ -209,7 +209,7 @@ def test_what_an_algorithm_refuses_is_said_and_the_rest_stands(hospitals: Federa
     assert got.failures.values.tolist() == [["sites", 1, "sociable", "Sociable needs two sites"]]
     assert set(got.scores.query("x == 4")["arm"]) == {"fedavg", "sociable"} and "1 could not be computed" in repr(got)
     notes = more_data(got).layout.annotations[-1].text.replace("<br>", " ")
-    assert "Not computed: sociable at 1 hospitals (Sociable needs two sites)" in notes
+    assert "Not computed: sociable at 1 hospital (Sociable needs two sites)" in notes
     with pytest.raises(ValueError, match="no point could be computed: min_sites is 2, but"):
         learning_curve(hospitals, rows=[], sites=[1], min_sites=2, **FEW)
 
