@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 import plotly.io as pio
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe & Ito: safe for the colour-blind
+# The first four are Okabe & Ito's, safe for the colour-blind; the others read on white and on dark as well as they do.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#997700", "#8A63D2")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 GREY = "#7b7b7b"  # contrast 4.2 to white and 4.5 to JupyterLab's dark #111111
@@ -52,14 +53,14 @@ class Style:
 
 
 def style(number: int) -> Style:
-    """Look of the ``number``-th of several things; twenty of them differ in colour or dash.
+    """Look of the ``number``-th of several things; thirty of them differ in colour or dash.
 
     Examples
     --------
     >>> style(0).dash, style(4).dash
     ('solid', 'longdash')
     """
-    return Style(COLOURS[number % 4], DASHES[number % 5], SYMBOLS[number % 5])
+    return Style(COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)], SYMBOLS[number % len(SYMBOLS)])
 
 
 def head(figure: go.Figure, text: str, below: str = "", *, above_plot: int = 20) -> go.Figure:

@@ -169,6 +169,7 @@ def test_every_figure_has_the_theme_and_no_ground_of_its_own(run: Run, study: St
 def test_text_reads_on_white_and_on_black() -> None:
     for ground in ("#ffffff", "#111111"):
         assert contrast(luminance(GREY), luminance(ground)) >= 4.1
+        assert min(contrast(luminance(colour), luminance(ground)) for colour in COLOURS) >= 3
 
 
 def test_colour_never_tells_alone(run: Run, study: Study) -> None:
@@ -176,8 +177,8 @@ def test_colour_never_tells_alone(run: Run, study: Study) -> None:
     assert len({t.line.dash for t in curves}) == len({t.marker.symbol for t in curves}) == 4
     arms = [t for t in who_gains(study).data if t.showlegend]
     assert len({t.marker.symbol for t in arms}) == len({t.marker.color for t in arms}) == 3
-    looks = [style(i) for i in range(20)]
-    assert len({(look.colour, look.dash, look.symbol) for look in looks}) == 20
+    looks = [style(i) for i in range(30)]
+    assert len({(look.colour, look.dash, look.symbol) for look in looks}) == 30
     assert len(DASHES) == len(SYMBOLS) != len(COLOURS)
 
 
