@@ -214,8 +214,9 @@ class _OneSite:
 
     def batch(self, step: int) -> Batch:
         at = self.plan[step]
-        x, y, w = (part.index_select(0, at) for part in self.rows)
-        return x, y, w
+        x, y, w = self.rows
+        # index_select would not keep the channels last, and is four times as fast for everything else
+        return x[at] if x.ndim == 4 else x.index_select(0, at), y.index_select(0, at), w.index_select(0, at)
 
     def going(self, step: int) -> Tensor | None:
         return None
