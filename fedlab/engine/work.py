@@ -125,7 +125,7 @@ class Work:
         self, box: Tensors, feed: Feed, step: int, trained: Tensors, still: Tensors, state: Tensors, lr: Tensors
     ) -> tuple[Tensors, Tensors, Tensors]:
         now, going = feed.batch(step), feed.going(step)
-        trained = tree_map(lambda v: v.detach().requires_grad_(), trained)
+        trained = tree_map(_leaf, trained)
         grads, moved = self._gradients(trained, still, box, now, step)
         with torch.no_grad():
             keep = self._keep(trained, still, box, step, going)
@@ -235,6 +235,11 @@ class Work:
 
 def _as_it_is(f: Callable[..., Any], _: Any = 0) -> Callable[..., Any]:
     return f
+
+
+def _leaf(v: Tensor) -> Tensor:
+    """Return a tensor to take the gradient by; one that was stepped in place is one already."""
+    return v if v.is_leaf and v.requires_grad else v.detach().requires_grad_()
 
 
 def _moving(still: Tensors) -> Tensors:
