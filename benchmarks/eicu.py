@@ -24,7 +24,7 @@ from fedlab.study.pairs import series
 from fedlab.study.words import signed
 
 ABOUT = "eICU demo, five regions: hospital death from first-day values, units as written and harmonised"
-RATES = [0.1, 0.3, 1.0]
+RATES = [0.03, 0.1, 0.3, 1.0, 3.0]
 BESIDE = {"isolated": ("isolated", "home"), "centralized": ("pooled", "everywhere")}
 METRICS = {"auc": "AUC", "log_loss": "log loss"}
 

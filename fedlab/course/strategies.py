@@ -72,7 +72,8 @@ EXERCISES = (
             "compare(paradox(), 'logistic', ['centralized', 'fedavg'], seeds=3, rounds=10, local_epochs=20, "
             "batch_size=64, lr=0.1), and subtract the two means in the table.",
         ),
-        "With one local epoch next to nothing would be lost: more work between two averages is not free.",
+        "With one local epoch, or with a rate of 0.003, next to nothing would be lost: the way between two averages "
+        "costs, and it is steps times rate.",
     ),
     Exercise(
         "06.3",

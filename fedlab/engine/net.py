@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 import torch
@@ -152,8 +152,6 @@ def _lending(places: list[Place], lent: Tensors) -> Iterator[None]:
 
 def all_digits() -> AbstractContextManager[None]:
     """Let a GPU's convolutions keep all digits of float32, in one order; by default they keep ten bits (TF32)."""
-    if not torch.backends.cuda.is_built():  # to ask and set what nothing reads is half a percent of a round
-        return nullcontext()
     cudnn = torch.backends.cudnn
     found: AbstractContextManager[None] = cudnn.flags(enabled=cudnn.enabled, deterministic=True, allow_tf32=False)
     return found
