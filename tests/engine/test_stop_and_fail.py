@@ -85,6 +85,31 @@ def test_a_site_whose_loss_is_not_finite_is_left_out_of_that_round(engine: str, 
     assert bad[["round", "purpose", "site", "bytes"]].values.tolist() == [[3, "train", "site 1", 0]]
 
 
+@pytest.mark.parametrize("engine", ["sequential", "threads"])
+def test_a_model_that_raises_at_one_site_is_as_it_was_for_the_others(engine: str) -> None:
+    """All sites but those of other threads share one module, which computes with tensors that it is lent."""
+
+    class Wary(torch.nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = super().forward(x)
+            if self.training and float(x.detach().abs().max()) > 1e3:
+                raise ArithmeticError("that is no patient")
+            return out
+
+    def model(inputs: int, outputs: int) -> Wary:
+        return Wary(torch.nn.Linear(inputs, 4), torch.nn.Tanh(), torch.nn.Linear(4, outputs))
+
+    draw = torch.Generator().manual_seed(0)
+    tables = {name: (torch.randn(40, 3, generator=draw), torch.arange(40) % 2) for name in "ABC"}
+    tables["A"][0][:] = 1e4
+    fed = Federation.from_tensors(tables, prepared=True)
+    options: dict[str, Any] = dict(engine=engine, batch_size=7)
+    assert "ArithmeticError" in quick(fed, model=model, **options).records[0].errors["A"]
+    without = quick(fed.select("B", "C"), model=model, **options).weights
+    for name, tensor in quick(fed, model=model, **options).weights.items():
+        assert torch.equal(tensor, without[name]), name
+
+
 def test_a_failed_site_keeps_its_memory(uneven: Federation) -> None:
     class PoisonedAlone(Poisoned):
         one_model = False
