@@ -19,10 +19,10 @@ from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Draws, Job, row_plan, site_keys
+from fedlab.engine.exchange import finite
 from fedlab.engine.net import Net, all_digits, home, laid_out
 from fedlab.engine.optimisers import Optimizer
 from fedlab.engine.scores import padded, quick_scores
-from fedlab.engine.trees import tree_leaves
 from fedlab.engine.work import Stop, Work, first_memory
 from fedlab.federation import Examples, Site, fit, summarise
 
@@ -113,7 +113,7 @@ class SiteWork:
         box = self.box(model, extra, memory, job, len(plan))
         with _seeded(self._key(job), self.net.device) if self.net.random else nullcontext():
             upload, sent, new = self.work(job).train(box, _OneSite(self.ready(), plan), self.stop)
-        if not all(bool(leaf.isfinite().all()) for leaf in tree_leaves((upload, sent, new))):
+        if not all(map(finite, (upload, sent, new))):
             raise NotFinite(f"training at {self.name} in round {job.round} gave NaN or infinity: lower lr")
         self.state["memory"] = new
         return home(upload), home(sent), len(self.train_rows)
