@@ -13,9 +13,8 @@ from torch.func import vmap
 
 from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import Tensors, mean, statistic
-from fedlab.engine.exchange import finite
 from fedlab.engine.run import Run
-from fedlab.engine.trees import tree_cut, tree_stack
+from fedlab.engine.trees import finite, tree_cut, tree_stack
 
 Made: TypeAlias = tuple[Tensors, Tensors]
 """The server's model and memory after a round."""

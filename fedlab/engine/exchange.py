@@ -6,7 +6,6 @@ What is true of a run in a notebook is therefore true of it on Flower's simulati
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.ledger import Ledger
-from fedlab.engine.trees import tree_map
+from fedlab.engine.trees import finite, tree_map
 
 REFUSED = "the site could not answer; its own log says why"
 
@@ -215,10 +214,3 @@ def _looks(content: dict[str, Any]) -> str:
 
     held = {name: look(content[name]) for name in ("model", "extra") if name in content}
     return repr(held)
-
-
-def finite(tree: Any) -> bool:
-    """Tell whether every number in a nest of tensors is finite."""
-    if isinstance(tree, dict):
-        return all(finite(v) for v in tree.values())
-    return math.isfinite(tree.sum()) or bool(tree.isfinite().all())  # a finite sum is proof enough, and cheaper

@@ -19,10 +19,10 @@ from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Draws, Job, row_plan, site_keys
-from fedlab.engine.exchange import finite
 from fedlab.engine.net import Net, all_digits, home, laid_out
 from fedlab.engine.optimisers import Optimizer
 from fedlab.engine.scores import padded, quick_scores
+from fedlab.engine.trees import finite
 from fedlab.engine.work import Stop, Work, first_memory
 from fedlab.federation import Examples, Site, fit, summarise
 

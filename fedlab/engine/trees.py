@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
@@ -79,3 +80,10 @@ def tree_like(tree: Any, leaves: Iterable[Any]) -> Any:
     if isinstance(tree, dict):
         return {k: tree_like(v, given) for k, v in tree.items()}
     return next(given)
+
+
+def finite(tree: Any) -> bool:
+    """Tell whether every number in a nest of tensors is finite."""
+    if isinstance(tree, dict):
+        return all(finite(v) for v in tree.values())
+    return math.isfinite(tree.sum()) or bool(tree.isfinite().all())  # a finite sum is proof enough, and cheaper
