@@ -205,7 +205,7 @@ class Algorithm:
         """
         from fedlab.algorithms.describe import describe
 
-        return describe(self, build(model, inputs, 1), sites=sites)
+        return describe(self, build(model, inputs, 1), sites=sites, inputs=inputs)
 
     def __str__(self) -> str:
         """The call that makes it: its numbers, and of the words those that are not the default."""

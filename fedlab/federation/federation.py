@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fedlab.federation import frame
 from fedlab.federation.made import Made
+from fedlab.federation.numbers import whole
 from fedlab.federation.site import Feature, Site
 from fedlab.federation.splits import draw_rows, split_rows
 from fedlab.federation.task import Task
@@ -177,8 +178,7 @@ class Federation(Made):
         >>> [len(site.split.train) for site in fedlab.load("heart_disease").thinned(100, seed=0).sites]
         [100, 100, 74, 100]
         """
-        if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1:
-            raise ValueError(f"rows is {rows!r}: it must be a whole number of at least 1")
+        rows = whole("rows", rows, 1)
 
         def fewer(site: Site) -> Site:
             y, group = site.rows.y.numpy(), site.rows.group
