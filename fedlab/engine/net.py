@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fedlab.algorithms.tensors import PREPARATION, Tensors, fixed, learned, moves, statistic, tensors_of
 from fedlab.engine.trees import tree_map
 from fedlab.federation import Task, prepare
+from fedlab.federation.values import LARGEST
 from fedlab.models.layers import forward_pass
 from fedlab.models.trial import Trial
 
@@ -35,10 +36,19 @@ class Net:
     prepares the rows, the preparation's buffers under ``prepare.``. Training sees prepared rows, :meth:`logits` raw.
     """
 
-    def __init__(self, model: nn.Module, task: Task, *, dtype: torch.dtype, trial: Trial, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        *,
+        dtype: torch.dtype,
+        trial: Trial,
+        device: str = "cpu",
+        categories: Sequence[slice] = (),
+    ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device, dtype)
-        self.task, self.dtype, self.trial = task, dtype, trial
+        self.task, self.dtype, self.trial, self.categories = task, dtype, trial, tuple(categories)
         tensors = tensors_of(self.model, trial.moved)
         self.names = frozenset(k for k, v in tensors.items() if statistic(k) or moves(v))
         """What is learned, by name: whatever else is in an algorithm's ``vars`` is the algorithm's own."""
@@ -56,8 +66,10 @@ class Net:
 
     def copy(self) -> Net:
         """Return one for another thread: two threads in one module would compute with each other's tensors."""
-        model = copy.deepcopy(self.model)
-        return Net(model, self.task, dtype=self.dtype, trial=self.trial, device=str(self.device))
+        return Net(
+            copy.deepcopy(self.model), self.task, dtype=self.dtype, trial=self.trial, device=str(self.device),
+            categories=self.categories,
+        )  # fmt: skip
 
     def start(self) -> Tensors:
         """Return the tensors all sites start from, in the server's memory."""
@@ -117,7 +129,7 @@ class Net:
         """Prepare raw rows with the model's own preparation, in the run's dtype."""
         buffers = {k.removeprefix(PREPARATION): v for k, v in params.items() if fixed(k)}
         x = x.to(self.device)
-        return (prepare(x, buffers) if buffers else x).to(self.dtype)
+        return (prepare(x, buffers, self.categories) if buffers else x).to(self.dtype)
 
     def logits(self, params: Tensors, x: Tensor) -> Tensor:
         """Predict for raw rows, evaluation mode; [n, outputs]."""
@@ -214,13 +226,15 @@ class TrainedModel(nn.Module):
         for name, buffer in params.items():
             if fixed(name):
                 self.register_buffer(name.removeprefix(PREPARATION), buffer.clone())
-        self._prepared = not any(map(fixed, params))
+        self._prepared, self._categories = not any(map(fixed, params)), net.categories
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, outputs] of raw rows ``x`` [n, ...]."""
         if not self._prepared:
-            x = prepare(x.double(), dict(self.named_buffers(recurse=False)))
+            if bool((x.abs() >= LARGEST).any()):
+                raise ValueError("a row holds an infinite value or one larger than any measurement: make it nan")
+            x = prepare(x.double(), dict(self.named_buffers(recurse=False)), self._categories)
         out: Tensor = self.net(x.to(next(self.net.parameters()).dtype))
         return out
 

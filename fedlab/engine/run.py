@@ -22,8 +22,7 @@ from fedlab.engine.newcomer import join
 from fedlab.engine.opened import report
 from fedlab.engine.settings import Settings
 from fedlab.federation import METRICS, Federation, Site
-
-EVERY_SITE = "all sites"
+from fedlab.federation.reserved import EVERY_SITE
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,8 @@ class Run(Kept):
         resamples : int
             Patient-level bootstrap resamples for 95 % intervals (0: none).
         unseen : sequence of Site
-            Hospitals that took no part, scored on their ``test`` rows too.
+            Hospitals that took no part, scored on their ``test`` rows too; their columns and classes are matched by
+            name.
 
         Returns
         -------
@@ -171,7 +171,10 @@ class Run(Kept):
             ``balanced_accuracy_chosen`` is at the threshold that the test site chooses on its own ``valid`` rows, for
             each model; ``sensitivity_at_specificity_90`` is read off the ROC curve of the test patients.
         """
-        asked = (resamples, tuple(site.name for site in unseen))
+        for name in {site.name for site in unseen} & set(self.federation.names):
+            raise ValueError(f"{name!r} is a site of this run: a hospital that took no part needs another name")
+        unseen = list(map(self.federation.admit, unseen))
+        asked = (resamples, tuple(map(self.federation.digest, unseen)))
         if asked not in self._reports:
             self.test_openings += 1
             sources, models = self._sources()
@@ -196,7 +199,7 @@ class Run(Kept):
         Parameters
         ----------
         site : Site
-            Of the same columns, e.g. the second of ``federation.holdout("Long Beach")``.
+            With the same columns, in any order, e.g. the second of ``federation.holdout("Long Beach")``.
         rounds : int
             At least 0.
         resamples : int
@@ -215,7 +218,8 @@ class Run(Kept):
         >>> run.newcomer(late, rounds=1)["test"].unique().tolist()
         ['Long Beach']
         """
-        asked = ("newcomer", site.name, rounds, resamples)
+        site = self.federation.admit(site)
+        asked = ("newcomer", self.federation.digest(site), rounds, resamples)
         if asked not in self._reports:
             models = join(self, site, rounds=rounds)
             self.test_openings += 1

@@ -22,6 +22,7 @@ from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.work import Stop, Stopped
 from fedlab.federation import Federation
+from fedlab.federation.frame import categories
 from fedlab.models import ModelLike, build, model_name
 from fedlab.models.trial import Trial, check_model, try_model
 
@@ -167,7 +168,8 @@ def _net(federation: Federation, model: ModelLike, settings: Settings, like: Net
         federation.task.check_output(torch.Size(trial.outputs), 2)
     else:
         trial = like.trial
-    return Net(module, federation.task, dtype=dtype, trial=trial, device=settings.place)
+    known = () if federation.prepared else categories(federation.features)
+    return Net(module, federation.task, dtype=dtype, trial=trial, device=settings.place, categories=known)
 
 
 def _tried(module: nn.Module, rows: Tensor, name: str, *, prepared: bool) -> Trial:
