@@ -86,6 +86,8 @@ class Algorithm:
     """Each site learns by itself, and so does its preprocessing (isolated, ensemble)."""
     one_model: ClassVar[bool] = True
     """Every site predicts with the same model; ``False``: each has its own (isolated, personalised)."""
+    adapts: ClassVar[bool] = False
+    """A site's own model follows from what it received and its rows, so that one that never trained has one too."""
     full_batch: ClassVar[bool] = False
     """A site takes one step a round, on all its rows (FedSGD)."""
     needs_sgd: ClassVar[bool] = False
@@ -174,6 +176,10 @@ class Algorithm:
         return mean(uploads, weights), state
 
     # ------------------------------------------------------------------ about itself
+
+    def remarks(self) -> list[str]:
+        """What there is to say of a run that has ended, for its notes."""
+        return []
 
     @property
     def name(self) -> str:

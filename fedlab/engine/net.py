@@ -143,7 +143,7 @@ class Net:
     def vote(self, models: list[Tensors], x: Tensor) -> Tensor:
         """The same for rows as they lie: inside ``vmap`` they cannot be laid out anew."""
         each = [self.task.probabilities(self.logits(params, x).double()) for params in models]
-        return torch.stack(each).mean(0)
+        return mean_vote(each)
 
     def obstacle(self) -> str:
         """Name the layer that keeps this model from running all sites at once; empty if none."""
@@ -249,8 +249,13 @@ class Vote(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, outputs] of raw rows ``x`` [n, ...]."""
-        p = torch.stack([self.task.probabilities(member(x).double()) for member in self.members]).mean(0)
+        p = mean_vote([self.task.probabilities(member(x).double()) for member in self.members])
         return torch.logit(p[:, 1:]) if self.task.kind == "binary" else p.log()
+
+
+def mean_vote(votes: list[Tensor]) -> Tensor:
+    """Average what several models say; one that says nothing (``nan``: it was never trained) has no vote."""
+    return votes[0] if len(votes) == 1 else torch.stack(votes).nanmean(0)
 
 
 def as_module(net: Net, models: list[Tensors]) -> nn.Module:
