@@ -80,10 +80,9 @@ def remarks(run: Run) -> list[str]:
 def _failures(run: Run) -> dict[str, list[tuple[int, str, str]]]:
     """Return each site's failed answers: round, purpose and class of the error."""
     out: dict[str, list[tuple[int, str, str]]] = {}
-    for number, purpose, sites, _, _, _, status in run.ledger_book.rows:
-        if status != "ok":
-            for site in sites:
-                out.setdefault(site, []).append((number, purpose, status))
+    for entry in run.ledger_book.rows:
+        for site in entry.sites if entry.failed else ():
+            out.setdefault(site, []).append((entry.round, entry.purpose, entry.status))
     return out
 
 
