@@ -195,7 +195,7 @@ def _source(function: FunctionType) -> str:
 
 
 def _compiled(code: CodeType, doc: str | None = None) -> Any:
-    constants = [_constant(c) for c in code.co_consts if doc is None or c != doc]
+    constants = [_constant(None if doc and c == doc else c) for c in code.co_consts]
     return code.co_code.hex(), constants, code.co_names, code.co_varnames, code.co_freevars
 
 
