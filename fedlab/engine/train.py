@@ -187,6 +187,5 @@ def _transport(run: Run, stop: Stop) -> Transport:
     if run.settings.engine == "ray":
         from fedlab.engine.simulation import SimulationTransport
 
-        run.tell("starting Flower's simulation, 10 s to a minute")
         return SimulationTransport(run, stop=stop)
     return LocalTransport(run, stop=stop)
