@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fedlab.engine.exchange import Reply, TooFewSites
 from fedlab.engine.local import CORES
 from fedlab.engine.run import Run
-from fedlab.engine.simulator import KNOCK, Order, end_group
+from fedlab.engine.simulator import JOINING, KNOCK, Order, end_group
 from fedlab.engine.site import SiteWork
 from fedlab.engine.work import Stop, Stopped
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 TICK = 0.1  # seconds between two looks whether to stop
 USUAL = 60.0  # seconds that a start takes at most on a machine that has little else to do
-STEP = 360.0  # seconds for one step of the start; the simulation's own limits are shorter, and have better words
+STEP = 360.0  # seconds for one step of the start: several times what a machine with a load of 10 a core needs
+JOIN = 120.0  # seconds to join a cluster that runs: nothing has to be started for it
 SILENCE = 120.0  # seconds without a sign of life, which comes every second: Ray or this machine hangs
 FETCH = 60.0  # seconds for what the sites hold, where the run was broken off and they may still be at work
 CLOSE = 10.0  # seconds in which Ray may end by itself
@@ -82,7 +83,7 @@ class SimulationTransport:
             for work in (self._listen, self._speak):
                 threading.Thread(target=work, daemon=True).start()
             self._said.put(pickle.dumps(_order(run)))
-            self.sites = tuple(self._wait("ready", self._starting, limit=STEP))
+            self.sites = tuple(self._wait("ready", self._starting))
         except BaseException:
             self.close()
             raise
@@ -122,9 +123,7 @@ class SimulationTransport:
 
     # ------------------------------------------------------------------ waiting
 
-    def _wait(
-        self, wanted: str, doing: Callable[[float], str], *, limit: float | None = None, stoppable: bool = True
-    ) -> Any:
+    def _wait(self, wanted: str, doing: Callable[[float], str], *, stoppable: bool = True) -> Any:
         """Wait for a message of a kind, of the last question if it is an answer, and say what is waited for.
 
         Raises
@@ -132,7 +131,7 @@ class SimulationTransport:
         Stopped
             If the run is to stop.
         SimulationLost
-            If no answer can come, or none has come within ``limit`` seconds of one step.
+            If no answer can come, or a step of the start takes too long.
         TimeoutError
             If a run that was broken off waits for what the sites hold.
         """
@@ -155,8 +154,8 @@ class SimulationTransport:
                 raise self._end(value or self._exit())
             if now - heard > SILENCE:
                 raise self._end(f"nothing was heard of it for {SILENCE:.0f} s")
-            if limit is not None and now - began > limit:
-                raise self._end(f"it has been {self._step} for {limit:.0f} s")
+            if wanted == "ready" and now - began > (limit := JOIN if self._step == JOINING else STEP):
+                raise self._end(f"that took more than {limit:.0f} s")
             if (stopped or self._broken_off) and now - asked > FETCH:
                 raise TimeoutError
             self.run.tell(doing(now - asked))
@@ -172,8 +171,8 @@ class SimulationTransport:
         what = f"was lost after {done} of {rounds} rounds" if self.sites else f"did not start (it was {self._step})"
         kept = "The rounds before are kept (the error's .run). " if done else ""
         self._lost = SimulationLost(
-            f"Flower's simulation on Ray {what}: {why}{_busy()}. {kept}Run it again, or with engine='auto', which "
-            f"gives the same numbers without Ray. What Ray and Flower say of it: {self._log}"
+            f"Flower's simulation on Ray {what}: {why.rstrip('.')}{_busy()}. {kept}{_remedy()}. "
+            f"What Ray and Flower say of it: {self._log}"
         )
         self._lost.run = self.run
         return self._lost
@@ -246,6 +245,15 @@ def _work_of(run: Run) -> Callable[[Context], SiteWork]:
         return SiteWork.of(sites[int(context.node_config["partition-id"])], **options)
 
     return work_of
+
+
+def _remedy() -> str:
+    again = "Run it again"
+    if (address := _address()) != "local":
+        again = (
+            f"Look after the Ray cluster ({address}) and run it again, unset RAY_ADDRESS to simulate on this machine"
+        )
+    return f"{again}, or use engine='auto', which gives the same numbers without Ray"
 
 
 def _busy() -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 LOOK = 1.0  # seconds between two looks at Ray
 KNOCK = 10.0  # seconds to wait for an answer when knocking at a port
+JOINING = "joining the Ray cluster"
 UNUSED = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
 
 
@@ -105,7 +106,7 @@ class Simulator:
 
         from fedlab.engine.flower import client_app
 
-        self.line.say("doing", "starting Ray" if self.order.address == "local" else "joining the Ray cluster")
+        self.line.say("doing", "starting Ray" if self.order.address == "local" else JOINING)
         self._start_ray()
         self.line.say("doing", "starting the sites' processes")
         server = ServerApp()
