@@ -136,16 +136,13 @@ class FlowerTransport:
         Looked at in every wait; where it says yes, the wait ends with :class:`~fedlab.engine.work.Stopped`.
     check : callable
         Raises, where what carries the messages is gone: then no answer can come, however long one waits.
-    shared : bool
-        Several nodes work in one process. When it ends, the site that it was at work for has no answer; those that were
-        waiting for it are asked again, once.
     tell : callable
         Told what is waited for before the first question.
 
     Raises
     ------
     TimeoutError
-        If for five minutes no further node comes, or says its name; or if one fails twice to say it.
+        If for five minutes no further node comes, or says its name; or if one fails to say it.
     """
 
     def __init__(
@@ -155,21 +152,18 @@ class FlowerTransport:
         *,
         stop: Stop = lambda: False,
         check: Callable[[], None] = lambda: None,
-        shared: bool = False,
         tell: Callable[[str], None] = lambda doing: None,
     ) -> None:
-        self.grid, self.stop, self.check, self.shared = grid, stop, check, shared
+        self.grid, self.stop, self.check = grid, stop, check
         wait = Patience(START)
         while len(nodes := list(grid.get_node_ids())) < sites:
             if wait.over(len(nodes)):
                 raise TimeoutError(f"{len(nodes)} of {sites} sites came in {START:.0f} s: start the others")
             self._rest()
         tell("waiting for the sites")
-        hello = self._greet(nodes)
-        if len(failed := [node for node, message in hello.items() if message.has_error()]):
-            hello |= self._greet(failed)
+        hello = self._send({node: pack({}, purpose="name") for node in nodes}, MessageType.QUERY, limit=START)
         if len(silent := [node for node in nodes if node not in hello or hello[node].has_error()]):
-            why = "their processes ended" if any(node in hello for node in silent) else f"no answer in {START:.0f} s"
+            why = "they failed" if any(node in hello for node in silent) else f"no answer in {START:.0f} s"
             raise TimeoutError(f"{len(silent)} of {sites} sites did not say their names ({why})")
         self.nodes = dict(sorted((str(m.content["plain"]["site"]), node) for node, m in hello.items()))
         self.sites = self.places = tuple(self.nodes)
@@ -183,9 +177,6 @@ class FlowerTransport:
         )
         return [_reply(name, purpose, answers.get(self.nodes[name])) for name in who]
 
-    def _greet(self, nodes: Sequence[int]) -> dict[int, Message]:
-        return self._send({node: pack({}, purpose="name") for node in nodes}, MessageType.QUERY, limit=START)
-
     def close(self) -> None:
         """The grid belongs to whoever made it."""
 
@@ -198,28 +189,18 @@ class FlowerTransport:
         self, contents: dict[int, RecordDict], kind: str, *, stoppable: bool = True, limit: float = LONGEST
     ) -> dict[int, Message]:
         """Return what came back from each node; who has not answered when nobody does any more is left out."""
-        of = self._push(contents, kind)
+        messages = [Message(content, node, kind) for node, content in contents.items()]
+        of = dict(zip(self.grid.push_messages(messages), contents, strict=True))
         answers: dict[int, Message] = {}
-        failed: set[int] = set()
         wait = Patience(limit)
         while of and not wait.over(len(of)):
             for message in self.grid.pull_messages(list(of)):
-                node = of.pop(message.metadata.reply_to_message_id)
                 if message.has_error():
                     self.check()  # did one site fail, or all of them with what carries the messages?
-                    failed.add(node)
-                    if self.shared and len(failed) > 1 and node not in answers:
-                        answers[node] = message  # what is said of it, unless it answers now
-                        of |= self._push({node: contents[node]}, kind)
-                        continue
-                answers[node] = message
+                answers[of.pop(message.metadata.reply_to_message_id)] = message
             if of:
                 self._rest(stoppable=stoppable)
         return answers
-
-    def _push(self, contents: dict[int, RecordDict], kind: str) -> dict[str, int]:
-        messages = [Message(content, node, kind) for node, content in contents.items()]
-        return dict(zip(self.grid.push_messages(messages), contents, strict=True))
 
 
 class Patience:

@@ -38,6 +38,7 @@ CLOSE = 10.0  # seconds in which Ray may end by itself
 LONG = 10.0  # seconds after which it is said how long the sites have been at work
 INSTALL = "pip install 'fedlab-workbench[ray]'"
 BEGIN = "from fedlab.engine.simulator import main; main()"
+NOTE = "Flower's simulation on Ray"
 FETCHED = ("keep", "export")
 
 
@@ -71,7 +72,7 @@ class SimulationTransport:
     def __init__(self, run: Run, *, stop: Stop) -> None:
         _check(run)
         self.run, self.stop = run, stop
-        self.note = "Flower's simulation on Ray"
+        self.note = NOTE
         self.sites: tuple[str, ...] = ()
         self._step, self._number, self._broken_off = "its process", 0, False
         self._lost: SimulationLost | None = None
@@ -148,6 +149,8 @@ class SimulationTransport:
             heard = now if kind else heard
             if kind == wanted and (wanted == "ready" or value[0] == self._number):
                 return value
+            if kind == "alive" and value:
+                self.note = f"{NOTE}; {value} times a site's process ended and was started again"
             if kind == "doing":
                 self._step, began = value, now
             elif kind in ("dead", "gone"):

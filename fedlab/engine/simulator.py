@@ -94,7 +94,9 @@ class Simulator:
         self.questions: queue.Queue[tuple[Any, ...]] = queue.Queue()
         self.broken_off = threading.Event()
         self.doors: dict[str, tuple[str, int]] = {}
-        self.node = ""
+        self.node = self.job = ""
+        self.again = 0
+        self.starting: dict[str, float] = {}
 
     def run(self) -> None:
         """Start Ray, then Flower; return when the other process says that it is over."""
@@ -119,8 +121,9 @@ class Simulator:
             server_app=server,
             client_app=client_app(partial(_work, self.order.work)),
             num_supernodes=self.order.sites,
-            # a site's process that ends is started again: else it would fail all that Flower gives it from then on
-            backend_config={"client_resources": {"num_cpus": 1, "max_restarts": -1}},
+            # A site's process that ends is started again, and does again what it was at: else it would fail all that
+            # Flower gives it from then on. What kills it twice is an error reply.
+            backend_config={"client_resources": {"num_cpus": 1, "max_restarts": -1, "max_task_retries": 1}},
         )
 
     # ------------------------------------------------------------------ Ray
@@ -139,7 +142,7 @@ class Simulator:
             paths = {"env_vars": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}}
             ray.init(address=self.order.address, runtime_env=paths, **options)
             self.doors |= known
-        self.node = ray.get_runtime_context().get_node_id()
+        self.node, self.job = ray.get_runtime_context().get_node_id(), ray.get_runtime_context().get_job_id()
         mine = next((node for node in ray.nodes() if node["NodeID"] == self.node), None)
         if mine is not None:
             self.doors["Ray's raylet"] = mine["NodeManagerAddress"], int(mine["NodeManagerPort"])
@@ -153,16 +156,16 @@ class Simulator:
             except ConnectionError as error:
                 self.line.say("dead", str(error))
                 return
-            self.line.say("alive")
+            self.line.say("alive", self.again)
             time.sleep(LOOK)
 
     def check(self) -> None:
-        """Look whether Ray lives.
+        """Look whether Ray and the sites' processes live.
 
         Raises
         ------
         ConnectionError
-            If it does not.
+            If Ray does not, or one of those has been starting for five minutes.
         """
         for name, door in list(self.doors.items()):
             _knock(name, door)
@@ -172,6 +175,20 @@ class Simulator:
             alive = {node["NodeID"]: node["Alive"] for node in ray.nodes()}
             if not alive.get(self.node, True):
                 raise ConnectionError("Ray has given up its raylet, which no longer answers it")
+            self._count()
+
+    def _count(self) -> None:
+        """Count how often a site's process was started again, and see how long it takes."""
+        from ray._private.state import actors
+
+        from fedlab.engine.flower import START
+
+        mine = [actor for actor in actors().values() if actor["JobID"] == self.job]
+        self.again = sum(int(actor["NumRestarts"]) for actor in mine)
+        now, up = time.monotonic(), ("ALIVE", "DEAD")
+        self.starting = {a["ActorID"]: self.starting.get(a["ActorID"], now) for a in mine if a["State"] not in up}
+        if now - min(self.starting.values(), default=now) > START:
+            raise ConnectionError(f"a site's process has not started in {START:.0f} s: are all of Ray's CPUs taken?")
 
     # ------------------------------------------------------------------ questions
 
@@ -194,15 +211,21 @@ class Simulator:
         nodes: FlowerTransport | None = None
         try:
             nodes = FlowerTransport(
-                grid, self.order.sites, stop=self.broken_off.is_set, check=self.check, shared=True,
+                grid,
+                self.order.sites,
+                stop=self.broken_off.is_set,
+                check=self.check,
                 tell=partial(self.line.say, "doing"),
-            )  # fmt: skip
+            )
             self.line.say("ready", nodes.sites)
             while (question := self.questions.get())[0] == "ask":
                 number, purpose, who, payload = question[1:]
                 self.broken_off.clear()
                 with suppress(Stopped):
-                    self.line.say("replies", (number, nodes.ask(purpose, who, payload)))
+                    replies = nodes.ask(purpose, who, payload)
+                    self._count()
+                    self.line.say("alive", self.again)
+                    self.line.say("replies", (number, replies))
         except Exception as error:
             self.line.say("dead", str(error) or type(error).__name__)
 

@@ -28,7 +28,10 @@ def run_live(
     run: Run, *, stop: Stop = lambda: False, keep: Keep | None = None, before: Tensors | None = None
 ) -> Generator[Event]:
     """Carry a begun run through, yielding its rounds; ``keep`` and ``before`` as for :func:`~.rounds.rounds`."""
-    transport = _transport(run, stop)
+    try:
+        transport = _transport(run, stop)
+    except Stopped:  # a simulation takes its time to start
+        return
     exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
     try:
         yield from rounds(run, exchange, keep=keep, before=before)

@@ -1,7 +1,7 @@
 """Run in a process of its own by ``test_ray_deaths.py``: runs on Ray in which something dies, told as JSON.
 
 ``ray_deaths.py WHAT WHEN``: what is killed (``raylet``, ``gcs_server``, ``ray::ClientApp``; the run is stopped or
-interrupted: ``stop``, ``interrupt``), and when: as soon as the run's words on what it does hold ``WHEN``, after round
+interrupted: ``stop``, ``interrupt``; ``itself``: a site's process, by what it does in round 2), and when: as soon as the run's words on what it does hold ``WHEN``, after round
 ``WHEN``, or ``mid``: while the sites are at work in round 2.
 """
 
@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import fedlab
@@ -26,12 +27,17 @@ from tests.patience import until
 ROUNDS = 6
 
 
+@dataclass(frozen=True)
 class Slow(Algorithm):
-    """Training that takes long enough to die in: round 2 lasts, at every site."""
+    """Training that takes long enough to die in: round 2 lasts, at every site; or at one it is deadly."""
+
+    deadly: bool = False
 
     def finish(self, vars, at):
         if at.round == 2:
             time.sleep(3)
+            if self.deadly and float(at.n) == 60:
+                os.kill(os.getpid(), signal.SIGKILL)
         return vars, {}, at.memory
 
 
@@ -66,17 +72,16 @@ def main(what: str, when: str) -> None:
             return
         mine = below(os.getppid() if "RAY_ADDRESS" in os.environ else os.getpid())  # who started the cluster is above
         groups.update(group for _, group, _ in mine)
-        if what == "stop":
-            stop.set()
-        elif what == "interrupt":
-            os.kill(os.getpid(), signal.SIGINT)
-        else:
-            doomed = [number for number, _, name in mine if name.startswith(what[:15])]
-            if not doomed:
-                return
-            os.kill(doomed[0], signal.SIGKILL)
+        kill = what not in ("stop", "interrupt", "itself")
+        doomed = [number for number, _, name in mine if name.startswith(what[:15])] if kill else [os.getpid()]
+        if not doomed:
+            return
         done.set()
         print("ACTED", flush=True)
+        if what == "stop":
+            stop.set()
+        elif what != "itself":
+            os.kill(doomed[0], signal.SIGKILL if kill else signal.SIGINT)
 
     def tell(self: Run, doing: str) -> None:
         if doing != self.doing:
@@ -86,11 +91,13 @@ def main(what: str, when: str) -> None:
             act()
 
     Run.tell = tell
-    told: dict[str, object] = {"error": "", "sentence": "", "notes": []}
+    told: dict[str, object] = {"error": "", "sentence": ""}
     run: Run | None = None
     began = time.monotonic()
     try:
-        for event in fedlab.stream(ragged(), "logistic", Slow(), rounds=ROUNDS, engine="ray", stop=stop):
+        for event in fedlab.stream(
+            ragged(), "logistic", Slow(what == "itself"), rounds=ROUNDS, engine="ray", stop=stop
+        ):
             run = event.run
             print(f"round {event.round}", event.errors, flush=True)
             if when == str(event.round):
@@ -103,6 +110,7 @@ def main(what: str, when: str) -> None:
     told |= {"acted": done.is_set(), "seconds": time.monotonic() - began}
     told["rounds"] = len(run.records) if run else 0
     told["errors"] = run.errors.values.tolist() if run else []
+    told["notes"] = run.notes if run else []
     told["model"] = run is not None and bool(run.records) and run.model() is not None
     groups -= {os.getpgid(0)}
 

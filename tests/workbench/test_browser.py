@@ -6,7 +6,7 @@ import pytest
 
 from tests.workbench.browser import DRAWN, POINTS, ROUND, SAVED, SIZE, command, opened, press, shot, themed
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.browser
 
 
 def test_run_watch_stop_and_reload(page: object, lab: str) -> None:
