@@ -150,7 +150,8 @@ class SimulationTransport:
             if kind == wanted and (wanted == "ready" or value[0] == self._number):
                 return value
             if kind == "alive" and value:
-                self.note = f"{NOTE}; {value} times a site's process ended and was started again"
+                often = "once" if value == 1 else f"{value} times"
+                self.note = f"{NOTE}; a site's process ended and was started again {often}"
             if kind == "doing":
                 self._step, began = value, now
             elif kind in ("dead", "gone"):

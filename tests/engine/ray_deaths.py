@@ -1,8 +1,8 @@
 """Run in a process of its own by ``test_ray_deaths.py``: runs on Ray in which something dies, told as JSON.
 
-``ray_deaths.py WHAT WHEN``: what is killed (``raylet``, ``gcs_server``, ``ray::ClientApp``; the run is stopped or
-interrupted: ``stop``, ``interrupt``; ``itself``: a site's process, by what it does in round 2), and when: as soon as the run's words on what it does hold ``WHEN``, after round
-``WHEN``, or ``mid``: while the sites are at work in round 2.
+``ray_deaths.py WHAT WHEN``. What: ``raylet``, ``gcs_server`` or ``ray::ClientApp`` is killed; ``itself``: a site kills
+its process in round 2; ``stop``, ``interrupt``: the run is stopped or interrupted. When: as soon as the run's words on
+what it does hold ``WHEN``, after round ``WHEN``, or ``mid``: while the sites are at work in round 2.
 """
 
 from __future__ import annotations

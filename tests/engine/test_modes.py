@@ -38,8 +38,8 @@ def test_modes_agree_in_float32_as_far_as_it_goes(name: str, model: str, short: 
     """To a thousandth of the way that the weights go; that it is the same work is shown in float64.
 
     How far float32 is from itself depends on the processor. A step rounds to 6e-8 of a weight and there are 36, so each
-    could be amplified 400-fold; other work, such as a row too many in a batch, is off by a hundredth. Not under BatchNorm: a last batch of a few rows (54 rows, batch 16) has
-    a variance that amplifies more.
+    could be amplified 400-fold; other work, such as a row too many in a batch, is off by a hundredth. Not under
+    BatchNorm: a last batch of a few rows (54 rows, batch 16) has a variance that amplifies more.
     """
     a, b = both(short, model, name)
     own = [pair for site in b.models for pair in zip(a.models[site], b.models[site], strict=True)]

@@ -57,7 +57,7 @@ def test_the_process_of_a_site_that_dies_is_started_again_and_does_what_it_was_a
     """The same message from the same state gives the same numbers; the run's note says that it happened."""
     got = told(tmp_path, "ray::ClientApp", "mid")
     assert got["error"] == "" and got["rounds"] == ROUNDS and got["model"] and got["errors"] == []
-    assert got["notes"] == ["Flower's simulation on Ray; 1 times a site's process ended and was started again"]
+    assert got["notes"] == ["Flower's simulation on Ray; a site's process ended and was started again once"]
 
 
 def test_a_site_that_kills_its_process_is_an_error_of_that_site_and_the_run_goes_on(tmp_path: Path) -> None:
