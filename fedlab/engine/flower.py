@@ -186,13 +186,13 @@ class FlowerTransport:
         time.sleep(POLL)
 
     def _send(
-        self, contents: dict[int, RecordDict], kind: str, *, stoppable: bool = True, limit: float = LONGEST
+        self, contents: dict[int, RecordDict], kind: str, *, stoppable: bool = True, limit: float | None = None
     ) -> dict[int, Message]:
         """Return what came back from each node; who has not answered when nobody does any more is left out."""
         messages = [Message(content, node, kind) for node, content in contents.items()]
         of = dict(zip(self.grid.push_messages(messages), contents, strict=True))
         answers: dict[int, Message] = {}
-        wait = Patience(limit)
+        wait = Patience(limit or LONGEST)
         while of and not wait.over(len(of)):
             for message in self.grid.pull_messages(list(of)):
                 if message.has_error():

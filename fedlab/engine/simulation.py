@@ -233,9 +233,15 @@ def _order(run: Run) -> Order:
     from ray import cloudpickle
 
     pack: Callable[[object], bytes] = cloudpickle.dumps
-
+    try:
+        work = pack(_work_of(run))
+    except Exception as error:
+        raise ValueError(
+            f"{run.algorithm.name} on {run.model_name} cannot be sent to the sites' processes ({error}): leave out "
+            "what holds locks, files or connections, or use engine='auto'"
+        ) from error
     sites = len(run.federation.sites)
-    return Order(sites, pack(_work_of(run)), _address(), min(sites, CORES))
+    return Order(sites, work, _address(), min(sites, CORES))
 
 
 def _work_of(run: Run) -> Callable[[Context], SiteWork]:

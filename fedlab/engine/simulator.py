@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from flwr.app import Context
     from flwr.serverapp import Grid
 
-    from fedlab.engine.flower import FlowerTransport
     from fedlab.engine.site import SiteWork
 
 LOOK = 1.0  # seconds between two looks at Ray
@@ -208,7 +207,6 @@ class Simulator:
         from fedlab.engine.flower import FlowerTransport
         from fedlab.engine.work import Stopped
 
-        nodes: FlowerTransport | None = None
         try:
             nodes = FlowerTransport(
                 grid,

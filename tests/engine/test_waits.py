@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from fedlab.algorithms import FedAvg
 from fedlab.engine import Run, TooFewSites, simulation
 from fedlab.engine.local import LocalTransport
 from fedlab.engine.simulation import SimulationLost, SimulationTransport
@@ -104,7 +105,7 @@ def test_nodes_that_do_not_say_their_names_are_counted(flower: Any, monkeypatch:
 
 def test_a_site_that_never_answers_is_an_error_reply(flower: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     transport = flower.FlowerTransport(Nodes(lambda site, times: "nothing" if site == "B" else "answer"), 3)
-    monkeypatch.setattr(flower.FlowerTransport._send, "__kwdefaults__", {"stoppable": True, "limit": 0.3})
+    monkeypatch.setattr(flower, "LONGEST", 0.3)
     assert [r.error for r in transport.ask("train", SITES, {})] == ["", "no answer", ""]
 
 
@@ -152,7 +153,6 @@ def simulated(
     monkeypatch.setattr(sys, "executable", os.path.realpath(sys.executable))  # a path without a space
     monkeypatch.setattr(simulation, "_order", lambda run: None)
     monkeypatch.setattr(simulation.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(simulation, "SILENCE", 20.0)
 
     def start(code: str, stop: Callable[[], bool] = lambda: False) -> SimulationTransport:
         monkeypatch.setattr(simulation, "BEGIN", code)
@@ -163,6 +163,16 @@ def simulated(
 
 def run_of(federation: Federation) -> Run:
     return begin(federation, "logistic", "fedavg", {"rounds": 9, "engine": "ray"})
+
+
+@needs_flower
+def test_what_cannot_be_sent_is_said_before_anything_starts(uneven: Federation) -> None:
+    class Locked(FedAvg):
+        lock = threading.Lock()
+
+    run = begin(uneven, "logistic", Locked(), {"rounds": 9, "engine": "ray"})
+    with pytest.raises(ValueError, match="cannot be sent to the sites' processes .cannot pickle.*use engine='auto'"):
+        simulation._order(run)
 
 
 @needs_flower
@@ -197,7 +207,11 @@ def test_a_process_that_says_nothing_is_given_up(simulated: Any, monkeypatch: py
 def test_a_step_of_the_start_has_a_limit_though_all_is_well(
     step: str, limit: str, simulated: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulation, limit, 0.5)
+    def tell(self: Run, doing: str) -> None:
+        if step in doing:  # however long the process took to come so far
+            monkeypatch.setattr(simulation, limit, 0.5)
+
+    monkeypatch.setattr(Run, "tell", tell)
     with pytest.raises(SimulationLost, match=rf"it was {step}\): that took more than 0 s"):
         simulated(SPEAK + f"say('doing', '{step}')\n" + ALIVE)
 
@@ -209,11 +223,13 @@ def test_the_start_says_how_long_it_has_taken_and_when_that_is_too_long(
     said: list[str] = []
     monkeypatch.setattr(Run, "tell", lambda self, doing: said.append(doing))
     monkeypatch.setattr(simulation, "USUAL", 0.3)
-    stop = threading.Event()
-    threading.Timer(2.0, stop.set).start()
+    over = "Flower's simulation starts (starting Ray), "
     with pytest.raises(Stopped):
-        simulated(SPEAK + "say('doing', 'starting Ray')\n" + ALIVE, stop.is_set)
-    assert said[0].endswith(", 0 s") and "Flower's simulation starts (starting Ray), " in said[-1]
+        simulated(
+            SPEAK + "say('doing', 'starting Ray')\n" + ALIVE,
+            lambda: bool(said) and over in said[-1] and "longer" in said[-1],
+        )
+    assert said[0].startswith("Flower's simulation starts (its process), ")
     assert said[-1].endswith(" s, longer than usual: wait, or interrupt and take engine='auto'")
 
 
@@ -242,8 +258,8 @@ def test_a_loss_in_mid_run_keeps_the_rounds_and_ends_all_questions(code: str, wh
 def test_a_process_that_is_frozen_is_given_up_though_it_reads_nothing(
     simulated: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulation, "SILENCE", 1.0)
     transport = simulated(READY + "os.kill(os.getpid(), signal.SIGSTOP)")
+    monkeypatch.setattr(simulation, "SILENCE", 1.0)
     with pytest.raises(SimulationLost, match="nothing was heard of it for 1 s"):
         transport.ask("train", ["site 0"], {"model": {"w": torch.zeros(1_000_000)}})
     transport.close()

@@ -25,7 +25,7 @@ from fedlab.workbench import RunPanel
 
 hospitals = fedlab.load("heart_disease")
 panel = RunPanel(hospitals)
-panel.controls.numbers["rounds"].value = 50_000
+panel.controls.numbers["rounds"].value = 1_000_000
 panel""",
     "studio": """import fedlab
 from fedlab.workbench import ShiftStudio
