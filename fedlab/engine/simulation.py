@@ -260,9 +260,7 @@ def _work_of(run: Run) -> Callable[[Context], SiteWork]:
 def _remedy() -> str:
     again = "Run it again"
     if (address := _address()) != "local":
-        again = (
-            f"Look after the Ray cluster ({address}) and run it again, unset RAY_ADDRESS to simulate on this machine"
-        )
+        again = f"Look after the Ray cluster {address} and run it again, unset RAY_ADDRESS to simulate on this machine"
     return f"{again}, or use engine='auto', which gives the same numbers without Ray"
 
 
