@@ -94,7 +94,7 @@ class Simulator:
         self.broken_off = threading.Event()
         self.doors: dict[str, tuple[str, int]] = {}
         self.node = self.job = ""
-        self.again = 0
+        self.again, self.over = 0, False
         self.starting: dict[str, float] = {}
 
     def run(self) -> None:
@@ -141,6 +141,8 @@ class Simulator:
             paths = {"env_vars": {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}}
             ray.init(address=self.order.address, runtime_env=paths, **options)
             self.doors |= known
+            if self.order.address.startswith("ray://"):  # this process is a guest, and sees nothing but the door
+                return
         self.node, self.job = ray.get_runtime_context().get_node_id(), ray.get_runtime_context().get_job_id()
         mine = next((node for node in ray.nodes() if node["NodeID"] == self.node), None)
         if mine is not None:
@@ -149,11 +151,12 @@ class Simulator:
 
     def _look(self) -> None:
         """Say every second that all is well, for as long as Ray answers."""
-        while True:
+        while not self.over:
             try:
                 self.check()
-            except ConnectionError as error:
-                self.line.say("dead", str(error))
+            except Exception as error:
+                if not self.over:
+                    self.line.say("dead", str(error) or type(error).__name__)
                 return
             self.line.say("alive", self.again)
             time.sleep(LOOK)
@@ -178,6 +181,8 @@ class Simulator:
 
     def _count(self) -> None:
         """Count how often a site's process was started again, and see how long it takes."""
+        if not self.job:
+            return
         from ray._private.state import actors
 
         from fedlab.engine.flower import START
@@ -226,6 +231,7 @@ class Simulator:
                     self.line.say("replies", (number, replies))
         except Exception as error:
             self.line.say("dead", str(error) or type(error).__name__)
+        self.over = True
 
 
 def _work(work: bytes, context: Context) -> SiteWork:
