@@ -160,8 +160,8 @@ def simulate(
 ) -> None:
     """Train on Flower's simulation (Ray): each hospital a node, the same numbers as in a notebook.
 
-    RECIPE is a data set that `fedlab doctor` lists. Starting Ray takes 10 to 30 seconds; with RAY_ADDRESS an existing
-    cluster is used. Needs the extra `ray`.
+    RECIPE is a data set that `fedlab doctor` lists. Starting Ray takes up to a minute, on a busy machine longer; with
+    RAY_ADDRESS an existing cluster is used. Needs the extra `ray`.
     """
     with endings("Interrupted: the simulation is ended."):
         from fedlab.cli.simulate import Simulation, carry_out

@@ -32,7 +32,10 @@ def run_live(
     run: Run, *, stop: Stop = lambda: False, keep: Keep | None = None, before: Tensors | None = None
 ) -> Generator[Event]:
     """Carry a begun run through, yielding its rounds; ``keep`` and ``before`` as for :func:`~.rounds.rounds`."""
-    transport = _transport(run, stop)
+    try:
+        transport = _transport(run, stop)
+    except Stopped:  # a simulation takes its time to start
+        return
     exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
     try:
         yield from rounds(run, exchange, keep=keep, before=before)
@@ -199,6 +202,5 @@ def _transport(run: Run, stop: Stop) -> Transport:
     if run.settings.engine == "ray":
         from fedlab.engine.simulation import SimulationTransport
 
-        run.tell("starting Flower's simulation, 10 s to a minute")
         return SimulationTransport(run, stop=stop)
     return LocalTransport(run, stop=stop)

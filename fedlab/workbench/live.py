@@ -18,6 +18,7 @@ from fedlab.workbench.worker import Worker, warm_up
 
 METRICS = {"log loss": "log_loss", "AUC": "auc"}
 WRAP = {"flex_flow": "row wrap"}
+WARM = 60.0  # seconds to wait for torch's first round to be over; what was not warm then trains all the same
 
 
 class LivePanel(widgets.VBox):
@@ -157,7 +158,7 @@ class LivePanel(widgets.VBox):
 
     def begin(self, rounds: int) -> None:
         """Say that the first round is on its way."""
-        warm_up().join()
+        warm_up().join(WARM)
         self.bar.max, self.bar.value, self.bar.bar_style = rounds, 0, ""
         self.status.value = style.live(f"Round 1 of {rounds} is on its way.")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from fedlab.engine import progress
 from fedlab.engine.progress import progress_line
+from tests.patience import until
 
 
 def test_a_long_wait_shows_what_is_going_on(
@@ -15,10 +14,17 @@ def test_a_long_wait_shows_what_is_going_on(
 ) -> None:
     monkeypatch.setattr(progress, "QUIET", 0.05)
     monkeypatch.setattr(progress, "TICK", 0.05)
-    with progress_line(4, "fedavg", "round", show=True, doing=lambda: "train, Hungary") as line:
-        time.sleep(0.3)
+    asked: list[str] = []
+
+    def doing() -> str:
+        asked.append("train, Hungary")
+        return asked[-1]
+
+    with progress_line(4, "fedavg", "round", show=True, doing=doing) as line:
+        until(lambda: len(asked) > 1)  # what was asked for before has been drawn by then
         line.update()
-        time.sleep(0.2)
+        now = len(asked)
+        until(lambda: len(asked) > now + 1)
     said = capsys.readouterr().err
     assert "train, Hungary" in said and "0/4" in said and "1/4" in said
 
