@@ -127,14 +127,15 @@ class LivePanel(widgets.VBox):
             self._busy(False)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Block until the run has ended; a kernel interrupt stops it."""
+        """Block until the run has ended; a kernel interrupt stops it, and what does not end at once is said to run."""
         worker = self._worker
         if worker is None:
             return
         try:
-            worker.join(timeout)
+            worker.wait(timeout)
         except KeyboardInterrupt:
-            worker.stop()
+            if not worker.stop():
+                self._say("The run still goes on: it ends with the batch that it is in, and its rounds are kept.")
 
     @property
     def run(self) -> Run | None:
@@ -157,7 +158,7 @@ class LivePanel(widgets.VBox):
 
     def begin(self, rounds: int) -> None:
         """Say that the first round is on its way."""
-        warm_up().join()
+        warm_up().wait()
         self.bar.max, self.bar.value, self.bar.bar_style = rounds, 0, ""
         self.status.value = style.live(f"Round 1 of {rounds} is on its way.")
 
