@@ -48,8 +48,8 @@ class Worker(threading.Thread):
     Attributes
     ----------
     ended : threading.Event
-        Set when the screen's end is written. Wait on this: in CPython 3.11 an interrupted ``Thread.join`` marks a thread
-        that runs as stopped, so that ``is_alive`` says False from then on.
+        Set when the screen's end is written. Wait on this: in CPython 3.11 an interrupted ``Thread.join`` marks a
+        thread that runs as stopped, so that ``is_alive`` says False from then on.
     """
 
     def __init__(
