@@ -19,6 +19,8 @@ from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
 
+from fedlab.engine.notebook import kernel_shell, watched
+
 QUIET = 2.0  # seconds before the line appears
 TICK = 0.5
 WIDTH = 90  # characters, below a cell
@@ -99,9 +101,9 @@ def progress_line(total: int, what: str, unit: str, *, show: bool, doing: Callab
 
 def _place() -> Place | None:
     """Return where a line can be seen now, if anywhere."""
-    shell = _kernel_shell()
+    shell = kernel_shell()
     if shell is not None:
-        return Below(shell) if _watched(shell) else None
+        return Below(shell) if watched() and _sent(shell) is not None else None
     if sys.stderr is None:
         return None
     return Terminal(sys.stderr) if sys.stderr.isatty() else Log(sys.stderr)
@@ -164,7 +166,7 @@ class _Cell:
 
     def begin(self, *_: Any) -> None:
         """Count from here: called before a cell is run."""
-        shell = _kernel_shell()
+        shell = kernel_shell()
         self.before, self.own = None if shell is None else _sent(shell), 0
 
 
@@ -206,29 +208,11 @@ class Below:
         _CELL.own += 1
 
 
-def _kernel_shell() -> Any:
-    """Return the shell of the Jupyter kernel that this process is, if it is one."""
-    if "IPython" not in sys.modules:
-        return None
-    from IPython import get_ipython
-
-    shell: Any = get_ipython()
-    return shell if getattr(shell, "kernel", None) is not None else None
-
-
-def _watched(shell: Any) -> bool:
-    """Return whether somebody sees what this thread's cell shows: whoever could answer ``input()`` can look."""
-    if threading.current_thread() is not threading.main_thread() or _sent(shell) is None:
-        return False
-    parent = shell.kernel.get_parent("shell") or {}
-    return bool(parent.get("content", {}).get("allow_stdin"))
-
-
 def _sent(shell: Any) -> int | None:
     """Return how many messages the kernel has sent; None where the output is captured by something else."""
     session = getattr(shell.display_pub, "session", None)
     return None if session is None else int(session.message_count)
 
 
-if (_shell := _kernel_shell()) is not None:
+if (_shell := kernel_shell()) is not None:
     _shell.events.register("pre_run_cell", _CELL.begin)

@@ -12,7 +12,7 @@ from fedlab.report import drawings, tables
 from fedlab.report.findings import calibration, findings, limits, verdict
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.short import in_short
-from fedlab.study.words import words
+from fedlab.study.verdict import plain
 
 # The page itself forbids every request: whoever gets it by mail need not trust us.
 POLICY = (
@@ -91,9 +91,13 @@ def _short(gap: Gap) -> str:
 
 def _verdict(gap: Gap) -> str:
     told = "".join(f"<h3>{_text(heading)}</h3>{_list(said)}" for heading, said in findings(gap))
-    paragraphs = {words(metric).name: said for metric, said in verdict(gap).items()}
-    by_metric = "".join(f"<p><strong>By {_text(by)}.</strong> {_text(said)}</p>" for by, said in paragraphs.items())
-    return f'<div class="verdict">{by_metric}</div>{told}'
+    by_metric, how = "", ""
+    for metric, said in verdict(gap, method=False).items():
+        first = plain(gap.study, metric=metric) if len(gap.study.arms) > 1 else ""
+        lead = f"<strong>{_text(first)}</strong>" if first else ""
+        by_metric += f"<p>{lead}{_text(said.removeprefix(first))}</p>"
+        how = '<p>How winners are told from chance: <a href="#limits">limits</a>.</p>' if first else how
+    return f'<div class="verdict">{by_metric}{how}</div>{told}'
 
 
 def _sites(gap: Gap, about: About) -> str:
