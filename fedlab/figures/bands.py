@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from fedlab.engine import Run
 from fedlab.engine.spread import MIDDLE
-from fedlab.figures.curves import SCORED, frame_of, plain, setting_of
+from fedlab.figures.curves import SCORED, frame_of, plain, setting_of, what_is_little
 from fedlab.figures.theme import foot, head, style
 
 
@@ -36,15 +36,15 @@ def seed_bands(runs: Sequence[Run], metric: str = "log_loss", *, rounds: int | N
     first, each = runs[0], over_rounds(runs, metric)
     last = int(each.index.max()) if len(each) else 0
     figure = go.Figure(layout=frame_of(metric, rounds or max(last, 1)))
-    for number, site in enumerate(first.federation.names):
+    for site, place in first.federation.places.items():
         if site in each.columns:
-            _add_site(figure, number, each[site], site)
+            _add_site(figure, place, each[site], site)
     head(figure, f"How does each hospital do, over {len(runs)} seeds?", setting_of(first))
     if not len(each):
         return foot(figure, ["No round has finished yet."])
     seeds = ", ".join(str(run.settings.seed) for run in runs[:12]) + (", …" if len(runs) > 12 else "")
     return foot(figure, [f"Line: mean over seeds {seeds}. Band: the middle 80 % of them. A seed is a split of the "
-                         "patients, a start and a batch order."])  # fmt: skip
+                         "patients, a start and a batch order.", *what_is_little(figure, runs, metric)])  # fmt: skip
 
 
 def over_rounds(runs: Sequence[Run], metric: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from fedlab.federation import Examples, Feature, Federation, Site
 from fedlab.figures.theme import COLOURS, GREY, NAME, SYMBOLS, foot, head
+from fedlab.study.places import FEW
 
 MOST = 12  # sites that can be read below one another
 BINS = 24
@@ -51,7 +52,13 @@ def before_after(
     chosen = before[before.names[0] if site is None else site].name
     which = _feature(before, feature)
     names = _drawn(before, after, chosen)
+    small = _small(after, names)
     figure = _frame(before, names, which)
+    for at, name in enumerate(names):
+        if name in small:  # beside its row, at the right
+            figure.add_annotation(
+                text="†", x=1, xref="paper", xanchor="left", y=at, yref="y", xshift=8, showarrow=False
+            )
     for column in (1, 2, 3):
         pairs = [(_read(before, name, column), _read(after, name, column)) for name in names]
         _dumbbells(figure, column, pairs)
@@ -62,7 +69,8 @@ def before_after(
         figure.update_xaxes(title_text=f"{which.name} at {chosen}{f', {which.unit}' * bool(which.unit)}", row=2, col=1)
     head(figure, "What do the dials change?", "Patients of train and valid; test stays locked.", above_plot=64)
     left_out = f"{len(names)} of {len(before.sites)} sites are drawn: the chosen one, the shifted, the first."
-    return foot(figure, [left_out if len(names) < len(before.sites) else ""])
+    told = f"† Fewer than {FEW} patients in a class, once shifted: {'; '.join(map(': '.join, small.items()))}."
+    return foot(figure, [left_out if len(names) < len(before.sites) else "", told if small else ""])
 
 
 def _feature(federation: Federation, name: str | None) -> Feature | None:
@@ -77,6 +85,17 @@ def _drawn(before: Federation, after: Federation, chosen: str) -> list[str]:
     changed = [new.name for old, new in zip(before.sites, after.sites, strict=True) if old.rows is not new.rows]
     kept = list(dict.fromkeys([chosen, *changed, *before.names]))[:MOST]
     return [name for name in before.names if name in kept]
+
+
+def _small(federation: Federation, names: list[str]) -> dict[str, str]:
+    """Sites with few patients of a class, and how many those are: what is drawn of them may be luck."""
+    told = {}
+    for name in names:
+        y = _seen(federation[name]).y.tolist()
+        count, rarest = min((y.count(k), label) for k, label in enumerate(federation.task.classes))
+        if count < FEW:
+            told[name] = f"{count} {rarest} of n = {len(y)}"
+    return told
 
 
 def _frame(federation: Federation, names: list[str], which: Feature | None) -> go.Figure:

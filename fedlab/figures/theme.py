@@ -21,6 +21,7 @@ GREY = "#7b7b7b"  # contrast 4.2 to white and 4.5 to JupyterLab's dark #111111
 GRID = "rgba(128, 128, 128, 0.25)"
 CLEAR = "rgba(0, 0, 0, 0)"
 NAME = "fedlab"
+NOTES = "notes"
 
 _AXIS = dict(gridcolor=GRID, linecolor=GREY, zeroline=False, automargin=True, ticks="outside", tickcolor=GRID,
              title=dict(standoff=8, font=dict(size=13)))  # fmt: skip
@@ -77,15 +78,26 @@ def head(figure: go.Figure, text: str, below: str = "", *, above_plot: int = 20)
     return figure
 
 
+def take_notes(figure: go.Figure) -> list[str]:
+    """Take the line below the title and the notes out of a figure and return them, for who has a better place."""
+    below = str(figure.layout.title.subtitle.text or "").replace("<br>", " ")
+    notes = list((figure.layout.meta or {}).get(NOTES, []))
+    figure.layout.annotations = [note for note in figure.layout.annotations if note.name != NOTES]
+    figure.update_layout(title_subtitle=None, margin=dict(t=48, b=60), height=420, meta=None)
+    return [text for text in (below, *notes) if text]
+
+
 def foot(figure: go.Figure, notes: Iterable[str], *, below: int = 50, width: int = 88) -> go.Figure:
     """Write small notes under the axes, ``below`` pixels down, and make room for them."""
+    notes = list(notes)
     lines = [line for note in notes if note for line in textwrap.wrap(note, width)]
     if not lines:
         return figure
     figure.add_annotation(
-        text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-below, xanchor="left", yanchor="top",
-        align="left", showarrow=False, font=dict(size=11),
+        text="<br>".join(lines), name=NOTES, xref="paper", yref="paper", x=0, y=0, yshift=-below, xanchor="left",
+        yanchor="top", align="left", showarrow=False, font=dict(size=11),
     )  # fmt: skip
+    figure.update_layout(meta={NOTES: [note for note in notes if note]})
     room = below + 16 * len(lines) + 12
     figure.update_layout(margin_b=room, height=(figure.layout.height or 420) + 16 * len(lines) + 12)
     return figure

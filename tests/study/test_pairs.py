@@ -167,8 +167,8 @@ def first_of(text: str) -> str:
 def test_the_first_sentence_has_no_number_and_no_jargon() -> None:
     text = told(steady((0, 0.05, 0))).verdict()
     assert first_of(text) == (
-        "By AUC (how well the risks rank the patients), over all hospitals FedAvg is clearly better than the hospitals’ "
-        "own models; at home B is clearly better off."
+        "By AUC (how well the risks rank the patients), over all hospitals FedAvg is clearly better than the "
+        "hospitals’ own models; at home B is clearly better off."
     )
     assert text.count("Holm") == text.count("Nadeau") == 1 and text.endswith("does not mean equal.)")
     assert "Holm" not in told(steady((0, 0.05, 0))).verdict(method=False)
@@ -198,8 +198,11 @@ def test_the_first_sentence_of_several_arms() -> None:
 
 
 def test_where_the_others_differ_but_none_from_the_reference() -> None:
-    scores = {name: [[0.7 + shift + jitter(a, s, k, 0.03 if a == 0 else 0.002) for k in range(3)] for s in range(10)]
-              for a, (name, shift) in enumerate({"isolated": 0.0, "fedavg": 0.012, "scaffold": -0.012}.items())}  # fmt: skip
+    shifts = {"isolated": 0.0, "fedavg": 0.012, "scaffold": -0.012}
+    scores = {
+        name: [[0.7 + shift + jitter(a, s, k, 0.03 if a == 0 else 0.002) for k in range(3)] for s in range(10)]
+        for a, (name, shift) in enumerate(shifts.items())
+    }
     study = told(scores)
     winners = study.pairs().set_index(["one", "other"])["winner"]
     assert winners["fedavg", "scaffold"] == "fedavg" and (winners.drop(("fedavg", "scaffold")) == "").all()
