@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from data_recipes.files import DataFile
 from fedlab.federation import Feature, Federation
+from fedlab.federation.numbers import whole
 
 NAME = "breast_cancer"
 TITLE = "Breast Cancer Wisconsin (Diagnostic), simulated hospitals"
@@ -130,8 +131,7 @@ def deal(malignant: NDArray[np.bool_], *, sites: int, by: str, seed: int) -> NDA
     [20, 10]
     """
     n = len(malignant)
-    if not isinstance(sites, int) or sites < 1:
-        raise ValueError(f"sites={sites!r}: give a whole number of at least 1")
+    sites = whole("sites", sites, 1)
     most = max(k for k in range(1, n // LEAST + 1) if k == 1 or _sizes(n, k, by).min() >= LEAST)
     if sites > most:
         raise ValueError(

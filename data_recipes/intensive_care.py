@@ -42,6 +42,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fedlab.federation import Feature
+from fedlab.federation.numbers import whole
 
 SHARED = 0.6  # of an organ process, what it has of the severity
 INTERCEPT = -2.45
@@ -101,7 +102,7 @@ but for ``norepinephrine``, the highest rate. ``range`` is what a living adult c
 
 def generate(hospital: int, patients: int, seed: int) -> pd.DataFrame:
     """Generate one hospital's patients with every value: see :func:`data_recipes.phantom_ehr.complete`."""
-    n, seed = count("patients", patients, 1), count("seed", seed, 0)
+    n, seed = whole("patients", patients, 1), whole("seed", seed, 0)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 8, hospital]))
     mix, treated, age_mean = rng.normal(0, 0.3), rng.normal(0, 0.25), rng.normal(64, 2)
     z = rng.normal(mix, 1, n)
@@ -158,10 +159,3 @@ def _charted(values: Floats, step: float, within: tuple[float, float] | None) ->
     places = max(0, -int(np.floor(np.log10(step))))
     rounded: Floats = np.clip(np.round(np.round(values / step) * step, places), *(within or (-np.inf, np.inf)))
     return rounded
-
-
-def count(option: str, value: object, least: int) -> int:
-    """Refuse what is not a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{option} is {value!r}: it must be a whole number of at least {least}")
-    return int(value)

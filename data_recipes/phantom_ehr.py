@@ -16,9 +16,10 @@ import pandas as pd
 
 from data_recipes import intensive_care
 from data_recipes.files import DataFile
-from data_recipes.intensive_care import FEATURES, count, generate, measured
+from data_recipes.intensive_care import FEATURES, generate, measured
 from fedlab.federation import Federation, Shifts
 from fedlab.federation.documentation import Fault, write
+from fedlab.federation.numbers import whole
 
 NAME = "phantom_ehr"
 TITLE = "Phantom intensive-care units, generated"
@@ -49,7 +50,7 @@ def complete(*, hospitals: int = 6, patients: int = 400, seed: int = 0) -> pd.Da
     >>> complete(hospitals=2, patients=3)["hospital"].tolist()
     ['Hospital 1', 'Hospital 1', 'Hospital 1', 'Hospital 2', 'Hospital 2', 'Hospital 2']
     """
-    tables = [generate(k, patients, seed) for k in range(count("hospitals", hospitals, 1))]
+    tables = [generate(k, patients, seed) for k in range(whole("hospitals", hospitals, 1))]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -72,7 +73,7 @@ def raw(
     ['patient', 'admitted', 'age', 'sex', 'frailty', 'height']
     """
     faults = dict(faults or {})
-    tables = {f"Hospital {k + 1}": k for k in range(count("hospitals", hospitals, 1))}
+    tables = {f"Hospital {k + 1}": k for k in range(whole("hospitals", hospitals, 1))}
     for name in faults:
         if name not in tables:
             raise ValueError(f"faults= names {name!r}; the hospitals are {', '.join(tables)}")
@@ -109,8 +110,8 @@ def load(*, hospitals: int = 6, patients: int = 400, shifts: Shifts | None = Non
     >>> bool(ill["Hospital 2"] > 0.4)
     True
     """
-    count("patients", patients, 3)
-    table = pd.concat([measured(k, patients, seed) for k in range(count("hospitals", hospitals, 1))])
+    whole("patients", patients, 3)
+    table = pd.concat([measured(k, patients, seed) for k in range(whole("hospitals", hospitals, 1))])
     names = table["hospital"].unique()
     federation = Federation.from_frame(
         table.assign(outcome=np.array(CLASSES)[table["died"]]),

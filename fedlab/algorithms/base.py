@@ -86,6 +86,8 @@ class Algorithm:
     """Each site learns by itself, and so does its preprocessing (isolated, ensemble)."""
     one_model: ClassVar[bool] = True
     """Every site predicts with the same model; ``False``: each has its own (isolated, personalised)."""
+    adapts: ClassVar[bool] = False
+    """A site's own model follows from what it received and its rows, so that one that never trained has one too."""
     full_batch: ClassVar[bool] = False
     """A site takes one step a round, on all its rows (FedSGD)."""
     needs_sgd: ClassVar[bool] = False
@@ -175,6 +177,10 @@ class Algorithm:
 
     # ------------------------------------------------------------------ about itself
 
+    def remarks(self) -> list[str]:
+        """What there is to say of a run that has ended, for its notes."""
+        return []
+
     @property
     def name(self) -> str:
         """The registry's name: the class's, in lower case."""
@@ -205,7 +211,7 @@ class Algorithm:
         """
         from fedlab.algorithms.describe import describe
 
-        return describe(self, build(model, inputs, 1), sites=sites)
+        return describe(self, build(model, inputs, 1), sites=sites, inputs=inputs)
 
     def __str__(self) -> str:
         """The call that makes it: its numbers, and of the words those that are not the default."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fedlab.algorithms.base import Algorithm, At
 from fedlab.algorithms.payload import declared, leaves
-from fedlab.algorithms.tensors import Tensors, learned, trained
+from fedlab.algorithms.tensors import Tensors, learned, moves, statistic, tensors_of, trained
+from fedlab.models.trial import try_model
 
 COLUMNS = ("where", "what", "arrays", "bytes", "content")
 ZERO = torch.zeros(())
@@ -51,10 +52,11 @@ class _Nowhere:
         return torch.zeros(tuple(shape))
 
 
-def describe(alg: Algorithm, model: nn.Module, *, sites: int) -> pd.DataFrame:
+def describe(alg: Algorithm, model: nn.Module, *, sites: int, inputs: int) -> pd.DataFrame:
     """Return one row for each thing that is sent or kept; see :meth:`Algorithm.describe`."""
     alg = alg.bind(model, sites)
-    params = learned(model)
+    still = any(not (statistic(k) or moves(v)) for k, v in tensors_of(model).items())
+    params = learned(model, try_model(model, torch.zeros(2, inputs)).moved if still else ())
     state = alg.begin(params, sites, torch.Generator().manual_seed(0))
     shared = {k: v for k, v in params.items() if alg.shared(k)}
     extra, memory = alg.broadcast(state), alg.remember(params)

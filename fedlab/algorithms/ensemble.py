@@ -5,6 +5,8 @@ probabilities of all models are averaged (Lakshminarayanan, Pritzel & Blundell, 
 uncertainty estimation using deep ensembles*, NeurIPS 2017, arXiv:1612.01474, section 2.4). Every model keeps the
 preprocessing of its own hospital.
 
+A site that has sent no model yet has no vote.
+
 So that the vote can be watched, the models are exchanged in every round; one exchange at the end would do.
 """
 
@@ -28,8 +30,8 @@ class Ensemble(Isolated):
     one_model: ClassVar[bool] = True
 
     def begin(self, params: Tensors, sites: int, rng: torch.Generator) -> Tensors:
-        """Hold every site's model."""
-        return {k: p.expand(sites, *p.shape).clone() for k, p in params.items()}
+        """Hold every site's model; of one that has sent none, nothing that could vote."""
+        return {k: p.new_full((sites, *p.shape), nothing(p)) for k, p in params.items()}
 
     def broadcast(self, state: Tensors) -> Tensors:
         """Send everybody's models to everybody."""
@@ -49,3 +51,8 @@ class Ensemble(Isolated):
         """Vote with all models."""
         members = len(next(iter(at.extra.values())))
         return [{k: held[i] for k, held in at.extra.items()} for i in range(members)]
+
+
+def nothing(like: Tensor) -> float:
+    """Return what stands for a number that is not there yet."""
+    return torch.nan if like.is_floating_point() else 0

@@ -39,6 +39,7 @@ class FineTuned(FedAvg):
     """
 
     one_model: ClassVar[bool] = False
+    adapts: ClassVar[bool] = True
     steps: int = 10
 
     def __post_init__(self) -> None:

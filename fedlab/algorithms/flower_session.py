@@ -48,6 +48,7 @@ class Session:
     config: ConfigRecord | None = None
     asked: dict[int, Message] = field(default_factory=dict)
     warned: bool = False
+    silent: list[int] = field(default_factory=list)
 
     def begin(self, params: Tensors, seed: int) -> None:
         """Set out; the order of the names is the model's from here on, since strategies go by position."""
@@ -123,6 +124,8 @@ class Session:
         self.model = {k: params[k] for k in self.model}
         if arrays:
             self.model = self._tensors(arrays)
+        else:
+            self.silent.append(self.round)
         return dict(self.model)
 
     def _reply(

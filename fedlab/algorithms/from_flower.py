@@ -141,6 +141,14 @@ class FromFlower(Algorithm):
 
     # ------------------------------------------------------------------ about itself
 
+    def remarks(self) -> list[str]:
+        """In how many rounds the strategy gave no model."""
+        silent = self._session.silent if self._session is not None else []
+        if not silent:
+            return []
+        where = f"round {silent[0]}" if len(silent) == 1 else f"{len(silent)} rounds, the first {silent[0]}"
+        return [f"{name_of(self.strategy)} gave no model in {where}: the model stayed as it was"]
+
     @property
     def name(self) -> str:
         """The strategy's class in lower case, e.g. ``flower.fedadam``."""

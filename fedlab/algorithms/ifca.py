@@ -45,6 +45,7 @@ class IFCA(Algorithm):
     """
 
     one_model: ClassVar[bool] = False
+    adapts: ClassVar[bool] = True
     k: int = 2
     spread: float = 0.1
 

@@ -46,6 +46,7 @@ class PerFedAvg(FedAvg):
     """
 
     one_model: ClassVar[bool] = False
+    adapts: ClassVar[bool] = True
     alpha: float = 0.05
     order: int = 2
 

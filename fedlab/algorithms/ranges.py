@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+from fedlab.federation.numbers import is_number, whole
+
 
 def in_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
     """Refuse a hyper-parameter that is no finite number in its range, with a sentence that names both."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not (low < value if open_low else low <= value) or not value <= high:
+    if not is_number(value) or not (low < value if open_low else low <= value) or not value <= high:
         bound = f"{'more than' if open_low else 'at least'} {low:g}" + (
             f" and at most {high:g}" if high < math.inf else ""
         )
@@ -17,5 +18,4 @@ def in_range(name: str, value: float, low: float, high: float = float("inf"), *,
 
 def counts(name: str, value: int, low: int) -> None:
     """Refuse a hyper-parameter that is no whole number of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} is {value!r}: it must be a whole number of at least {low}")
+    whole(name, value, low)

@@ -1,7 +1,14 @@
-"""Named tensors: which of them are learned, and what algorithms do with them."""
+"""Named tensors: which of them are learned, and what algorithms do with them.
+
+A tensor stands under its name in the model. Where that could be read as something else, fedlab puts a mark before it
+that begins with a dot, which no name in torch does: ``.buffer.`` for a buffer that the forward pass moves, ``.named.``
+for a tensor that is called like one of fedlab's own (a layer's parameter ``running_mean``, say). So a name alone tells
+what a tensor is, and no user's name can be taken for a mark.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, TypeAlias
 
 import torch
@@ -11,25 +18,45 @@ Tensors: TypeAlias = dict[str, Any]
 """Name to tensor; may nest (several models, scalars)."""
 
 PREPARATION = "prepare."
+PREPARED = tuple(f"{PREPARATION}{part}" for part in ("fill", "scale", "indicator", "measured"))
+BUFFER, NAMED = ".buffer.", ".named."
+RUNNING = ("running_mean", "running_var")
 
 
 def statistic(name: str) -> bool:
-    """Tell a running statistic, moved by the forward pass and never by a gradient."""
-    return name.rsplit(".", 1)[-1] in ("running_mean", "running_var")
+    """Return whether it is a running statistic or another buffer that the forward pass moves, and no gradient does.
+
+    Examples
+    --------
+    >>> statistic("norm.running_mean"), statistic(".buffer.seen"), statistic(".named.norm.running_mean")
+    (True, True, False)
+    """
+    return name.startswith(BUFFER) or (name[:1] != "." and name.rsplit(".", 1)[-1] in RUNNING)
 
 
 def fixed(name: str) -> bool:
-    """Tell a buffer of the preparation: settled before the first round, part of the model, never merged."""
-    return name.startswith(PREPARATION)
+    """Return whether it is a buffer of the preparation: settled before the first round, never merged."""
+    return name in PREPARED
 
 
 def carried(name: str) -> bool:
-    """Tell what is in ``vars`` without a gradient; a leading underscore marks an algorithm's own."""
-    return statistic(name) or fixed(name) or name.startswith("_")
+    """Return whether it is in a model without a gradient."""
+    return statistic(name) or fixed(name)
+
+
+def plain(name: str) -> str:
+    """Return a tensor's name in the model, without a mark.
+
+    Examples
+    --------
+    >>> plain(".buffer.norm.seen"), plain("head.weight")
+    ('norm.seen', 'head.weight')
+    """
+    return name.removeprefix(BUFFER).removeprefix(NAMED)
 
 
 def trained(params: Tensors) -> Tensors:
-    """Keep the tensors that a gradient moves."""
+    """Keep the tensors of a model that a gradient moves."""
     return {name: tensor for name, tensor in params.items() if not carried(name)}
 
 
@@ -46,7 +73,7 @@ def in_layers(name: str, layers: str) -> bool:
     >>> in_layers("head.weight", "head, body.1"), in_layers("header.weight", "head"), in_layers("bias", "bias")
     (True, False, True)
     """
-    wanted = [layer.strip().rstrip(".") for layer in layers.split(",")]
+    wanted, name = [layer.strip().rstrip(".") for layer in layers.split(",")], plain(name)
     return any(name == layer or name.startswith(f"{layer}.") for layer in wanted if layer)
 
 
@@ -56,7 +83,7 @@ def steps_on(params: Tensors, gradient: Tensors, rate: float | Tensor) -> Tensor
 
 
 def distance2(params: Tensors, anchor: Tensors) -> Tensor:
-    r"""Squared distance :math:`\lVert w - w_t \rVert^2` of the trained tensors.
+    r"""Squared distance :math:`\lVert w - w_t \rVert^2` of the trained tensors that are in both.
 
     Examples
     --------
@@ -64,7 +91,7 @@ def distance2(params: Tensors, anchor: Tensors) -> Tensor:
     >>> distance2({"w": torch.tensor([3.0, 4.0])}, {"w": torch.zeros(2)}).item()
     25.0
     """
-    return torch.stack([((w - anchor[k]) ** 2).sum() for k, w in trained(params).items()]).sum()
+    return torch.stack([((w - anchor[k]) ** 2).sum() for k, w in trained(params).items() if k in anchor]).sum()
 
 
 def squared_norms(updates: Tensors) -> Tensor:
@@ -85,9 +112,16 @@ def mean(uploads: Tensors, weights: Tensor) -> Tensors:
     if _zero(total):
         raise ValueError("the weights of all sites are zero: there is no mean")
     share = weights / total
-    rows = {k: u.reshape(len(u), u[0].numel()) for k, u in uploads.items()}  # -1 cannot be told of empty tensors
+    return {k: _mean(u, share) for k, u in uploads.items()}
+
+
+def _mean(each: Tensor, share: Tensor) -> Tensor:
+    """Average one tensor; counts (a buffer of whole numbers) to the nearest whole one."""
+    rows = each.reshape(len(each), each[0].numel())  # -1 cannot be told of empty tensors
+    if not each.is_floating_point():
+        return _mean(each.double(), share).round().to(each.dtype)
     # torch.mv alone of all products gives the same bits for one run and for many in one pass
-    return {k: torch.mv(u.T, share.to(u.dtype)).view(uploads[k].shape[1:]) for k, u in rows.items()}
+    return torch.mv(rows.T, share.to(each.dtype)).view(each.shape[1:])
 
 
 def _zero(total: Tensor) -> bool:
@@ -97,11 +131,39 @@ def _zero(total: Tensor) -> bool:
         return False
 
 
-def learned(model: nn.Module) -> Tensors:
-    """Return the named tensors of a model: what a gradient moves, and running statistics.
+def tensors_of(model: nn.Module, moved: Collection[str] = ()) -> Tensors:
+    """Return all tensors of a model under the names that fedlab gives them; of tied ones the first name stands for all.
+
+    Parameters
+    ----------
+    model : Module
+    moved : collection of str
+        The tensors that a forward pass was seen to move (:mod:`fedlab.models.trial`).
+
+    Examples
+    --------
+    >>> list(tensors_of(nn.BatchNorm1d(2, affine=False)))
+    ['running_mean', 'running_var', 'num_batches_tracked']
+    """
+
+    def entry(name: str, *, buffer: bool) -> str:
+        if statistic(name) and buffer:
+            return name
+        if name in moved:
+            return f"{BUFFER}{name}"
+        return f"{NAMED}{name}" if carried(name) else name
+
+    every = {k: entry(k, buffer=False) for k, _ in model.named_parameters()}
+    every |= {k: entry(k, buffer=True) for k, _ in model.named_buffers()}
+    found = dict([*model.named_parameters(), *model.named_buffers()])
+    order = [*(k for k in model.state_dict() if k in every), *every]  # as torch lists them: layer by layer
+    return {every[k]: found[k] for k in dict.fromkeys(order)}
+
+
+def learned(model: nn.Module, moved: Collection[str] = ()) -> Tensors:
+    """Return copies of a model's named tensors: what a gradient moves, and what the forward pass does.
 
     The rest is no part of what is learned, does not travel and stays as it was built: frozen parameters, other buffers.
-    Of tied parameters the first name stands for all.
 
     Examples
     --------
@@ -112,8 +174,12 @@ def learned(model: nn.Module) -> Tensors:
     >>> list(learned(layer))
     ['weight']
     """
-    moving = {k for k, v in model.named_parameters() if v.requires_grad and v.is_floating_point()}
-    return {k: v.detach().clone() for k, v in model.state_dict().items() if k in moving or statistic(k)}
+    return {k: v.detach().clone() for k, v in tensors_of(model, moved).items() if statistic(k) or moves(v)}
+
+
+def moves(tensor: Tensor) -> bool:
+    """Return whether a gradient moves a tensor of a model."""
+    return isinstance(tensor, nn.Parameter) and tensor.requires_grad and tensor.is_floating_point()
 
 
 def check_layers(said: str, layers: str, model: nn.Module) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from fedlab.algorithms.tensors import Tensors, carried, statistic
+from fedlab.algorithms.tensors import Tensors, fixed, statistic
 from fedlab.engine.net import Net
 from fedlab.models.layers import uniform
 
@@ -61,11 +61,11 @@ class AtSite:
 
     def gradient(self, params: Tensors, part: tuple[int, int] | None = None, risk: bool = False) -> Tensors:
         """Differentiable gradient of ``loss`` or ``risk``."""
-        moving, still = parts(params)
+        moving, still = parts(params, self.net.names)
 
         def value(w: Tensors) -> tuple[Tensor, Tensors]:
             whole = {**w, **still}
-            return (self.risk(whole) if risk else self.loss(whole, part)), parts(whole)[1]
+            return (self.risk(whole) if risk else self.loss(whole, part)), parts(whole, self.net.names)[1]
 
         g, moved = grad(value, has_aux=True)(moving)
         params.update(moved)
@@ -89,16 +89,27 @@ class AtSite:
         return normal.to(self.net.dtype)
 
 
-def parts(vars: Tensors) -> tuple[Tensors, Tensors]:
-    """Part what a gradient trains from what is carried, with the same nesting."""
+def parts(vars: Tensors, names: Collection[str]) -> tuple[Tensors, Tensors]:
+    """Part what a gradient trains from what is carried, with the same nesting.
+
+    Of the model's tensors (``names``) its kind decides. Of what an algorithm adds, a leading underscore marks what is
+    carried, a nest of it too: a layer of the model may be called as it likes.
+
+    Examples
+    --------
+    >>> parts({"_enc.weight": 1, "_mine": 2, "norm.running_var": 3}, ["_enc.weight", "norm.running_var"])
+    ({'_enc.weight': 1}, {'_mine': 2, 'norm.running_var': 3})
+    """
+
+    def is_carried(name: str) -> bool:
+        return statistic(name) if name in names else fixed(name) or name.startswith("_")
 
     def pick(tree: Tensors, want: bool, inside: bool) -> Tensors:
         out = {}
         for name, value in tree.items():
-            is_carried = inside or carried(name)
             if isinstance(value, dict):
-                out[name] = pick(value, want, is_carried)
-            elif is_carried == want:
+                out[name] = pick(value, want, inside or name.startswith("_"))
+            elif (inside or is_carried(name)) == want:
                 out[name] = value
         return out
 

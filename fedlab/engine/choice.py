@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from fedlab.engine.absences import keeps_own
 from fedlab.engine.run import Run
 
 EARLY = "stopped early"
@@ -31,7 +32,7 @@ def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict
         Those sites; none where an earlier round was better.
     """
     if not run.settings.evaluate:
-        better = list(run.federation.names)
+        better = [site for site in run.federation.names if run.took_part.get(site) or not keeps_own(run.algorithm)]
     elif run.algorithm.alone and not run.algorithm.one_model:
         better = [site for site, got in valid.items() if got["log_loss"] < best.get(site, math.inf)]
         best |= {site: valid[site]["log_loss"] for site in better}

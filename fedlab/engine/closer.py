@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedlab.algorithms.ranges import in_range
 from fedlab.engine import opened
 from fedlab.federation import METRICS
-from fedlab.federation.groups import NOT_KNOWN, group_by
+from fedlab.federation.groups import group_by
 from fedlab.federation.metrics import CHOSEN
 from fedlab.federation.reliability import BINS, Bin
 from fedlab.federation.threshold import PREDICTS_NAN
@@ -138,8 +138,8 @@ def subgroups(
             for metric in METRICS
         ]  # fmt: skip
         table = pd.DataFrame(rows)
-        known_of_all = table.loc[table["group"] == NOT_KNOWN, "patients"].sum() == 0
-        self._reports[asked] = table[table["group"] != NOT_KNOWN].reset_index(drop=True) if known_of_all else table
+        empty = table["group"] == grouping.names[-1]
+        self._reports[asked] = table if table.loc[empty, "patients"].sum() else table[~empty].reset_index(drop=True)
     return self._reports[asked].copy()
 
 

@@ -24,7 +24,7 @@ class Ledger:
 
     keep: bool = False
     messages: list[tuple[str, str, str, Any]] = field(default_factory=list)
-    _rows: list[tuple[int, str, tuple[str, ...], str, int, str, str]] = field(default_factory=list)
+    rows: list[tuple[int, str, tuple[str, ...], str, int, str, str]] = field(default_factory=list)
     total: int = 0
 
     def add(self, round: int, purpose: str, sites: Sequence[str], direction: str, payload: Any, *, status: str = "ok",
@@ -36,7 +36,7 @@ class Ledger:
         if not sites:
             return
         each, content = declared(payload, stacked=stacked)
-        self._rows.append((round, purpose, tuple(sites), direction, each, content, status))
+        self.rows.append((round, purpose, tuple(sites), direction, each, content, status))
         self.total += each * len(sites)
         if self.keep:
             told = tree_cut(payload, len(sites), list) if stacked else repeat(payload, len(sites))
@@ -46,7 +46,7 @@ class Ledger:
         """Return one row a message."""
         rows = [
             (round, purpose, site, direction, each, what, status)
-            for round, purpose, sites, direction, each, what, status in self._rows
+            for round, purpose, sites, direction, each, what, status in self.rows
             for site in sites
         ]
         return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from fedlab.algorithms.tensors import PREPARATION, Tensors, fixed, learned, statistic
+from fedlab.algorithms.tensors import PREPARATION, Tensors, fixed, learned, moves, statistic, tensors_of
 from fedlab.engine.trees import tree_map
 from fedlab.federation import Task, prepare
+from fedlab.federation.values import LARGEST
 from fedlab.models.layers import forward_pass
+from fedlab.models.trial import Trial
 
 # What vmap cannot carry, or carries wrongly: batch statistics see padding, masks come from the global generator.
 NOT_STACKABLE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
@@ -23,6 +25,10 @@ Place: TypeAlias = tuple[dict[str, Any], str, str]
 """Where a module keeps a tensor: its own table, the key in it, and the tensor's name in the model."""
 
 
+class BufferMoved(RuntimeError):
+    """A forward pass wrote a tensor that no pass of the trial had written: it would be lost at the end of the step."""
+
+
 class Net:
     """A model, its task, and how its named tensors become predictions.
 
@@ -30,29 +36,44 @@ class Net:
     prepares the rows, the preparation's buffers under ``prepare.``. Training sees prepared rows, :meth:`logits` raw.
     """
 
-    def __init__(self, model: nn.Module, task: Task, *, dtype: torch.dtype, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        *,
+        dtype: torch.dtype,
+        trial: Trial,
+        device: str = "cpu",
+        categories: Sequence[slice] = (),
+    ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device, dtype)
-        self.task, self.dtype = task, dtype
-        self.random = False
-        """Whether training draws from torch's global generator (torch's own Dropout): then each site seeds it."""
-        self.places = _places(self.model)
+        self.task, self.dtype, self.trial, self.categories = task, dtype, trial, tuple(categories)
+        tensors = tensors_of(self.model, trial.moved)
+        self.names = frozenset(k for k, v in tensors.items() if statistic(k) or moves(v))
+        """What is learned, by name: whatever else is in an algorithm's ``vars`` is the algorithm's own."""
+        self.places = _places(self.model, tensors)
         self.tied = len(self.places) > len({name for *_, name in self.places})
-        self.statistics = [k for k, _ in self.model.named_buffers() if statistic(k)]
-        still: Tensors = {k: p for k, p in self.model.named_parameters() if not p.requires_grad}
-        still |= {k: b for k, b in self.model.named_buffers() if not statistic(k)}
-        self.constants = {k: v.detach() for k, v in still.items()}
+        self.statistics = [k for k in tensors if statistic(k)]
+        self.constants = {k: v.detach() for k, v in tensors.items() if k not in self.names}
         """What is not learned: frozen parameters and buffers, the same at every site from the start."""
+        self.uncounted = [k for k in self.constants if k.endswith("num_batches_tracked")]
+
+    @property
+    def random(self) -> bool:
+        """Whether training draws from torch's global generator (torch's own Dropout): then each site seeds it."""
+        return self.trial.random
 
     def copy(self) -> Net:
         """Return one for another thread: two threads in one module would compute with each other's tensors."""
-        twin = Net(copy.deepcopy(self.model), self.task, dtype=self.dtype, device=str(self.device))
-        twin.random = self.random
-        return twin
+        return Net(
+            copy.deepcopy(self.model), self.task, dtype=self.dtype, trial=self.trial, device=str(self.device),
+            categories=self.categories,
+        )  # fmt: skip
 
     def start(self) -> Tensors:
         """Return the tensors all sites start from, in the server's memory."""
-        start: Tensors = home(learned(self.model))
+        start: Tensors = home(learned(self.model, self.trial.moved))
         return start
 
     def placed(self, tree: Tensors) -> Tensors:
@@ -71,16 +92,34 @@ class Net:
         step: int = 0,
         method: str = "forward",
     ) -> Tensor:
-        """Run on prepared rows; in training, moved running statistics are written back into ``params``."""
-        lent = {k: v.clone() for k, v in self.constants.items()} | params
+        """Run on prepared rows; in training, moved running statistics are written back into ``params``.
+
+        Raises
+        ------
+        BufferMoved
+            If the pass wrote a tensor that is not carried from step to step.
+        """
+        constants = {k: v.clone() for k, v in self.constants.items()}
+        lent = constants | params
         lent |= {k: lent[k].clone() for k in self.statistics}
         if self.model.training != train:
             self.model.train(train)
+        if self.trial.writes_rows:
+            x = x.clone()
         with forward_pass(mask=mask, key=key, step=step), _lending(self.places, lent):
             out: Tensor = self.model(x) if method == "forward" else getattr(self.model, method)(x)
         if train:
+            self._check_constants(constants, lent)
             params.update({k: lent[k].detach() for k in self.statistics})
         return out
+
+    def _check_constants(self, before: Tensors, after: Tensors) -> None:
+        for name, tensor in before.items():
+            if (after[name] is not tensor or tensor._version) and name not in self.uncounted:
+                raise BufferMoved(
+                    f"the model wrote its buffer {name!r} in training, which it did not on its trial rows: fedlab "
+                    "carries a buffer where every pass in training writes it. Write it in each, or keep it constant"
+                )
 
     def mean_loss(self, out: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """Mean of the task's loss over the rows of weight 1."""
@@ -90,11 +129,11 @@ class Net:
         """Prepare raw rows with the model's own preparation, in the run's dtype."""
         buffers = {k.removeprefix(PREPARATION): v for k, v in params.items() if fixed(k)}
         x = x.to(self.device)
-        return (prepare(x, buffers) if buffers else x).to(self.dtype)
+        return (prepare(x, buffers, self.categories) if buffers else x).to(self.dtype)
 
     def logits(self, params: Tensors, x: Tensor) -> Tensor:
-        """Predict for raw rows, evaluation mode."""
-        return self(params, self.ready(params, x), train=False)
+        """Predict for raw rows, evaluation mode; [n, outputs]."""
+        return self(params, self.ready(params, x), train=False).reshape(len(x), self.task.outputs)
 
     def probabilities(self, models: list[Tensors], x: Tensor) -> Tensor:
         """Mean of the models' class probabilities for raw rows, float64 [n, classes]."""
@@ -104,7 +143,7 @@ class Net:
     def vote(self, models: list[Tensors], x: Tensor) -> Tensor:
         """The same for rows as they lie: inside ``vmap`` they cannot be laid out anew."""
         each = [self.task.probabilities(self.logits(params, x).double()) for params in models]
-        return torch.stack(each).mean(0)
+        return mean_vote(each)
 
     def obstacle(self) -> str:
         """Name the layer that keeps this model from running all sites at once; empty if none."""
@@ -125,9 +164,9 @@ class Net:
         return self.convolves and self.device.type == "cpu"
 
 
-def _places(model: nn.Module) -> list[Place]:
+def _places(model: nn.Module, tensors: Tensors) -> list[Place]:
     """Find where a model keeps its tensors; a tied one lies in several places under one name."""
-    names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    names = {id(tensor): name for name, tensor in tensors.items()}
     tables = [table for layer in model.modules() for table in (layer._parameters, layer._buffers)]
     return [(table, key, names[id(t)]) for table in tables for key, t in table.items() if t is not None]
 
@@ -180,17 +219,22 @@ class TrainedModel(nn.Module):
     def __init__(self, net: Net, params: Tensors) -> None:
         super().__init__()
         self.net = copy.deepcopy(net.model).cpu()
-        self.net.load_state_dict({k: v for k, v in params.items() if not fixed(k)}, strict=False)
+        with torch.no_grad():
+            for name, tensor in tensors_of(self.net, net.trial.moved).items():
+                if name in params:
+                    tensor.copy_(params[name])
         for name, buffer in params.items():
             if fixed(name):
                 self.register_buffer(name.removeprefix(PREPARATION), buffer.clone())
-        self._prepared = not any(map(fixed, params))
+        self._prepared, self._categories = not any(map(fixed, params)), net.categories
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, outputs] of raw rows ``x`` [n, ...]."""
         if not self._prepared:
-            x = prepare(x.double(), dict(self.named_buffers(recurse=False)))
+            if bool((x.abs() >= LARGEST).any()):
+                raise ValueError("a row holds an infinite value or one larger than any measurement: make it nan")
+            x = prepare(x.double(), dict(self.named_buffers(recurse=False)), self._categories)
         out: Tensor = self.net(x.to(next(self.net.parameters()).dtype))
         return out
 
@@ -205,8 +249,13 @@ class Vote(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, outputs] of raw rows ``x`` [n, ...]."""
-        p = torch.stack([self.task.probabilities(member(x).double()) for member in self.members]).mean(0)
+        p = mean_vote([self.task.probabilities(member(x).double()) for member in self.members])
         return torch.logit(p[:, 1:]) if self.task.kind == "binary" else p.log()
+
+
+def mean_vote(votes: list[Tensor]) -> Tensor:
+    """Average what several models say; one that says nothing (``nan``: it was never trained) has no vote."""
+    return votes[0] if len(votes) == 1 else torch.stack(votes).nanmean(0)
 
 
 def as_module(net: Net, models: list[Tensors]) -> nn.Module:

@@ -81,7 +81,7 @@ def pack(run: Run) -> Packed:
     kept = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.init and f.name not in APART}
     history = {
         "records": [encode(vars(record), tensors) for record in run.records],
-        "ledger": [list(row) for row in run.ledger_book._rows],
+        "ledger": [list(row) for row in run.ledger_book.rows],
         "bytes": run.ledger_book.total,
         "run": encode(kept, tensors),
         "constants": encode(run.net.constants, tensors, "constants"),
@@ -172,7 +172,7 @@ def unpack(
         if name in known:
             setattr(run, name, value)
     run.records = [Record(**decode(record, tensors)) for record in history["records"]]
-    run.ledger_book._rows = [(r, p, tuple(sites), *rest) for r, p, sites, *rest in history["ledger"]]
+    run.ledger_book.rows = [(r, p, tuple(sites), *rest) for r, p, sites, *rest in history["ledger"]]
     run.ledger_book.total = history["bytes"]
     if "loop" in history and not run.models and not whole(alg):
         run.models = _held(decode(history["loop"], tensors)["sites"], sorted(federation.names))

@@ -17,6 +17,7 @@ import torch
 
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import PREPARATION, Tensors
+from fedlab.engine.absences import keeps_own, never_trained, remarks
 from fedlab.engine.batches import Job, examples, steps_alone
 from fedlab.engine.choice import choose, rests
 from fedlab.engine.combined import Combine, Made
@@ -111,6 +112,7 @@ def rounds(run: Run, exchange: Exchange, *, keep: Keep | None = None, before: Te
 
 def collect(loop: Loop) -> None:
     """Fetch the sites' own models, where they predict with others than the server's."""
+    loop.remark()
     steps = loop.collect()
     try:
         step = next(steps, None)
@@ -130,6 +132,8 @@ class Loop(Held):
         self.places = list(exchange.transport.places)
         self.number = {place: i for i, place in enumerate(self.places)}
         self.everybody = torch.arange(len(self.places))
+        for count in ("took_part", "asked"):  # a record gives back plain numbers
+            setattr(run, count, Counter(getattr(run, count)))
         before = run.records[-1].seconds if run.records else 0.0  # where a run goes on
         self.started = time.perf_counter() - before
 
@@ -167,6 +171,7 @@ class Loop(Held):
         else:
             preparation = {f"{PREPARATION}{k}": v for k, v in buffers.items()}
         self.longest = max(rows.values())
+        self._check_last_batches(rows)
         s = self.settings
         steps = s.local_steps or steps_alone(self.longest, batch_size=s.batch_size, local_epochs=s.local_epochs)
         self.clock = steps if self.alg.clocked else s.local_steps or 0
@@ -174,6 +179,29 @@ class Loop(Held):
         self.params = {**self.net.start(), **preparation}
         self.state = self.alg.begin(self.params, len(self.places), torch.Generator().manual_seed(s.seed))
         self.run.weights = self.params
+
+    def _check_last_batches(self, rows: dict[str, int]) -> None:
+        """Refuse batches of one row where the model cannot train on them: a site would fail in every epoch."""
+        fault, pooled = self.net.trial.needs_two_rows, len(self.places) == 1
+        if not fault or not (pooled or set(self.places) == set(rows)):
+            return
+        sizes = {self.places[0]: sum(rows.values())} if pooled else rows
+
+        def left_alone(batch: int) -> list[str]:
+            return [place for place, n in sizes.items() if batch == 1 or n % batch == 1]
+
+        batch = self.longest if self.alg.full_batch else self.settings.batch_size
+        alone = left_alone(batch)
+        if not alone:
+            return
+        near = sorted(range(2, max(sizes.values()) + 2), key=lambda other: abs(other - batch))
+        other = next((f"choose batch_size={size}" for size in near if not left_alone(size)), "")
+        which = ", ".join(f"{place} ({sizes[place]} training rows)" for place in alone[:5])
+        remedy = " or ".join(filter(None, [other, "use fedlab.models.BatchNorm"]))
+        raise ValueError(
+            f"in batches of {batch} the last one has a single row at {which}, and the model cannot train on one row "
+            f"({fault}): {remedy}, or leave a site of one row out"
+        )
 
     # ------------------------------------------------------------------ one round
 
@@ -189,11 +217,14 @@ class Loop(Held):
             least=self.alg.quorum(len(self.places)), spare=sample,
         )  # fmt: skip
         self.silent = 0 if answers.sites else self.silent + 1
+        self.run.asked.update(asked)
+        self.run.took_part.update(answers.sites)
         if answers.sites:
+            self._note_lacking(payload["model"], answers)
             self.params, self.state = yield self._combine(answers, job)
         valid: dict[str, dict[str, float]] = {}
         if self.settings.evaluate:
-            told: Answers = yield Ask("evaluate", self._payload(job), number)
+            told: Answers = yield Ask("evaluate", self._payload(job), number, self._choosing())
             valid = dict(zip(told.sites, told.each(), strict=True))
         better = choose(self.run, number, valid, self.best)
         if better:
@@ -204,6 +235,12 @@ class Loop(Held):
         seconds = time.perf_counter() - self.started
         self.run.records.append(Record(number, valid, seconds, self.exchange.ledger.total, errors))
         yield Event(number, self.settings.rounds, self.run, valid, self.params, bool(better), errors)
+
+    def _choosing(self) -> list[str] | None:
+        """Whom to ask how good its model is; alone, a site that has not trained yet has none. ``None``: all."""
+        if not (self.alg.alone and keeps_own(self.alg)) or len(self.run.took_part) == len(self.places):
+            return None
+        return [site for site in self.places if self.run.took_part[site]]
 
     def _asked(self, number: int) -> list[str]:
         """Whom the algorithm asks, and of those the share that the settings allow."""
@@ -237,6 +274,14 @@ class Loop(Held):
             held = site.train
             self.exchange.ledger.add(0, "pool", [site.name], "up", {"patients' rows": held.x, "labels": held.y})
 
+    def _note_lacking(self, sent: Tensors, answers: Answers) -> None:
+        """Note which tensors no site sent back: they stay as they were."""
+        came = answers.contents[0]["model"] if answers.together is None else answers.together["model"]
+        if lacking := [name for name in sent if name not in came]:
+            note = f"{self.alg.name} sends no {', '.join(lacking)}: what the sites learn of it stays there"
+            if note not in self.run.notes:
+                self.run.notes.append(note)
+
     def _combine(self, answers: Answers, job: Job) -> Combine:
         """Ask for the next model of what came back, and count the examples in it."""
         got = answers.stacked()
@@ -248,6 +293,12 @@ class Loop(Held):
 
     # ------------------------------------------------------------------ after the last round
 
+    def remark(self) -> None:
+        """Note who did not take part, and what the algorithm has to say."""
+        for what in (*remarks(self.run), *self.alg.remarks()):
+            if what not in self.run.notes:
+                self.run.notes.append(what)
+
     def collect(self) -> Generator[Ask, Answers, None]:
         """Fetch the sites' own models, where they predict with others than the server's."""
         run = self.run  # from here on its own tensors, no views of what many runs share
@@ -255,9 +306,14 @@ class Loop(Held):
         if whole(self.alg) or not self.run.records:
             return
         last = self.run.records[-1].round
+        owners = sorted(self.run.federation.names)
+        if keeps_own(self.alg):
+            owners = [site for site in owners if site not in never_trained(self.run)]
+        if not owners:
+            return
         if not self.settings.evaluate:  # nothing was held while training: hold what there is
-            yield Ask("evaluate", self._payload(self._job(last)), last)
-        told = yield Ask("export", {}, last)
+            yield Ask("evaluate", self._payload(self._job(last)), last, owners)
+        told = yield Ask("export", {}, last, owners)
         for site, what in zip(told.sites, told.contents, strict=True):
             models = what["models"]
             self.run.models[site] = [models[k] for k in sorted(models, key=int)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +16,15 @@ from torch import nn
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine import closer
+from fedlab.engine.absences import NO_MODEL, absences, never_trained
 from fedlab.engine.kept import Kept
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join
 from fedlab.engine.opened import report
 from fedlab.engine.settings import Settings
-from fedlab.federation import METRICS, Federation, Site
-
-EVERY_SITE = "all sites"
+from fedlab.federation import METRICS, Federation, Score, Site
+from fedlab.federation.reserved import EVERY_SITE
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Run(Kept):
     chosen : dict of str to int
         The reported round: the one with the best log loss on ``valid`` (isolated: each site its own).
     notes : list of str
-        What the engine has to say, e.g. why it went one site at a time.
+        What the engine has to say: why it went one site at a time, which sites failed, how often and how.
+    took_part, asked : Counter
+        In how many rounds each site's training was used, and in how many it was asked to train.
     examples_seen : int
         Training examples that went through a gradient, all places of training together, of answers that were used.
     test_openings : int
@@ -69,6 +72,8 @@ class Run(Kept):
     models: dict[str, list[Tensors]] = field(default_factory=dict)
     chosen: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    took_part: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
     steps_per_round: int = 0
     examples_seen: int = 0
     test_openings: int = 0
@@ -109,8 +114,9 @@ class Run(Kept):
 
     @property
     def errors(self) -> pd.DataFrame:
-        """One row per failed answer: round, site, class of the error."""
-        rows = [(r.round, site, error) for r in self.records for site, error in r.errors.items()]
+        """One row per failed answer: round (0: before the first), site, class of the error; the ledger has the rest."""
+        rows = [(number, site, status) for number, _, sites, _, _, _, status in self.ledger_book.rows
+                if status != "ok" for site in sites]  # fmt: skip
         return pd.DataFrame(rows, columns=["round", "site", "error"])
 
     # ------------------------------------------------------------------ the model
@@ -129,7 +135,7 @@ class Run(Kept):
             )
         if site not in self.models:
             known = self.federation[site].name
-            raise ValueError(f"site {known!r} has no model: it did not answer in any round")
+            raise ValueError(f"site {known!r} has {NO_MODEL}: it {self._without_model().get(known, 'did not answer')}")
         return self.models[site]
 
     def model(self, site: str | None = None) -> nn.Module:
@@ -161,7 +167,8 @@ class Run(Kept):
         resamples : int
             Patient-level bootstrap resamples for 95 % intervals (0: none).
         unseen : sequence of Site
-            Hospitals that took no part, scored on their ``test`` rows too.
+            Hospitals that took no part, scored on their ``test`` rows too; their columns and classes are matched by
+            name.
 
         Returns
         -------
@@ -171,14 +178,17 @@ class Run(Kept):
             ``balanced_accuracy_chosen`` is at the threshold that the test site chooses on its own ``valid`` rows, for
             each model; ``sensitivity_at_specificity_90`` is read off the ROC curve of the test patients.
         """
-        asked = (resamples, tuple(site.name for site in unseen))
+        for name in {site.name for site in unseen} & set(self.federation.names):
+            raise ValueError(f"{name!r} is a site of this run: a hospital that took no part needs another name")
+        unseen = list(map(self.federation.admit, unseen))
+        asked = (resamples, tuple(map(self.federation.digest, unseen)))
         if asked not in self._reports:
             self.test_openings += 1
             sources, models = self._sources()
             rows = [
                 row
                 for site in (*self.federation.sites, *unseen)
-                for row in self._score(site, sources, models, resamples)
+                for row in (*self._score(site, sources, models, resamples), *self._not_scored(site))
             ]
             self._reports[asked] = pd.DataFrame(rows)
         return self._reports[asked].copy()
@@ -196,7 +206,7 @@ class Run(Kept):
         Parameters
         ----------
         site : Site
-            Of the same columns, e.g. the second of ``federation.holdout("Long Beach")``.
+            With the same columns, in any order, e.g. the second of ``federation.holdout("Long Beach")``.
         rounds : int
             At least 0.
         resamples : int
@@ -215,7 +225,8 @@ class Run(Kept):
         >>> run.newcomer(late, rounds=1)["test"].unique().tolist()
         ['Long Beach']
         """
-        asked = ("newcomer", site.name, rounds, resamples)
+        site = self.federation.admit(site)
+        asked = ("newcomer", self.federation.digest(site), rounds, resamples)
         if asked not in self._reports:
             models = join(self, site, rounds=rounds)
             self.test_openings += 1
@@ -231,22 +242,40 @@ class Run(Kept):
         self, site: Site, sources: list[str], models: list[list[Tensors]], resamples: int
     ) -> list[dict[str, Any]]:
         each = report(site, self.net, models, part="test", resamples=resamples, seed=self.settings.seed)
-        y = site.test.y.numpy()
-        counts = np.bincount(y, minlength=len(self.federation.task.classes))
+        return [row for source, scores in zip(sources, each, strict=True) for row in self._rows(source, site, scores)]
+
+    def _not_scored(self, site: Site) -> list[dict[str, Any]]:
+        """Rows of the hospitals that should have a model of their own and have none: ``nan``, and why."""
         return [
-            {"train": source, "test": site.name, "metric": metric, **scores[metric]._asdict(), "patients": len(y),
-             "fewest": int(counts.min())}
-            for source, scores in zip(sources, each, strict=True)
+            row
+            for source, why in self._without_model().items()
+            for row in self._rows(source, site, dict.fromkeys(METRICS, Score(np.nan, reason=f"{NO_MODEL}: it {why}")))
+        ]
+
+    def _rows(self, source: str, site: Site, scores: Mapping[str, Score]) -> list[dict[str, Any]]:
+        y = site.test.y.numpy()
+        fewest = int(np.bincount(y, minlength=len(self.federation.task.classes)).min())
+        about = {"patients": len(y), "fewest": fewest}
+        return [
+            {"train": source, "test": site.name, "metric": metric, **scores[metric]._asdict(), **about}
             for metric in METRICS
-        ]  # fmt: skip
+        ]
+
+    def _without_model(self) -> dict[str, str]:
+        """Return the sites that should have a model of their own and have none, and why."""
+        if self.algorithm.one_model or not self.records:
+            return {}
+        never = never_trained(self)
+        return {n: never.get(n, "did not hand it out") for n in self.federation.names if n not in self.models}
 
     # ------------------------------------------------------------------ looking at it
 
     def __repr__(self) -> str:
         done = len(self.records)
+        missing = "".join(f"; {site} {what}" for site, what in absences(self).items())
         return (
             f"<Run {self.algorithm} of {self.model_name} on {self.federation.name}: {done} of {self.settings.rounds} "
-            f"rounds, reports round {self._chosen_words()}>"
+            f"rounds, reports round {self._chosen_words()}{missing}>"
         )
 
     def _chosen_words(self) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from fedlab.algorithms.ranges import in_range
 from fedlab.engine.optimisers import SGD, Optimizer
 from fedlab.engine.schedules import SCHEDULES, Schedule
+from fedlab.federation.numbers import is_number, whole
 
 ENGINES = ("auto", "batched", "threads", "sequential", "ray")
 DTYPES = ("float32", "float64")
@@ -84,16 +85,16 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("rounds", "local_epochs", "local_steps", "batch_size", "min_sites", "patience"):
             value = getattr(self, name)
-            if value is None and name in OPTIONAL:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}: it must be a whole number of at least 1")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed is {self.seed!r}: it must be a whole number of at least 0")
-        if not (isinstance(self.lr, (int, float)) and math.isfinite(self.lr) and self.lr > 0):
+            if value is not None or name not in OPTIONAL:
+                object.__setattr__(self, name, whole(name, value, 1))
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
+        if not (is_number(self.lr) and self.lr > 0):
             raise ValueError(f"lr is {self.lr!r}: the learning rate must be a finite number above 0, e.g. 0.1")
+        for name in ("lr", "fraction", "stragglers", "clip"):  # a record holds Python's numbers
+            if isinstance(value := getattr(self, name), np.generic):
+                object.__setattr__(self, name, value.item())
         in_range("fraction", self.fraction, 0, 1, open_low=True)
-        if not 0 <= self.stragglers < 1:
+        if not (is_number(self.stragglers) and 0 <= self.stragglers < 1):
             raise ValueError(f"stragglers is {self.stragglers!r}: it must be at least 0 and below 1")
         if self.clip is not None:
             in_range("clip", self.clip, 0, open_low=True)

@@ -12,6 +12,7 @@ from fedlab.engine.rounds import Event
 from fedlab.engine.spread import Spread
 from fedlab.engine.train import begin, run_live
 from fedlab.federation import Federation
+from fedlab.federation.numbers import is_whole, whole
 from fedlab.models import ModelLike
 
 
@@ -97,7 +98,7 @@ def seed_numbers(seeds: int | Sequence[int]) -> list[int]:
     >>> seed_numbers(3), seed_numbers([7, 5])
     ([0, 1, 2], [7, 5])
     """
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    numbers = list(range(seeds)) if is_whole(seeds) else [whole("a seed", seed, 0) for seed in seeds]  # type: ignore[union-attr]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"seeds is {seeds!r}: give a number of at least 1, or different seeds")
     return numbers

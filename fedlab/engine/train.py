@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from fedlab.algorithms import Algorithm, algorithm
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.exchange import Exchange, TooFewSites, Transport
 from fedlab.engine.local import LocalTransport
-from fedlab.engine.net import Net
+from fedlab.engine.net import Net, all_digits
 from fedlab.engine.optimisers import SGD
 from fedlab.engine.progress import progress_line
 from fedlab.engine.rounds import Event, Keep, rounds, sampled
@@ -21,7 +22,9 @@ from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.work import Stop, Stopped
 from fedlab.federation import Federation
+from fedlab.federation.frame import categories
 from fedlab.models import ModelLike, build, model_name
+from fedlab.models.trial import Trial, check_model, try_model
 
 
 def run_live(
@@ -156,31 +159,32 @@ def _net(federation: Federation, model: ModelLike, settings: Settings, like: Net
         raise ValueError("rows that are not [patients, features] must be prepared: say prepared=True")
     inputs = x.shape[1] * (1 if federation.prepared else 2)
     module = build(model, inputs, federation.task.outputs, seed=settings.seed)
-    net = Net(module, federation.task, dtype=getattr(torch, settings.dtype), device=settings.place)
-    if like is not None:
-        net.random = like.random
-        return net
-    two = torch.zeros(2, *(x.shape[1:] if federation.prepared else [inputs]), dtype=net.dtype)
-    two, start = two.to(net.device), net.placed(net.start())
-    gpus = [net.device] if net.device.type == "cuda" else []
+    check_model(module, model_name(model))
+    dtype, device = getattr(torch, settings.dtype), torch.device(settings.place)
+    module = module.to(device, dtype)
+    if like is None:
+        rows = torch.zeros(2, *(x.shape[1:] if federation.prepared else [inputs]), dtype=dtype, device=device)
+        trial = _tried(module, rows, model_name(model), prepared=federation.prepared)
+        federation.task.check_output(torch.Size(trial.outputs), 2)
+    else:
+        trial = like.trial
+    known = () if federation.prepared else categories(federation.features)
+    return Net(module, federation.task, dtype=dtype, trial=trial, device=settings.place, categories=known)
+
+
+def _tried(module: nn.Module, rows: Tensor, name: str, *, prepared: bool) -> Trial:
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=gpus):
-            out = net(start, two, train=False)
-            before = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpus)]
-            net(start, two, train=True)
-            after = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpus)]
-            net.random = not all(map(torch.equal, before, after))
-    except RuntimeError as error:
+        with all_digits():
+            return try_model(module, rows)
+    except Exception as error:
         hint = (
             ". With federated preprocessing it sees two columns a feature, the value and whether it is missing: build "
             "its first layer from the factory's `inputs`"
         )
         raise ValueError(
-            f"the model {model_name(model)} cannot take rows of shape {list(two.shape[1:])} in {settings.dtype} "
-            f"({error})" + (hint if not federation.prepared and "shape" in str(error) else "")
+            f"the model {name} cannot take rows of shape {list(rows.shape[1:])} in {str(rows.dtype).split('.')[1]} "
+            f"({error})" + (hint if not prepared and "shape" in str(error) else "")
         ) from error
-    federation.task.check_output(out.shape, 2)
-    return net
 
 
 def _transport(run: Run, stop: Stop) -> Transport:

@@ -196,7 +196,7 @@ class Work:
     # ------------------------------------------------------------------ one site's view: these are what is lifted
 
     def _start(self, box: Tensors) -> tuple[Tensors, Tensors]:
-        trained, still = parts(self.alg.start(self.at(box, 0)))
+        trained, still = parts(self.alg.start(self.at(box, 0)), self.net.names)
         return tree_map(torch.clone, trained), tree_map(torch.clone, still)
 
     def _objective(
@@ -204,13 +204,13 @@ class Work:
     ) -> tuple[Tensor, Tensors]:
         vars = join(trained, still)
         value = self.alg.objective(vars, self.at(box, step, now))
-        return value, _moving(parts(vars)[1])
+        return value, _moving(parts(vars, self.net.names)[1])
 
     def _direction(self, g: Tensors, trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int) -> Tensors:
         return self.alg.direction(g, join(trained, still), self.at(box, step, now))
 
     def _project(self, trained: Tensors, still: Tensors, box: Tensors, step: int) -> Tensors:
-        return parts(self.alg.project(join(trained, still), self.at(box, step)))[0]
+        return parts(self.alg.project(join(trained, still), self.at(box, step)), self.net.names)[0]
 
     def _moves(self, trained: Tensors, box: Tensors, step: int) -> Tensors:
         at = self.at(box, step)

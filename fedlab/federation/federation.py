@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,14 @@ import pandas as pd
 from torch import Tensor
 
 from fedlab.federation import frame
+from fedlab.federation.align import aligned
 from fedlab.federation.made import Made
+from fedlab.federation.numbers import whole
+from fedlab.federation.reserved import refuse_reserved
 from fedlab.federation.site import Feature, Site
 from fedlab.federation.splits import draw_rows, split_rows
 from fedlab.federation.task import Task
+from fedlab.federation.values import LARGEST
 
 if TYPE_CHECKING:
     from fedlab.federation.schemes import Scheme
@@ -43,6 +48,10 @@ class Federation(Made):
         The rows are ready for a model: no federated preprocessing (no filling, scaling or indicators).
     published : bool
         The split is part of the data's published protocol: a seed does not redraw it.
+    notes : tuple of str
+        What was found in the data when it was made: levels, marks of *not measured*, rows that repeat others.
+    thinning : (int, int), optional
+        At most how many training rows a site learns from, and the seed of their draw; see :meth:`thinned`.
     roster : tuple of str
         Names of the whole federation that this is a part of; empty if it is the whole.
     """
@@ -55,6 +64,8 @@ class Federation(Made):
     licence: str = ""
     prepared: bool = False
     published: bool = False
+    notes: tuple[str, ...] = ()
+    thinning: tuple[int, int] | None = None
     roster: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -64,19 +75,59 @@ class Federation(Made):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"two sites are called {twice[0]!r}: give each site a name of its own")
+        for name in names:
+            refuse_reserved(name)
+        if self.features and len(set(self.columns)) < len(self.columns):
+            twice = [c for c, n in Counter(self.columns).items() if n > 1]
+            raise ValueError(f"two columns are called {twice[0]!r}: give each feature a name of its own")
+        object.__setattr__(self, "sites", tuple(map(self.admit, self.sites)))
         shapes = {site.name: tuple(site.rows.x.shape[1:]) for site in self.sites}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"the sites' rows differ in shape: {shapes}; agree on the same features first")
-        for site in self.sites:
-            if self.prepared and not bool(site.rows.x.isfinite().all()):
-                raise ValueError(
-                    f"site {site.name!r} has missing or infinite values, but the federation is said to be prepared: "
-                    "use prepared=False"
-                )
-            if bool(site.rows.x.isinf().any()):
-                raise ValueError(f"site {site.name!r} has infinite values: make them missing (nan) or correct them")
-            if len(site) and not 0 <= int(site.rows.y.min()) <= int(site.rows.y.max()) < len(self.task.classes):
-                raise ValueError(f"site {site.name!r} has labels outside 0 … {len(self.task.classes) - 1}")
+
+    def admit(self, site: Site) -> Site:
+        """Return a site in this federation's terms: its columns and classes, matched by name.
+
+        Whatever comes from elsewhere passes here: a hospital that joins late, sites that are put in by hand. A site
+        that was never part of a federation does not know its columns, and is taken as it is.
+
+        Raises
+        ------
+        ValueError
+            With everything that differs; or for missing or infinite values, and labels, that it may not have.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> hospitals, late = fedlab.load("heart_disease").holdout("Hungary")
+        >>> hospitals.admit(late).features == hospitals.features
+        True
+        """
+        if site.features != self.features or site.classes != self.task.classes:
+            site = aligned(site, self.features, self.task.classes)
+        x, y = site.rows.x, site.rows.y
+        if self.features and x.ndim == 2 and x.shape[1] != len(self.columns):
+            raise ValueError(
+                f"site {site.name!r} has {x.shape[1]} columns, and the federation {len(self.columns)}: "
+                f"{', '.join(self.columns[:12])}{' …' * (len(self.columns) > 12)}"
+            )
+        if self.prepared and not site.rows.finite:
+            raise ValueError(
+                f"site {site.name!r} has missing or infinite values, but the federation is said to be prepared: "
+                "use prepared=False"
+            )
+        if site.rows.largest >= LARGEST:
+            raise ValueError(f"site {site.name!r}{self._where_too_large(x)}: make them missing (nan) or correct them")
+        if len(site) and not 0 <= int(y.min()) <= int(y.max()) < len(self.task.classes):
+            raise ValueError(f"site {site.name!r} has labels outside 0 … {len(self.task.classes) - 1}")
+        return site
+
+    def _where_too_large(self, x: Tensor) -> str:
+        """Say what a site holds that is no measurement, and in which column."""
+        row = (x.abs() >= LARGEST).reshape(len(x), -1).nonzero()[0].tolist()
+        value = float(x.reshape(len(x), -1)[row[0], row[1]])
+        where = f" in column {self.columns[row[1]]!r}" if self.features and x.ndim == 2 else ""
+        return f" has infinite values{where}" if np.isinf(value) else f" holds {frame.too_large(value)}{where}"
 
     # ------------------------------------------------------------------ looking at it
 
@@ -113,11 +164,8 @@ class Federation(Made):
             y = site.rows.y.numpy()
             row: dict[str, Any] = {"site": site.name, "patients": len(np.unique(site.rows.group)), "rows": len(site)}
             row |= {part: len(numbers) for part, numbers in site.split.parts().items()}
-            shares = {c: float((y == k).mean()) for k, c in enumerate(self.task.classes)}
-            if self.task.kind == "binary":
-                shares = {f"share {self.task.classes[1]}": shares[self.task.classes[1]]}
-            else:
-                shares = {f"share {c}": v for c, v in shares.items()}
+            shown = self.task.classes[1:] if self.task.kind == "binary" else self.task.classes
+            shares = {_share_of(c): float((y == self.task.classes.index(c)).mean()) for c in shown}
             table.append(row | shares | {"share missing": float(site.rows.x.isnan().double().mean())})
         return pd.DataFrame(table).set_index("site")
 
@@ -128,7 +176,8 @@ class Federation(Made):
     def _repr_html_(self) -> str:
         title = f"<b>{html.escape(self.name)}</b>: {len(self.sites)} sites, {sum(map(len, self.sites))} rows, "
         title += f"{self.task.kind} ({', '.join(map(html.escape, self.task.classes))})"
-        small = f"<small>{html.escape(self.source)}. {html.escape(self.licence)}</small>"
+        notes = "".join(f"<br>{html.escape(note)}." for note in self.notes)
+        small = f"<small>{html.escape(self.source)}. {html.escape(self.licence)}{notes}</small>"
         formats = {c: "{:.0%}".format for c in self.describe().columns if c.startswith("share")}
         return f"<div>{title}{self.describe().to_html(formatters=formats, border=0)}{small}</div>"
 
@@ -144,15 +193,24 @@ class Federation(Made):
         """Return the SHA-256 of these sites in this order: what records had before the order was left out of it."""
         digest = hashlib.sha256()
         for site in map(self.__getitem__, names):
-            digest.update(repr((site.name, self.task.classes, self.columns, self.prepared)).encode())
-            for tensor in (site.rows.x, site.rows.y, site.rows.mask):
-                if tensor is not None:
-                    digest.update(repr((tensor.shape, tensor.dtype)).encode())
-                    digest.update(tensor.contiguous().numpy().tobytes())
-            digest.update(repr(site.rows.group.tolist()).encode())
-            for numbers in site.split.parts().values():
-                digest.update(np.ascontiguousarray(numbers, dtype=np.int64).tobytes() + b"|")
+            self._digest(site, digest)
         return digest.hexdigest()
+
+    def digest(self, site: Site) -> str:
+        """Return the SHA-256 of a site's rows, labels, patients and split, in this federation's terms."""
+        digest = hashlib.sha256()
+        self._digest(site, digest)
+        return digest.hexdigest()
+
+    def _digest(self, site: Site, digest: hashlib._Hash) -> None:
+        digest.update(repr((site.name, self.task.classes, self.columns, self.prepared)).encode())
+        for tensor in (site.rows.x, site.rows.y, site.rows.mask):
+            if tensor is not None:
+                digest.update(repr((tensor.shape, tensor.dtype)).encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(repr(site.rows.group.tolist()).encode())
+        for numbers in site.split.parts().values():
+            digest.update(np.ascontiguousarray(numbers, dtype=np.int64).tobytes() + b"|")
 
     # ------------------------------------------------------------------ making others of it
 
@@ -174,7 +232,7 @@ class Federation(Made):
         """Let every site learn from at most so many of its training rows; ``valid`` and ``test`` stay.
 
         Whole patients, drawn at each site with each class in its share. Of one seed, fewer rows are among more. A site
-        with no more than that keeps all it has.
+        with no more than that keeps all it has. It stays so: whatever redraws the split draws so many again.
 
         Parameters
         ----------
@@ -189,15 +247,14 @@ class Federation(Made):
         >>> [len(site.split.train) for site in fedlab.load("heart_disease").thinned(100, seed=0).sites]
         [100, 100, 74, 100]
         """
-        if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1:
-            raise ValueError(f"rows is {rows!r}: it must be a whole number of at least 1")
+        rows = whole("rows", rows, 1)
 
         def fewer(site: Site) -> Site:
             y, group = site.rows.y.numpy(), site.rows.group
             kept = draw_rows(y, group, site.split.train, rows, site=site.name, seed=seed)
             return replace(site, split=replace(site.split, train=kept))
 
-        return replace(self, sites=tuple(fewer(site) for site in self.sites))
+        return replace(self, sites=tuple(fewer(site) for site in self.sites), thinning=(rows, int(seed)))
 
     def partition(self, scheme: Scheme, *, sites: int = 8, seed: int = 0) -> Federation:
         """Throw all sites' patients together and deal them out anew, to sites that differ in one stated way.
@@ -231,7 +288,7 @@ class Federation(Made):
         """
         from fedlab.federation.partition import partition
 
-        return partition(self, scheme, sites=sites, seed=seed)
+        return partition(self, scheme, sites=sites, seed=seed)._thinned_again()
 
     def shift(self, shifts: Shifts) -> Federation:
         """Make chosen sites differ in stated ways; whoever is left of a site stays in the same part of the split.
@@ -255,4 +312,13 @@ class Federation(Made):
         if self.published:
             return self
         sites = tuple(replace(site, split=split_rows(site.rows, site=site.name, seed=seed)) for site in self.sites)
-        return replace(self, sites=sites)
+        return replace(self, sites=sites)._thinned_again()
+
+    def _thinned_again(self) -> Federation:
+        """Return what a redraw of the split leaves to learn from, where that was limited."""
+        return self if self.thinning is None else self.thinned(self.thinning[0], seed=self.thinning[1])
+
+
+def _share_of(name: str) -> str:
+    """Name the column of a class's share; "share missing" is that of missing cells."""
+    return f"share {name}" if name != "missing" else "share 'missing'"

@@ -1,71 +1,227 @@
-"""From a table to numbers: which columns, which codes, which rows are whose."""
+"""The columns to learn from: what they are, and a table's cells as the numbers of ``x``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlab.federation.site import Examples, Feature
-from fedlab.federation.task import Task
+from fedlab.federation.problems import Problems
+from fedlab.federation.site import Feature
+from fedlab.federation.values import (
+    LARGEST,
+    MARKS,
+    Floats,
+    by_key,
+    factorized,
+    in_case_only,
+    is_text,
+    key,
+    number,
+    numbers,
+    text,
+    time_unit,
+    word,
+)
 
 MOST_CODES = 20  # a text column of more different values is free text or an identifier, not a category
 
 
-def need(df: pd.DataFrame, column: str, role: str) -> None:
-    """Refuse a table without the column that plays ``role``."""
-    if column not in df.columns:
+# --------------------------------------------------------------------------- names
+
+
+def named(df: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose columns are called by texts: 0 is "0", ("vital", "age") is "vital age".
+
+    Raises
+    ------
+    TypeError
+        If it is no table.
+    """
+    if not isinstance(df, pd.DataFrame):
+        raise TypeError(f"the table is a {type(df).__name__}: give a DataFrame, e.g. pandas.DataFrame(…)")
+    return df.set_axis([called(column) for column in df.columns], axis="columns")
+
+
+def called(column: Hashable) -> str:
+    """Return what a column is called."""
+    return " ".join(map(str, column)) if isinstance(column, tuple) else str(column)
+
+
+def need(df: pd.DataFrame, column: Hashable, role: str) -> str:
+    """Refuse a table without the column that plays ``role``, or with two of that name; return its name."""
+    name = called(column)
+    there = list(df.columns).count(name)
+    if there > 1:
+        raise ValueError(f"the table has {there} columns called {name!r}: give each a name of its own")
+    if not there:
         known = ", ".join(map(repr, df.columns[:30]))
         hint = ""
         if len(df.columns) == 1 and any(c in str(df.columns[0]) for c in ";\t|,"):
             hint = " (one single column: was the file read with the wrong separator? try pandas.read_csv(…, sep=';'))"
-        raise ValueError(f"the table has no column {column!r}, named by {role}=; its columns are {known}{hint}")
+        raise ValueError(f"the table has no column {name!r}, named by {role}=; its columns are {known}{hint}")
+    return name
 
 
-def read_features(df: pd.DataFrame, features: Sequence[str | Feature] | None, used: set[str]) -> tuple[Feature, ...]:
-    """Describe the columns to learn from: those named, or all but the ones used otherwise."""
-    wanted = [c for c in df.columns if c not in used] if features is None else list(features)
+# --------------------------------------------------------------------------- what a column is
+
+
+def read_features(
+    df: pd.DataFrame, features: Sequence[str | Feature] | str | None, used: dict[str, str], problems: Problems
+) -> tuple[Feature, ...]:
+    """Describe the columns to learn from: those named, or all but the ones that play another role (``used``)."""
+    if isinstance(features, (str, Feature)):
+        features = [features]
+    wanted = [c for c in dict.fromkeys(df.columns) if c not in used] if features is None else list(features)
     if not wanted:
-        raise ValueError("there is no column left to learn from: name some in features=")
+        problems.add("there is no column left to learn from: name some in features=")
     known = []
     for entry in wanted:
-        name = entry.name if isinstance(entry, Feature) else entry
-        need(df, name, "features")
-        known.append(entry if isinstance(entry, Feature) else _guess(df[name]))
+        with problems:
+            name = need(df, entry.name if isinstance(entry, Feature) else entry, "features")
+            if name in used:
+                raise ValueError(f"features= names {name!r}, which is the {used[name]}: a model would read it off")
+            known.append(entry if isinstance(entry, Feature) else guess(df[name]))
     names = [f.name for f in known]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise ValueError(f"features= names {twice[0]!r} twice")
+    for twice in sorted({n for n in names if names.count(n) > 1}):
+        problems.add(f"features= names {twice!r} twice")
     return tuple(known)
 
 
-def _guess(column: pd.Series[Any]) -> Feature:
+def guess(column: pd.Series[Any]) -> Feature:
+    """Describe a column by its values: a number, or a category of at most twenty.
+
+    Numbers are numbers whatever they are written as (texts, decimals, NumPy's); dates and durations are days. A
+    category of pandas keeps its levels and their order. Marks of *not measured* ("?", "NA") are no level, and belong to
+    the description.
+
+    Raises
+    ------
+    ValueError
+        For free text, and for levels that differ in nothing but small and capital letters.
+
+    Examples
+    --------
+    >>> guess(pd.Series(["0", "2", "?"], name="vessels"))
+    Feature(name='vessels', kind='number', unit='', range=None, codes=None, missing=('?',))
+    """
     name = str(column.name)
-    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
-        return Feature(name)
-    levels = sorted(column.dropna().astype(str).unique())
-    if not levels or len(levels) > MOST_CODES:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        levels = list(column.cat.categories)
+        many = len(levels) > MOST_CODES and all(number(level) is not None for level in levels)
+        return Feature(name) if many or not levels else _category(name, levels)
+    if isinstance(column.dtype, pd.IntervalDtype):
+        return _category(name, sorted(column.dropna().unique()))
+    if not is_text(column):
+        if pd.api.types.is_complex_dtype(column.dtype):
+            raise ValueError(f"column {name!r} holds complex numbers: leave it out of features=, or take parts of them")
+        return Feature(name, unit=time_unit(column))
+    _, found = factorized(column)
+    marks = tuple(sorted({text(v) for v in found if isinstance(v, str) and text(v) in MARKS}))
+    levels = [v for v in found if not (isinstance(v, str) and text(v) in marks)]
+    if all(number(level) is not None for level in levels):
+        return Feature(name, unit=time_unit(column), missing=marks)
+    different = list(by_key(levels).values())
+    if len(different) > MOST_CODES:
+        odd = next(level for level in levels if number(level) is None)
+        few = sum(number(level) is None for level in levels) <= len(levels) / 10
+        hint = f" (nearly all are numbers; {odd!r} is none)" if few else ""
         raise ValueError(
-            f"column {name!r} is text with {len(levels)} different values: leave it out of features=, or turn it into "
-            f"numbers or a category of at most {MOST_CODES} codes first"
+            f"column {name!r} is text with {len(different)} different values{hint}: leave it out of features=, or turn "
+            f"it into numbers or a category of at most {MOST_CODES} codes first"
         )
-    return Feature(name, kind="category", codes={level: level for level in levels})
+    return _category(name, sorted(different, key=word), missing=marks)
+
+
+def _category(name: str, levels: Sequence[Any], missing: tuple[str, ...] = ()) -> Feature:
+    plain = {number_or_text(level): word(level) for level in levels}
+    if len(plain) > MOST_CODES:
+        raise ValueError(
+            f"column {name!r} is a category with {len(plain)} levels: leave it out of features=, or join some of them "
+            f"to at most {MOST_CODES}"
+        )
+    if pairs := in_case_only(plain.values()):
+        one, other = pairs[0]
+        raise ValueError(
+            f"column {name!r} holds {one!r} and {other!r}, which differ in small and capital letters alone: make them "
+            "one, or describe the column with both codes: Feature(name, kind='category', codes={…})"
+        )
+    return Feature(name, kind="category", codes=plain, missing=missing)
+
+
+def number_or_text(level: Any) -> Any:
+    """Return a level as a code that JSON knows: Python's number, or a text in its plain form."""
+    plain = level.item() if isinstance(level, np.generic) else level
+    return plain if isinstance(plain, (bool, int, float)) else text(plain)
+
+
+# --------------------------------------------------------------------------- cells to numbers
 
 
 def columns(features: Sequence[Feature]) -> tuple[str, ...]:
     """Names of the columns of ``x``: a number is one, a category one per code (of two codes: the second)."""
-    return tuple(name for feature in features for name, _ in _codes(feature))
+    return tuple(name for feature in features for name, _ in coded(feature))
 
 
-def _codes(feature: Feature) -> list[tuple[str, Any]]:
+def coded(feature: Feature) -> list[tuple[str, Any]]:
+    """Return the columns of a feature: their names, and of a category which code each is."""
     if feature.kind == "number":
         return [(feature.name, None)]
     levels = list(feature.codes or {})
-    return [(f"{feature.name}={_word(level)}", level) for level in (levels[1:] if len(levels) == 2 else levels)]
+    return [(f"{feature.name}={word(level)}", level) for level in (levels[1:] if len(levels) == 2 else levels)]
+
+
+def blocks(features: Sequence[Feature]) -> list[tuple[Feature, slice]]:
+    """Return which columns of ``x`` each feature has.
+
+    Examples
+    --------
+    >>> blocks([Feature("age"), Feature("sex", kind="category", codes={"F": "", "M": ""})])[1][1]
+    slice(1, 2, None)
+    """
+    ends = np.cumsum([len(coded(feature)) for feature in features]).tolist()
+    return [(f, slice(begin, end)) for f, begin, end in zip(features, [0, *ends], ends, strict=False)]
+
+
+def categories(features: Sequence[Feature]) -> tuple[slice, ...]:
+    """Return which columns of ``x`` belong to each category of two codes or more."""
+    return tuple(
+        place for feature, place in blocks(features) if feature.kind == "category" and len(feature.codes or {}) > 1
+    )
+
+
+def level_numbers(feature: Feature, part: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the place of each row's code among a category's codes, −1 where it is missing.
+
+    Parameters
+    ----------
+    feature : Feature
+    part : float array, shape [n, columns of the feature]
+
+    Examples
+    --------
+    >>> sex = Feature("sex", kind="category", codes={"F": "female", "M": "male"})
+    >>> level_numbers(sex, np.array([[1.0], [0.0], [np.nan]])).tolist()
+    [1, 0, -1]
+    """
+    found = part[:, 0] if len(feature.codes or {}) == 2 else part.argmax(1)
+    known = ~np.isnan(part).any(1)
+    out: NDArray[np.int64] = np.where(known, np.nan_to_num(found), -1).astype(np.int64)
+    return out
+
+
+def one_hot(feature: Feature, place: NDArray[np.int64]) -> Floats:
+    """Return the columns of a category from the place of each row's code; the inverse of :func:`level_numbers`."""
+    levels = list(feature.codes or {})
+    first = 1 if len(levels) == 2 else 0
+    hot: Floats = (place[:, None] == np.arange(first, len(levels))).astype(np.float64)
+    hot[place < 0] = np.nan
+    return hot
 
 
 def encode(df: pd.DataFrame, features: Sequence[Feature]) -> Tensor:
@@ -74,83 +230,94 @@ def encode(df: pd.DataFrame, features: Sequence[Feature]) -> Tensor:
     Raises
     ------
     ValueError
-        For a missing column, text in a column of numbers, or a value that is not among a category's codes.
+        For a missing column, text or infinity in a column of numbers, or a value that is not among a category's codes;
+        all of them in one answer.
     """
-    parts = []
-    for feature in features:
-        need(df, feature.name, "features")
-        column = df[feature.name]
-        parts.append(_numbers(feature, column) if feature.kind == "number" else _category(feature, column))
-    return torch.from_numpy(np.concatenate(parts, axis=1))
+    problems = Problems()
+    x = encoded(named(df), features, problems)
+    problems.raise_all()
+    return torch.from_numpy(x)
 
 
-def _numbers(feature: Feature, column: pd.Series[Any]) -> np.ndarray[Any, Any]:
-    values = pd.to_numeric(column, errors="coerce").astype(float).to_numpy()
-    text = column[np.isnan(values) & column.notna().to_numpy()]
-    if len(text):
+def encoded(df: pd.DataFrame, features: Sequence[Feature], problems: Problems) -> Floats:
+    """Turn a table whose columns are :func:`named` into ``x``; what is wrong with it is entered into ``problems``."""
+    out = np.full((len(df), len(columns(features))), np.nan)
+    wide = df.columns.is_unique and _plain(df, features)
+    for feature, place in blocks(features):
+        if wide and feature.name in wide:
+            continue
+        with problems:
+            need(df, feature.name, "features")
+            column = df[feature.name]
+            out[:, place] = _numbers(feature, column) if feature.kind == "number" else _codes(feature, column)
+    if wide:
+        at = [place.start for feature, place in blocks(features) if feature.name in wide]
+        out[:, at] = df[list(wide)].to_numpy(dtype=np.float64, na_value=np.nan)
+    _refuse_large(df, features, out, problems)
+    return out
+
+
+def _plain(df: pd.DataFrame, features: Sequence[Feature]) -> dict[str, None]:
+    """Return the columns that NumPy holds as numbers: those are taken over in one piece."""
+    kinds = {name: dtype.kind for name, dtype in df.dtypes.items() if isinstance(dtype, np.dtype)}
+    return {f.name: None for f in features if f.kind == "number" and kinds.get(f.name, "") in tuple("biuf")}
+
+
+def _numbers(feature: Feature, column: pd.Series[Any]) -> Floats:
+    column = _without_marks(feature, column)
+    values, odd = numbers(column)
+    if odd.any():
+        cells = column[odd]
         raise ValueError(
-            f"column {feature.name!r} should hold numbers but has {text.tolist()[0]!r} "
-            f"(row {text.index.tolist()[0]!r}, {len(text)} such cells): turn it into a number, or into an empty cell "
+            f"column {feature.name!r} should hold numbers but has {cells.tolist()[0]!r} "
+            f"(row {cells.index.tolist()[0]!r}, {len(cells)} such cells): turn it into a number, or into an empty cell "
             "if it means 'not measured'"
         )
-    column_of: np.ndarray[Any, Any] = values[:, None]
-    return column_of
+    return values[:, None]
 
 
-def _category(feature: Feature, column: pd.Series[Any]) -> np.ndarray[Any, Any]:
-    levels = list(feature.codes or {})
-    if all(isinstance(level, str) for level in levels):
-        column = column.where(column.isna(), column.astype(str))
-    elif column.dtype.kind == "O" and not any(isinstance(level, str) for level in levels):  # "1" is 1, as in numbers
-        numbers = pd.to_numeric(column, errors="coerce")
-        column = column.astype(object).where(numbers.isna(), numbers)
-    odd = column[column.notna() & ~column.isin(levels)]
-    if len(odd):
+def _codes(feature: Feature, column: pd.Series[Any]) -> Floats:
+    column = _without_marks(feature, column)
+    place = {key(level): k for k, level in enumerate(feature.codes or {})}
+    codes, levels = factorized(column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column)
+    each = np.array([place.get(key(level), -2) for level in levels] + [-1])[codes]
+    if (each == -2).any():
+        odd = column[each == -2]
         raise ValueError(
-            f"column {feature.name!r} holds {odd.tolist()[0]!r} (row {odd.index.tolist()[0]!r}), "
-            f"which is not among its codes {levels}: correct the cell or add the code"
+            f"column {feature.name!r} holds {odd.tolist()[0]!r} (row {odd.index.tolist()[0]!r}), which is not among "
+            f"its codes {list(feature.codes or {})}: correct the cell or add the code"
         )
-    hot = np.stack([(column == level).to_numpy(dtype=float) for _, level in _codes(feature)], axis=1)
-    hot[column.isna().to_numpy()] = np.nan
-    return hot
+    return one_hot(feature, each)
 
 
-def read_label(df: pd.DataFrame, label: str, site: str, classes: Sequence[Any] | None) -> tuple[Tensor, Task]:
-    """Number the classes of the label column, in sorted order unless ``classes`` gives another."""
-    column = df[label]
-    empty = column.isna()
-    if empty.any():
-        per_site = df.loc[empty, site].value_counts().to_dict()
-        raise ValueError(
-            f"the label {label!r} is missing in {int(empty.sum())} rows ({per_site}): leave those rows out, "
-            "or have them labelled"
-        )
-    levels = sorted(column.unique().tolist()) if classes is None else list(classes)
-    if len(levels) < 2:
-        raise ValueError(f"the label {label!r} has one value only ({levels}): there is nothing to tell apart")
-    if len(levels) > MOST_CODES:
-        raise ValueError(
-            f"the label {label!r} has {len(levels)} different values: a class label has at most {MOST_CODES}"
-        )
-    number = {level: k for k, level in enumerate(levels)}
-    odd = column[~column.isin(levels)]
-    if len(odd):
-        raise ValueError(f"the label {label!r} holds {odd.tolist()[0]!r}, which is not among classes={levels}")
-    y = torch.tensor(column.map(number).tolist(), dtype=torch.int64)  # pandas' own array is read-only
-    return y, Task(tuple(_word(level) for level in levels))
+def _without_marks(feature: Feature, column: pd.Series[Any]) -> pd.Series[Any]:
+    if not feature.missing or not is_text(column):
+        return column
+    return column.mask(column.map(text, na_action="ignore").isin(feature.missing))
 
 
-def _word(level: Any) -> str:
-    return str(int(level)) if isinstance(level, float) and level.is_integer() else str(level)
+def _refuse_large(df: pd.DataFrame, features: Sequence[Feature], x: Floats, problems: Problems) -> None:
+    large = ~(np.abs(x) < LARGEST) & ~np.isnan(x)
+    if not large.any():
+        return
+    for feature, place in blocks(features):
+        rows = np.flatnonzero(large[:, place].any(1))
+        if len(rows):
+            problems.add(
+                f"column {feature.name!r} holds {too_large(float(x[rows[0], place.start]))} (row "
+                f"{df.index[rows[0]]!r}, {len(rows)} such cells): make the cell empty if it means 'not measured', or "
+                "correct it"
+            )
 
 
-def rows_by_site(df: pd.DataFrame, x: Tensor, y: Tensor, site: str, group: str | None) -> Mapping[str, Examples]:
-    """Deal the rows to their sites, which come in the order in which the table names them."""
-    if df[site].isna().any():
-        raise ValueError(f"{int(df[site].isna().sum())} rows have no site in column {site!r}: name their hospital")
-    if group is not None and df[group].isna().any():
-        raise ValueError(f"{int(df[group].isna().sum())} rows have no patient in column {group!r}")
-    names = df[site].astype(str).to_numpy()
-    whose = np.arange(len(df)) if group is None else df[group].astype(str).to_numpy()
-    every = Examples(x, y, whose)
-    return {name: every.take(np.flatnonzero(names == name)) for name in dict.fromkeys(names.tolist())}
+def too_large(value: float) -> str:
+    """Say what a number is that no measurement can be.
+
+    Examples
+    --------
+    >>> too_large(float("inf")), too_large(-1.7976931348623157e308)
+    ('an infinite value', '-1.798e+308, which SPSS writes for "missing"')
+    """
+    if np.isinf(value):
+        return "an infinite value"
+    return f'{value:.4g}, which SPSS writes for "missing"' if value < 0 else f"{value:.4g}, larger than any measurement"

@@ -6,13 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlab.federation.frame import columns
+from fedlab.federation.frame import blocks, level_numbers
 from fedlab.federation.site import Feature
 
 NOT_KNOWN = "not known"
@@ -25,36 +24,31 @@ class Grouping:
     Attributes
     ----------
     names : tuple of str
-        Of the groups in order; the last is ``"not known"``: rows in which the column is empty.
-    first, width : int
+        Of the groups in order; the last, ``"not known"``, is for rows in which the column is empty.
+    feature : Feature
+    place : slice
         Which columns of ``x`` tell.
-    codes : tuple
-        Values of a number that has codes.
     edges : tuple of float
         Between the bands of a number.
     """
 
     names: tuple[str, ...]
-    first: int
-    width: int
-    codes: tuple[Any, ...] = ()
+    feature: Feature
+    place: slice
     edges: tuple[float, ...] = ()
 
     def numbers(self, x: Tensor) -> NDArray[np.int64]:
         """Return the number of each row's group, [n], from raw rows ``x`` [n, columns]."""
-        part = x[:, self.first : self.first + self.width].double().numpy()
-        known = ~np.isnan(part).any(1)
+        part = x[:, self.place].double().numpy()
         value = part[:, 0]
         if self.edges:
-            found = np.digitize(value, self.edges)
-        elif self.codes:
-            same = value[:, None] == np.asarray(self.codes, dtype=float)
-            found, known = same.argmax(1), known & same.any(1)
-        elif self.width > 1:
-            found = part.argmax(1)
+            found = np.where(np.isnan(value), -1, np.digitize(value, self.edges))
+        elif self.feature.kind == "number":
+            same = value[:, None] == np.asarray([*(self.feature.codes or {})], dtype=float)
+            found = np.where(same.any(1), same.argmax(1), -1)
         else:
-            found = np.nan_to_num(value).astype(np.int64)
-        out: NDArray[np.int64] = np.where(known, found, len(self.names) - 1).astype(np.int64)
+            found = level_numbers(self.feature, part)
+        out: NDArray[np.int64] = np.where(found < 0, len(self.names) - 1, found).astype(np.int64)
         return out
 
 
@@ -85,20 +79,22 @@ def group_by(features: Sequence[Feature], by: str, bands: Sequence[float] | None
         raise ValueError("this federation has no named columns, so there are no subgroups to tell apart")
     if by not in known:
         raise ValueError(f"there is no column {by!r} to group by; the columns are {', '.join(known)}")
-    at = known.index(by)
-    feature, first = features[at], len(columns(features[:at]))
-    width = len(columns([feature]))
+    feature, place = blocks(features)[known.index(by)]
     if bands is not None:
         if feature.kind == "category":
             raise ValueError(f"column {by!r} is a category: leave bands= out, each code is a group")
-        return Grouping((*_band_names(by, bands), NOT_KNOWN), first, width, edges=tuple(map(float, bands)))
+        return Grouping((*_band_names(by, bands), NOT_KNOWN), feature, place, edges=tuple(map(float, bands)))
     if not feature.codes:
         raise ValueError(
             f"column {by!r} is a number: give the edges of its groups, e.g. bands=[50, 60], or describe it as a "
             "category with its codes: Feature(name, kind='category', codes={0: 'female', 1: 'male'})"
         )
-    names = tuple(map(str, feature.codes.values()))
-    return Grouping((*names, NOT_KNOWN), first, width, codes=tuple(feature.codes) if feature.kind == "number" else ())
+    said = list(map(str, feature.codes.values()))
+    names = [
+        name if said.count(name) == 1 else f"{name} ({code})" for code, name in zip(feature.codes, said, strict=True)
+    ]
+    empty = NOT_KNOWN if NOT_KNOWN not in names else f"{NOT_KNOWN} (empty)"  # a code may mean that too
+    return Grouping((*names, empty), feature, place)
 
 
 def _band_names(by: str, bands: Sequence[float]) -> list[str]:

@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fedlab.federation import frame
+from fedlab.federation import roles, tensors
+from fedlab.federation.duplicates import counted, equal_rows, one_patient, say_equal, straddling
+from fedlab.federation.frame import encoded, named, read_features
+from fedlab.federation.problems import Problems
 from fedlab.federation.site import Examples, Feature, Site, Split
 from fedlab.federation.splits import split_rows
+from fedlab.federation.suspects import at_several, suspects
 from fedlab.federation.task import Task
+from fedlab.federation.values import DAYS_SINCE, factorized, word
 
 if TYPE_CHECKING:
     from fedlab.federation.federation import Federation
+
+Duplicates = str | Mapping[str, int]
+
+
+class TableWarning(UserWarning):
+    """Something in a table would make results look better than they are; the federation's ``notes`` keep it."""
+
+
+@dataclass
+class Remarks:
+    """What is to be said of the data that a federation is made of: some of it aloud."""
+
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, what: str) -> None:
+        """Keep a sentence."""
+        if what:
+            self.notes.append(what)
+
+    def warn(self, what: str) -> None:
+        """Keep a sentence, and say it now."""
+        if what:
+            self.note(what)
+            warnings.warn(what, TableWarning, stacklevel=5)
 
 
 class Made:
@@ -27,11 +59,12 @@ class Made:
         cls,
         df: pd.DataFrame,
         *,
-        site: str,
-        label: str,
-        group: str | None = None,
-        features: Sequence[str | Feature] | None = None,
+        site: Hashable,
+        label: Hashable,
+        group: Hashable | None = None,
+        features: Sequence[str | Feature] | str | None = None,
         classes: Sequence[Any] | None = None,
+        duplicates: Duplicates = "keep",
         name: str = "my federation",
         source: str = "a DataFrame",
         licence: str = "",
@@ -40,21 +73,38 @@ class Made:
     ) -> Federation:
         """Make a federation of a table with one row per patient (or per visit: give ``group``).
 
+        Columns are read by their values: numbers however they are written, dates and durations as days, texts of at
+        most twenty values as categories. ``federation.notes`` says what was found and not given: the levels of a
+        category, marks of *not measured*, spellings that were made one.
+
         Parameters
         ----------
         df : DataFrame
-        site, label : str
+        site, label : column
             The columns that say whose row it is, and what is to be predicted (two classes, or up to twenty).
-        group : str, optional
+        group : column, optional
             The column of the patient, if a patient has several rows.
         features : sequence of str or Feature, optional
-            The columns to learn from; default: all others. Text of at most twenty values becomes a category.
+            The columns to learn from; default: all others.
         classes : sequence, optional
-            The label's values in order, the positive one last; default: sorted.
+            The label's values in order, the positive one last; default: the order of an ordered category, else sorted.
+        duplicates : {"keep", "drop"} or mapping of str to int
+            Rows that repeat another of their site in every column, label included. Kept ones share a patient, so that
+            none stands in train and in test. A mapping says how many each site is known to have; they are kept.
         name, source, licence, about
             What to say of the federation and, in ``about[site]``, of each site.
         seed : int
             Of the split (60 % train, 15 % valid, 25 % test in each site, by patient, stratified).
+
+        Raises
+        ------
+        ValueError
+            With everything that is wrong with the table.
+
+        Warns
+        -----
+        TableWarning
+            A column counts the rows or follows the label; a patient stands at several hospitals; rows repeat others.
 
         Examples
         --------
@@ -64,26 +114,43 @@ class Made:
         >>> Federation.from_frame(df, site="ward", label="ill").names
         ('A', 'B')
         """
-        frame.need(df, site, "site")
-        frame.need(df, label, "label")
+        df, problems, remarks = named(df), Problems(), Remarks()
+        used = roles.read_roles(df, problems, site=site, label=label, group=group)
+        column = {role: name_ for name_, role in used.items()}
+        known = read_features(df, features, used, problems)
+        x = encoded(df, known, problems)
+        with problems:
+            names = roles.read_sites(df, column["site"])
+        with problems:
+            whose = roles.read_groups(df, column["group"]) if group is not None else np.arange(len(df))
+        with problems:
+            y, task = roles.read_label(df, column["label"], column["site"], classes)
+        problems.raise_all()
+        given = [features] if isinstance(features, (str, Feature)) else features or ()
+        described = {f.name for f in given if isinstance(f, Feature)}
+        _remark_columns(df, known, {f.name for f in known} - described, remarks)
+        for role in ("site", "label"):
+            _remark_spellings(df, column[role], remarks)
+        for suspect in suspects(known, x, y.numpy()):
+            remarks.warn(suspect)
+        rows = roles.rows_by_site(Examples(torch.from_numpy(x), y, whose), names)
         if group is not None:
-            frame.need(df, group, "group")
-        if df.empty:
-            raise ValueError("the table has no rows")
-        known = frame.read_features(df, features, {site, label} | ({group} if group else set()))
-        y, task = frame.read_label(df, label, site, classes)
-        rows = frame.rows_by_site(df, frame.encode(df, known), y, site, group)
+            remarks.warn(at_several(rows))
+        rows = _without_copies(rows, duplicates, remarks)
         sites = _sites(rows, seed=seed, about=about)
-        return cast("type[Federation]", cls)(name, sites, task, known, source=source, licence=licence)
+        return cast("type[Federation]", cls)(
+            name, sites, task, known, source=source, licence=licence, notes=tuple(remarks.notes)
+        )
 
     @classmethod
     def from_tensors(
         cls,
-        sites: Mapping[str, tuple[Tensor, Tensor]],
+        sites: Mapping[str, tuple[ArrayLike | Tensor, ArrayLike | Tensor]],
         *,
-        groups: Mapping[str, NDArray[Any]] | None = None,
+        groups: Mapping[str, ArrayLike] | None = None,
         splits: Mapping[str, Split] | None = None,
         task: Task | None = None,
+        duplicates: Duplicates = "keep",
         name: str = "my federation",
         source: str = "tensors",
         licence: str = "",
@@ -94,17 +161,30 @@ class Made:
 
         Parameters
         ----------
-        sites : mapping of str to (Tensor, Tensor)
-            Floating ``x`` and whole-numbered ``y`` 0 … classes − 1.
+        sites : mapping of str to (tensor or array, tensor or array)
+            ``x``, and the number of each row's class in ``y``, 0 … classes − 1; also as one column [n, 1], or one-hot
+            [n, classes]. The federation keeps copies.
         groups : mapping of str to array, optional
             Whose rows they are; default: every row its own patient.
         splits : mapping of str to Split, optional
             A published split; it is then kept by every seed.
         task : Task, optional
             Default: as many classes as the largest label says, named by their numbers.
+        duplicates : {"keep", "drop"} or mapping of str to int
+            As for :meth:`from_frame`; under a published split they stay where they are, which is said.
         prepared : bool
             The model eats ``x`` as it is. With ``False`` (two-dimensional ``x`` only) missing values are filled and
             features standardised, federated.
+
+        Raises
+        ------
+        ValueError
+            For labels that are no class numbers (soft or fractional ones, a class that no row has).
+
+        Warns
+        -----
+        TableWarning
+            As for :meth:`from_frame`.
 
         Examples
         --------
@@ -114,23 +194,90 @@ class Made:
         >>> Federation.from_tensors({"A": (x, y), "B": (x, y)}).task.kind
         'binary'
         """
-        rows = {}
-        for site, (x, y) in sites.items():
-            whose = np.arange(len(y)) if groups is None else np.asarray(groups[site])
-            rows[site] = Examples(x if x.is_floating_point() else x.float(), y.long(), whose)
-        if not rows:
+        if not sites:
             raise ValueError("there are no sites")
-        if task is None:
-            top = max([int(r.y.max()) for r in rows.values() if len(r)], default=1)
-            task = Task(tuple(str(k) for k in range(max(top + 1, 2))))
+        remarks = Remarks()
+        rows = tensors.read_sites(sites, groups)
+        task = tensors.read_task(rows) if task is None else task
+        if groups is not None:
+            remarks.warn(at_several(rows))
+        if splits is None:
+            rows = _without_copies(rows, duplicates, remarks)
         made = _sites(rows, seed=seed, splits=splits)
-        plain = next(iter(rows.values())).x.ndim == 2
-        known = tuple(Feature(f"x{i}") for i in range(next(iter(rows.values())).x.shape[1])) if plain else ()
-        if not prepared and not plain:
+        if splits is not None:
+            remarks.warn(_say_straddling(made))
+        x = next(iter(rows.values())).x
+        known = tuple(Feature(f"x{i}") for i in range(x.shape[1])) if x.ndim == 2 else ()
+        if not prepared and x.ndim != 2:
             raise ValueError("prepared=False needs x of shape [patients, features]")
         return cast("type[Federation]", cls)(
-            name, made, task, known, source=source, licence=licence, prepared=prepared, published=splits is not None
+            name, made, task, known, source=source, licence=licence, prepared=prepared,
+            published=splits is not None, notes=tuple(remarks.notes),
+        )  # fmt: skip
+
+
+def _remark_columns(df: pd.DataFrame, known: Sequence[Feature], guessed: set[str], remarks: Remarks) -> None:
+    """Note what was read into the columns that nobody described: levels, marks of missing, days."""
+    for feature in known:
+        if feature.name not in guessed:
+            continue
+        if feature.kind == "category":
+            levels = ", ".join((feature.codes or {}).values())
+            remarks.note(f"the levels of {feature.name!r} were found in the table: {levels}")
+        if feature.missing:
+            remarks.note(f"{', '.join(map(repr, feature.missing))} in {feature.name!r} was read as not measured")
+        if feature.unit in (DAYS_SINCE, "days"):
+            remarks.note(f"{feature.name!r} is read in {feature.unit}")
+        if feature.kind == "number" and not df[feature.name].notna().any():
+            remarks.note(f"{feature.name!r} holds no value")
+
+
+def _remark_spellings(df: pd.DataFrame, column: str, remarks: Remarks) -> None:
+    """Note which values were written in several ways and taken for one."""
+    ways: dict[str, list[str]] = {}
+    for value in factorized(df[column].astype(object))[1]:
+        ways.setdefault(word(value), []).append(repr(value))
+    for name, written in ways.items():
+        if len(written) > 1:
+            remarks.note(f"in {column!r} {', '.join(written)} were taken for one, {name!r}")
+
+
+def _without_copies(rows: Mapping[str, Examples], duplicates: Duplicates, remarks: Remarks) -> dict[str, Examples]:
+    """Let rows that repeat another share its patient, or leave them out; said, unless they are known."""
+    if isinstance(duplicates, str) and duplicates not in ("keep", "drop"):
+        raise ValueError(f'duplicates is {duplicates!r}: choose "keep" or "drop", or say how many each site has')
+    out, counts, chance = {}, {}, {}
+    for site, held in rows.items():
+        equal = equal_rows(held)
+        out[site] = held
+        if not len(equal.copies):
+            continue
+        if equal.by_chance and isinstance(duplicates, str):
+            chance[site] = len(equal.copies)
+            continue
+        counts[site] = len(equal.copies)
+        kept = np.setdiff1d(np.arange(len(held)), equal.copies)
+        out[site] = held.take(kept) if duplicates == "drop" else one_patient(held, equal)
+    if not isinstance(duplicates, str):
+        known = {site: n for site, n in duplicates.items() if n}
+        if counts != known:
+            raise ValueError(f"this data set is known to repeat rows so: {known}; here it is {counts}: get it again")
+        remarks.note(say_equal(counts, kept=True) if counts else "")
+    elif counts:
+        remarks.warn(say_equal(counts, kept=duplicates == "keep"))
+    if chance:
+        where = counted(chance)
+        remarks.note(
+            f"rows repeat another of their hospital ({where}), as often as so few columns of so few values do by "
+            "chance: they count as different patients"
         )
+    return out
+
+
+def _say_straddling(sites: Sequence[Site]) -> str:
+    counts = {site.name: straddling(site.rows, site.split) for site in sites if not equal_rows(site.rows).by_chance}
+    where = counted(counts)
+    return f"in the published split test rows equal a training row of their hospital ({where})" if where else ""
 
 
 def _sites(
@@ -140,13 +287,12 @@ def _sites(
     about: Mapping[str, Mapping[str, str]] | None = None,
     splits: Mapping[str, Split] | None = None,
 ) -> tuple[Site, ...]:
-    made = []
+    made, problems = [], Problems()
     for name, examples in rows.items():
-        if splits is None:
-            split = split_rows(examples, site=name, seed=seed)
-        elif name in splits:
-            split = splits[name]
-        else:
-            raise ValueError(f"splits= has no entry for site {name!r}")
-        made.append(Site(name, examples, split, dict((about or {}).get(name, {}))))
+        with problems:
+            if splits is not None and name not in splits:
+                raise ValueError(f"splits= has no entry for site {name!r}")
+            split = split_rows(examples, site=name, seed=seed) if splits is None else splits[name]
+            made.append(Site(name, examples, split, dict((about or {}).get(name, {}))))
+    problems.raise_all()
     return tuple(made)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedlab.federation.numbers import whole
 from fedlab.federation.schemes import LEAST, Column, Dirichlet, Infeasible, Patients, Scheme
 from fedlab.federation.site import Examples, Site
 from fedlab.federation.splits import split_rows
@@ -26,8 +27,7 @@ Ints = NDArray[np.int64]
 
 def partition(federation: Federation, scheme: Scheme, *, sites: int, seed: int) -> Federation:
     """Deal a federation's patients out anew; :meth:`fedlab.Federation.partition`."""
-    if isinstance(sites, bool) or not isinstance(sites, int) or sites < 1:
-        raise ValueError(f"sites is {sites!r}: it must be a whole number of at least 1")
+    sites = whole("sites", sites, 1)
     rows, whose, first = _together(federation)
     at = torch.from_numpy(first)
     patients = Patients(rows.x[at], rows.y[at].numpy(), len(federation.task.classes), federation)

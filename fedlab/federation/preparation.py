@@ -15,6 +15,9 @@ The result is four small buffers that belong to the trained model and travel wit
 ``measured``
     0 where *no* training row had it. Such a feature (fill 0, scale 1, indicator 1) counts as missing in every
     row, also in those of a hospital that does measure it, for the model has never seen a value of it.
+
+A code of a category that no training row had is likewise one that the model knows nothing of: a row that has it counts
+as missing in that category.
 """
 
 from __future__ import annotations
@@ -80,8 +83,18 @@ def fit(summary: Summary) -> dict[str, Tensor]:
     }
 
 
-def prepare(x: Tensor, buffers: Mapping[str, Tensor]) -> Tensor:
+def prepare(x: Tensor, buffers: Mapping[str, Tensor], categories: Sequence[slice] = ()) -> Tensor:
     """Fill, standardise and add missing-indicators: [n, features] to float64 [n, 2 · features].
+
+    Parameters
+    ----------
+    x : Tensor
+        Raw rows.
+    buffers : mapping of str to Tensor
+        Of :func:`fit`.
+    categories : sequence of slice
+        Which columns belong to one category (:func:`fedlab.federation.frame.categories`): a single one is that of the
+        second of two codes, several are one a code.
 
     Examples
     --------
@@ -92,5 +105,14 @@ def prepare(x: Tensor, buffers: Mapping[str, Tensor]) -> Tensor:
     """
     fill = buffers["fill"]
     missing = x.isnan() | (buffers["measured"] == 0)
+    for place in categories:
+        missing[..., place] |= _unseen(x[..., place], fill[..., place])
     standard = (torch.where(missing, fill, x) - fill) / buffers["scale"]
     return torch.cat([standard, missing * buffers["indicator"]], dim=-1)
+
+
+def _unseen(x: Tensor, share: Tensor) -> Tensor:
+    """Return which rows have a code of a category that no training row had, from the codes' shares there."""
+    if x.shape[-1] == 1:
+        return ((x == 1) & (share == 0)) | ((x == 0) & (share == 1))
+    return ((x == 1) & (share == 0)).any(-1, keepdim=True)

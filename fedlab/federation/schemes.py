@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlab.federation.groups import group_by
+from fedlab.federation.numbers import is_whole
 from fedlab.federation.preparation import fit, prepare, summarise
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Classes:
     per_site: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.per_site, bool) or not isinstance(self.per_site, int) or self.per_site < 1:
+        if not is_whole(self.per_site) or self.per_site < 1:
             raise ValueError(f"Classes(per_site={self.per_site!r}): it must be a whole number of at least 1")
 
     def deal(self, patients: Patients, sites: int, rng: np.random.Generator) -> Ints:

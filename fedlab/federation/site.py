@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlab.federation.values import by_key
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -28,6 +30,8 @@ class Feature:
         What is plausible, in that unit.
     codes : mapping, optional
         For a category: every value it may take, and what it means.
+    missing : tuple of str, optional
+        Texts that mean *not measured* in this column, as an empty cell does, e.g. ``("?",)``.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Feature:
     unit: str = ""
     range: tuple[float, float] | None = None
     codes: Mapping[Any, str] | None = None
+    missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in ("number", "category"):
@@ -43,6 +48,9 @@ class Feature:
             raise ValueError(
                 f"feature {self.name!r} is a category: give its codes, e.g. {{'F': 'female', 'M': 'male'}}"
             )
+        codes = list(self.codes or {})
+        if len(by_key(codes)) < len(codes):
+            raise ValueError(f"feature {self.name!r} has codes that are one value written in two ways: {codes}")
 
 
 class Patients(NamedTuple):
@@ -91,6 +99,16 @@ class Examples:
         _, first, of, rows = np.unique(self.group, return_index=True, return_inverse=True, return_counts=True)
         return Patients(of, first, rows)
 
+    @cached_property
+    def finite(self) -> bool:
+        """Whether nothing is missing or infinite."""
+        return bool(self.x.isfinite().all())
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest magnitude that was measured; 0 where nothing was."""
+        return float(self.x.nan_to_num(0.0, torch.inf, -torch.inf).abs().max()) if self.x.numel() else 0.0
+
     def take(self, rows: NDArray[np.int64]) -> Examples:
         """Return the given rows."""
         at = torch.from_numpy(np.ascontiguousarray(rows))
@@ -100,11 +118,31 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of the three parts: fit on ``train``, choose on ``valid``, report on ``test``."""
+    """Row numbers of the three parts: fit on ``train``, choose on ``valid``, report on ``test``.
+
+    A mask, true where a row belongs to the part, is turned into their numbers.
+
+    Examples
+    --------
+    >>> number = np.arange(6)
+    >>> Split(number < 3, number == 3, number > 3).test.tolist()
+    [4, 5]
+    """
 
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
     test: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for part, given in self.parts().items():
+            rows = np.asarray(given)
+            if rows.dtype == bool:
+                rows = np.flatnonzero(rows)
+            if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+                raise ValueError(
+                    f"{part} is {given!r}: give the numbers of its rows, or a mask, one true or false a row"
+                )
+            object.__setattr__(self, part, rows.astype(np.int64))
 
     def parts(self) -> dict[str, NDArray[np.int64]]:
         """Return the three parts by name."""
@@ -115,21 +153,41 @@ class Split:
 class Site:
     """One hospital of a federation.
 
+    Parameters
+    ----------
+    name : str
+    rows : Examples
+    split : Split
+    about : mapping of str to str
+    features : tuple of Feature
+        What the columns of its rows are, and
+    classes : tuple of str
+        what the numbers of its labels; a federation tells its sites (:meth:`fedlab.Federation.admit`).
+
     Raises
     ------
     ValueError
-        If a part of the split is empty, or a patient stands in two of them.
+        If a part of the split is empty or holds a row twice or one that is not there, or a patient stands in two.
     """
 
     name: str
     rows: Examples
     split: Split
     about: Mapping[str, str] = field(default_factory=dict)
+    features: tuple[Feature, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         patients, parts = self.rows.patients, self.split.parts()
         owner = np.full(len(patients.first), len(parts))
         for number, (part, rows) in enumerate(parts.items()):
+            if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.rows):
+                raise ValueError(
+                    f"site {self.name!r} has {len(self.rows)} rows, numbered from 0, and {part} names the row "
+                    f"{rows.max() if rows.min() >= 0 else rows.min()}"
+                )
+            if len(np.unique(rows)) < len(rows):
+                raise ValueError(f"site {self.name!r}: {part} names a row twice")
             if len(rows) == 0:
                 raise ValueError(
                     f"site {self.name!r} has no patient in {part}: a site needs at least three patients; "

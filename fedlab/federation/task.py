@@ -53,7 +53,7 @@ class Task:
             flat = logits.reshape(y.shape)
             # log(1 + exp(-z)) of the true class's z: torch's own has no rule for stacked sites and falls into 30 pieces
             return F.softplus(torch.rsub(y, 1, alpha=2) * flat, threshold=40)
-        return F.cross_entropy(logits, y, reduction="none")
+        return F.cross_entropy(logits.reshape(len(y), self.outputs), y, reduction="none")
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probability of each class, shape [n, classes]."""

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import pandas as pd
 import plotly.graph_objects as go
 
-from fedlab.engine.run import EVERY_SITE
 from fedlab.federation import Federation
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
+from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head
 from fedlab.study.places import FEW
 from fedlab.study.words import Words, arm_name, few, number, signed, words
@@ -19,7 +19,6 @@ from fedlab.study.words import Words, arm_name, few, number, signed, words
 # Luminance falls all the way, so that grey tells the same story; both ends stand out from white and from black.
 SCALE = [(0.0, "#f2d9b8"), (0.35, "#b9c4c9"), (0.7, "#4f8fb8"), (1.0, "#08426e")]
 DARK_FROM = 0.78  # of the scale: from here on white ink has more contrast than black, and both at least 4.5
-UNSEEN = "all but "
 ROOM = 6  # columns: with more there is no room for the difference in a cell
 CROWDED = 12  # columns: with more there is none for a number, and the names stand upright
 Cell: TypeAlias = dict[str, float]  # value, low, high, sd, patients, fewest; empty if the atlas has no such cell
@@ -86,8 +85,8 @@ def _rows(cells: pd.DataFrame, sites: list[str]) -> list[_Row]:
         rows += [_Row(f"{site} alone", str(arm), dict.fromkeys(sites, site), "alone") for site in homes]
         if EVERY_SITE in trained:
             rows.append(_Row(f"all, {arm_name(str(arm))}", str(arm), dict.fromkeys(sites, EVERY_SITE), "shared"))
-        if any(str(t).startswith(UNSEEN) for t in trained):
-            left_out = {site: f"{UNSEEN}{site}" for site in sites}
+        if any(str(t).startswith(ALL_BUT) for t in trained):
+            left_out = {site: f"{ALL_BUT}{site}" for site in sites}
             left_out |= dict.fromkeys(cells.loc[cells["holdout"], "test"], EVERY_SITE)  # all the others are all
             rows.append(_Row(f"all the others,<br>{arm_name(str(arm))}: never saw it", str(arm), left_out, "unseen"))
     return sorted(rows, key=lambda row: ["alone", "shared", "unseen"].index(row.block))
@@ -157,7 +156,7 @@ def _finding(cells: pd.DataFrame, what: Words) -> str:
     large = cells[cells["test"].map(cells.groupby("test")["fewest"].min()) >= FEW]
     cells = cells if large.empty else large
     cells, unseen = cells[~cells["holdout"]], cells[cells["holdout"] & (cells["train"] == EVERY_SITE)]
-    own = cells[~cells["train"].str.startswith(UNSEEN) & (cells["train"] != EVERY_SITE)]
+    own = cells[~cells["train"].str.startswith(ALL_BUT) & (cells["train"] != EVERY_SITE)]
     shared = cells[cells["train"] == EVERY_SITE].groupby("arm", sort=False)["value"].mean()
     others = ", ".join(f"{arm_name(str(arm))} {number(value)}" for arm, value in shared.items())
     if len(unseen):

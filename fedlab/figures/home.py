@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from fedlab.engine.run import EVERY_SITE
+from fedlab.federation.reserved import EVERY_SITE
 from fedlab.figures.theme import Style, style
 from fedlab.study.words import arm_name
 

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from fedlab.algorithms import Algorithm
-from fedlab.engine.run import EVERY_SITE
 from fedlab.federation.metrics import bounds
+from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.report.judged import Difference, judge
 from fedlab.study import Interval, LearningCurve, Study, over_seeds
 from fedlab.study.pairs import COLUMNS, gains, judged, paired, pairs, rows_of
@@ -115,7 +115,7 @@ class Gap:
             may be ``all sites`` or ``all but SITE``.
         """
         place = where if isinstance(where, tuple) else where.removesuffix(LARGE)
-        never = place == "unseen" or isinstance(place, tuple) and place[0].startswith("all but ")
+        never = place == "unseen" or isinstance(place, tuple) and place[0].startswith(ALL_BUT)
         scores = self.unseen if never else self.held if place == "held out" else self.study.report()
         if scores.empty:
             return pd.Series(dtype=float)
@@ -191,7 +191,7 @@ class Gap:
         if not self.unseen.empty:
             arm = str(self.federated)
             asked["unseen"] = (arm, "unseen"), (arm, "home")
-            asked |= {site: ((arm, (f"all but {site}", site)), self.own(arm, site)) for site in names}
+            asked |= {site: ((arm, (f"{ALL_BUT}{site}", site)), self.own(arm, site)) for site in names}
         rows = []
         for where, ((one, there), (other, here)) in asked.items():
             values = {"away": self.series(one, metric, there), "home": self.series(other, metric, here)}

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from fedlab.engine.run import EVERY_SITE
+from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.report.gap import MAIN, Gap, Place
 from fedlab.report.table import Against, Cell, table
 from fedlab.study.study import REFERENCE
@@ -123,7 +123,7 @@ def atlas(gap: Gap, metric: str) -> str:
     models |= {f"all, {arm_name(a)}": [(a, EVERY_SITE, s) for s in tested] for a in gap.shared}
     if not gap.unseen.empty:
         arm = str(gap.federated)
-        models[f"all but it, {arm_name(arm)}"] = [(arm, f"all but {s}", s) for s in tested]
+        models[f"all but it, {arm_name(arm)}"] = [(arm, f"{ALL_BUT}{s}", s) for s in tested]
     drawn = f"95 % bootstrap interval over one split’s test patients ({gap.resamples} resamples)"
     shown = {name: [_interval(cells, key) for key in keys] for name, keys in models.items()}
     told = f"{_head(metric)}: trained at {{}}, tested at {{}}. Mean over seeds; {drawn}."

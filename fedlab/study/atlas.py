@@ -12,6 +12,7 @@ from fedlab.algorithms import Algorithm, algorithm
 from fedlab.engine.progress import progress_line
 from fedlab.engine.replicas import train_seeds
 from fedlab.federation import Federation, Site
+from fedlab.federation.reserved import ALL_BUT
 from fedlab.models import ModelLike
 from fedlab.study.compare import ARMS, compare
 from fedlab.study.study import Study, average
@@ -152,6 +153,6 @@ def unseen_sites(
             *_, runs = train_seeds(rest, model, alg, seeds=seeds, **settings)
             for seed, split, run in zip(seeds, splits, runs, strict=True):
                 scores = run.report(resamples=resamples, unseen=[split[name]])
-                rows.append(scores[scores["test"] == name].assign(arm=alg.name, train=f"all but {name}", seed=seed))
+                rows.append(scores[scores["test"] == name].assign(arm=alg.name, train=f"{ALL_BUT}{name}", seed=seed))
             line.update()
     return pd.concat(rows, ignore_index=True)

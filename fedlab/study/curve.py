@@ -10,6 +10,7 @@ import pandas as pd
 
 from fedlab.federation import Federation
 from fedlab.federation.metrics import bounds
+from fedlab.federation.reserved import EVERYWHERE, LARGE_SITES, TOOK_NO_PART, TOOK_PART
 from fedlab.study.places import FEW, shared
 from fedlab.study.statistics import over_seeds, overlap
 
@@ -140,9 +141,9 @@ def _places(scores: pd.DataFrame) -> pd.DataFrame:
     large = among["test"].map(among.groupby("test")["fewest"].min()) >= FEW
     along = among[among["by"] == "sites"]
     parts = [
-        among.assign(where="everywhere"),
-        among[large].assign(where="large sites"),
-        along.assign(where=np.where(along["took_part"], "took part", "took no part")),
+        among.assign(where=EVERYWHERE),
+        among[large].assign(where=LARGE_SITES),
+        along.assign(where=np.where(along["took_part"], TOOK_PART, TOOK_NO_PART)),
         scores.assign(where=scores["test"]),
     ]
     return pd.concat(parts, ignore_index=True)

@@ -16,6 +16,7 @@ from fedlab.engine.settings import Settings
 from fedlab.engine.stream import seed_numbers
 from fedlab.engine.train import begin
 from fedlab.federation import Federation
+from fedlab.federation.numbers import is_whole
 from fedlab.models import ModelLike, model_name
 from fedlab.study.compare import name_arms
 from fedlab.study.curve import LearningCurve, point
@@ -132,8 +133,7 @@ def _spaced(low: int, high: int) -> list[int]:
 
 def _check(name: str, values: Sequence[int], most: int | None, what: str) -> None:
     good = not isinstance(values, (str, int)) and all(
-        isinstance(x, (int, np.integer)) and not isinstance(x, bool) and x >= 1 and (most is None or x <= most)
-        for x in values
+        is_whole(x) and x >= 1 and (most is None or x <= most) for x in values
     )
     if not good or len(set(values)) < len(values):
         raise ValueError(f"{name} is {values!r}: give a list of different {what}")

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fedlab.engine.run import EVERY_SITE
+from fedlab.federation.reserved import EVERY_SITE, MEANS
 from fedlab.federation.threshold import PREDICTS_NAN
 
 FEW = 10  # with fewer test patients in a class a site's AUC is mostly luck
-MEANS = ("everywhere", "home", "home, large sites")
 
 
 def per_seed(scores: pd.DataFrame) -> pd.DataFrame:

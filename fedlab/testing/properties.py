@@ -139,7 +139,7 @@ def messages(trial: Trial) -> str:
     """What is sent has the size that the algorithm's description says."""
     alg, run = trial.alg, trial.run(dtype="float32")
     inputs = 2 * len(run.federation.sites[0].rows.x[0])
-    told = alg.describe(build(trial.model, inputs, 1), sites=len(run.federation.sites))
+    told = alg.describe(build(trial.model, inputs, 1), sites=len(run.federation.sites), inputs=inputs)
     if trial.pools:
         return ""
     for where, direction in (("to a site", "down"), ("from a site", "up")):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedlab.federation.numbers import whole
 from fedlab.federation.shift.kinds import ConceptShift, LabelShift, QuantityShift, Shift
 from fedlab.federation.shift.readings import AcquisitionShift, PracticeShift
 from fedlab.federation.shift.unharmonised import DocumentationShift
@@ -70,8 +71,7 @@ class Shifts:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
-            raise ValueError(f"seed is {self.seed!r}: it must be a whole number of at least 0")
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
         sites = {}
         for name, shifts in self.sites.items():
             given = [shifts] if isinstance(shifts, Shift) else list(shifts)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedlab.federation.numbers import is_number
 from fedlab.federation.preparation import fit, prepare, summarise
 from fedlab.federation.site import Examples, Site, Split
 from fedlab.federation.splits import draw_rows
@@ -32,12 +33,8 @@ def fraction(value: object, name: str, *, top: float = 1.0) -> float:
     Traceback (most recent call last):
     ValueError: severity is 1.2: it must be a number of 0 … 1
     """
-    number = (
-        float(value)
-        if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        else math.nan
-    )
-    if not 0 <= number <= top or math.isinf(number):  # a nan is in no range
+    number = float(value) if is_number(value) else math.nan
+    if not 0 <= number <= top:  # a nan is in no range
         wanted = f"of 0 … {top:g}" if math.isfinite(top) else "of at least 0"
         raise ValueError(f"{name} is {value!r}: it must be a number {wanted}")
     return number

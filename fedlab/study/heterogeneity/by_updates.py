@@ -12,6 +12,7 @@ from torch import Tensor
 from fedlab.engine import Run
 from fedlab.engine.exchange import Exchange
 from fedlab.federation import Federation
+from fedlab.federation.reserved import EVERY_SITE
 from fedlab.models import ModelLike
 from fedlab.study.heterogeneity.by_counts import rest
 from fedlab.study.heterogeneity.census import LABEL, Census
@@ -20,7 +21,7 @@ from fedlab.study.heterogeneity.concept import ask_bands, beyond_prevalence, red
 from fedlab.study.heterogeneity.distances import Floats
 from fedlab.study.heterogeneity.drift import angle, drift, gradient_diversity, shuffled
 
-EVERY = "all sites"
+EVERY = EVERY_SITE
 SHUFFLES = 50  # deals of all patients to sites that do not differ; they train at once
 
 

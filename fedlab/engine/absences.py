@@ -1,0 +1,110 @@
+"""Who did not take part in a run as it was asked to: how often, and why. It is said, and not scored as if it had."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedlab.algorithms.base import Algorithm
+
+if TYPE_CHECKING:
+    from fedlab.engine.run import Run
+
+NO_MODEL = "no model of its own"
+"""How the reason of a score begins that does not exist because its model does not."""
+
+
+def keeps_own(alg: Algorithm) -> bool:
+    """Return whether a site predicts with what it has trained itself, so that one that never trained has nothing."""
+    return not alg.one_model and not alg.adapts
+
+
+def never_trained(run: Run) -> dict[str, str]:
+    """Return the sites whose training was used in no round, and why; of a record that does not tell, none.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> never_trained(fedlab.train(fedlab.load("heart_disease"), rounds=1, progress=False))
+    {}
+    """
+    if not run.asked or not set(run.asked) <= set(run.federation.names):  # rows were pooled: all took part
+        return {}
+    return {site: _why(run, site) for site in run.federation.names if not run.took_part.get(site)}
+
+
+def absences(run: Run) -> dict[str, str]:
+    """Return what each site missed, in words; the sites that missed nothing are left out.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> absences(fedlab.train(fedlab.load("heart_disease"), rounds=1, progress=False))
+    {}
+    """
+    failed = _failures(run)
+    sites = [site for site in run.federation.names if failed.get(site) or site in never_trained(run)]
+    return {site: _why(run, site) for site in sites}
+
+
+def one_class(run: Run) -> dict[str, str]:
+    """Return the sites whose training patients lack a class, where a site learns from them alone.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> one_class(fedlab.train(fedlab.load("heart_disease"), "logistic", "isolated", rounds=1, progress=False))
+    {}
+    """
+    if not run.algorithm.alone:
+        return {}
+    classes, found = run.federation.task.classes, {}
+    for site in run.federation.sites:
+        y = site.rows.y.numpy()[site.split.train]
+        absent = [name for name, n in zip(classes, np.bincount(y, minlength=len(classes)), strict=True) if not n]
+        if absent:
+            found[site.name] = f"none of its {len(y)} training patients is {' or '.join(absent)}"
+    return found
+
+
+def remarks(run: Run) -> list[str]:
+    """Return the sentences on absences for ``run.notes``."""
+    own = ": it has no model of its own" if keeps_own(run.algorithm) else ": the model was learnt without it"
+    never = never_trained(run)
+    told = [f"{site} {what}{own if site in never else ''}" for site, what in absences(run).items()]
+    return told + [f"{site}: {what}" for site, what in one_class(run).items()]
+
+
+def _failures(run: Run) -> dict[str, list[tuple[int, str, str]]]:
+    """Return each site's failed answers: round, purpose and class of the error."""
+    out: dict[str, list[tuple[int, str, str]]] = {}
+    for number, purpose, sites, _, _, _, status in run.ledger_book.rows:
+        if status != "ok":
+            for site in sites:
+                out.setdefault(site, []).append((number, purpose, status))
+    return out
+
+
+def _why(run: Run, site: str) -> str:
+    """Say how often a site failed, at what, and how."""
+    mine = _failures(run).get(site, [])
+    of_training = [error for _, purpose, error in mine if purpose == "train"]
+    told = []
+    if before := [error for _, purpose, error in mine if purpose in ("statistics", "prepare")]:
+        told.append(f"failed before round 1 ({_named(before)})")
+    if of_training:
+        asked = max(run.asked.get(site, 0), len(of_training))  # the round that ended the run is in no count
+        told.append(
+            f"failed to train in {len(of_training)} of {asked} round{'s' * (asked > 1)} ({_named(of_training)})"
+        )
+    elif not run.took_part.get(site) and not run.asked.get(site):
+        told.append(f"was asked to train in none of the {len(run.records)} rounds")
+    if later := [error for _, purpose, error in mine if purpose not in ("statistics", "prepare", "train")]:
+        told.append(f"failed to answer otherwise {len(later)} time{'s' * (len(later) > 1)} ({_named(later)})")
+    return " and ".join(told)
+
+
+def _named(errors: list[str]) -> str:
+    return ", ".join(error for error, _ in Counter(errors).most_common(3))

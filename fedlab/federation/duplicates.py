@@ -1,0 +1,154 @@
+"""Rows of a site that are equal in every column, label included: one patient entered twice, or chance.
+
+A copy of a training row in the test part is an answer that was seen. So equal rows share a patient, and stand in one
+part of every split. Where a table has few columns of few values, patients are equal by chance: that many equal pairs
+are then expected of columns that know nothing of each other, and the rows stay patients of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlab.federation.site import Examples, Split
+
+BY_CHANCE = 0.1  # of the equal pairs, this share is expected by chance: then they are taken for chance
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Equal:
+    """Which rows of a site are equal.
+
+    Attributes
+    ----------
+    first : int array, shape [n]
+        The first row that is equal to each.
+    by_chance : bool
+        So few columns of so few values would give about as many.
+    """
+
+    first: Ints
+    by_chance: bool
+
+    @property
+    def copies(self) -> Ints:
+        """Rows that are equal to an earlier one."""
+        return np.flatnonzero(self.first != np.arange(len(self.first)))
+
+
+def equal_rows(rows: Examples) -> Equal:
+    """Find the equal rows of a site, ``nan`` being equal to ``nan``.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.5, 2.0], [0.3, 4.0], [1.5, 2.0]])
+    >>> found = equal_rows(Examples(x, torch.tensor([1, 0, 1]), np.arange(3)))
+    >>> found.copies.tolist(), found.by_chance
+    ([2], True)
+    """
+    if not len(rows):
+        return Equal(np.arange(0), by_chance=False)
+    seen: dict[bytes, int] = {}
+    first = np.array([seen.setdefault(each, i) for i, each in enumerate(_sums(rows))], dtype=np.int64)
+    pairs = _pairs(np.bincount(first))
+    return Equal(first, pairs > 0 and _expected_pairs(rows) >= BY_CHANCE * pairs)
+
+
+def _sums(rows: Examples) -> list[bytes]:
+    """Return what is equal for equal rows."""
+    x = torch.where(rows.x.isnan(), torch.nan, rows.x) + 0.0 if rows.x.is_floating_point() else rows.x  # −0 is 0
+    parts = [part.reshape(len(rows), -1).contiguous().numpy() for part in (x, rows.y, rows.mask) if part is not None]
+    digests = [hashlib.blake2b(digest_size=16) for _ in range(len(rows))]
+    for part in parts:
+        for digest, row in zip(digests, part, strict=True):
+            digest.update(row.tobytes())
+    return [digest.digest() for digest in digests]
+
+
+def _pairs(counts: Ints) -> float:
+    return float((counts * (counts - 1) / 2).sum())
+
+
+def _expected_pairs(rows: Examples) -> float:
+    """Return how many equal pairs columns would give that know nothing of each other."""
+    n = len(rows)
+    flat: list[Tensor] = [rows.y.reshape(n, -1), rows.x.reshape(n, -1)]
+    alike = 1.0
+    for part in flat:
+        for column in part.numpy().T:
+            _, counts = np.unique(column, return_counts=True)  # all nan are one value
+            alike *= _pairs(counts) / max(n * (n - 1) / 2, 1)
+            if alike * n * n < 1e-9:
+                return 0.0
+    return alike * n * (n - 1) / 2
+
+
+def one_patient(rows: Examples, equal: Equal) -> Examples:
+    """Let equal rows share a patient, and patients with equal rows be one.
+
+    Examples
+    --------
+    >>> rows = Examples(torch.zeros(3, 1), torch.zeros(3).long(), np.array(["a", "b", "c"]))
+    >>> one_patient(rows, Equal(np.array([0, 1, 0]), False)).group.tolist()
+    ['a', 'b', 'a']
+    """
+    patients = rows.patients
+    joined = np.arange(len(patients.first))
+
+    def root(k: int) -> int:
+        while joined[k] != k:
+            k = int(joined[k])
+        return k
+
+    for row in equal.copies:
+        one, other = sorted((root(int(patients.of[row])), root(int(patients.of[equal.first[row]]))))
+        joined[other] = one
+    whose = np.array([root(k) for k in range(len(joined))])[patients.of]
+    return Examples(rows.x, rows.y, rows.group[patients.first][whose], rows.mask)
+
+
+def straddling(rows: Examples, split: Split) -> int:
+    """Count the test rows that equal a training row."""
+    equal = equal_rows(rows).first
+    return int(np.isin(equal[split.test], equal[split.train]).sum())
+
+
+def counted(counts: Mapping[str, int], most: int = 6) -> str:
+    """Say how many there are at each site, the largest first.
+
+    Examples
+    --------
+    >>> counted({"A": 1, "B": 3, "C": 0})
+    'B 3, A 1'
+    """
+    there = sorted(((n, site) for site, n in counts.items() if n), key=lambda pair: -pair[0])
+    more = f" and {len(there) - most} more" if len(there) > most else ""
+    return ", ".join(f"{site} {n}" for n, site in there[:most]) + more
+
+
+def say_equal(counts: Mapping[str, int], *, kept: bool) -> str:
+    """Say how many rows repeat another, by site.
+
+    Examples
+    --------
+    >>> say_equal({"Hungary": 1}, kept=True)
+    '1 row repeats another of its hospital in every column (Hungary 1): it shares a patient with that one, so ...'
+    """
+    n = sum(counts.values())
+    where = counted(counts)
+    one, verb = ("it", "shares") if n == 1 else ("they", "share")
+    what = f"{n} row{'s' * (n > 1)} repeat{'s' * (n == 1)} another of {'its' if n == 1 else 'their'} hospital in every"
+    if not kept:
+        return f"{what} column ({where}): left out"
+    return (
+        f"{what} column ({where}): {one} {verb} a patient with that one, so that no test row equals a training row. "
+        'duplicates="drop" leaves them out'
+    )

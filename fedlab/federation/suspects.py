@@ -1,0 +1,87 @@
+"""Columns and patients that would make a model look better than it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlab.federation.duplicates import counted
+from fedlab.federation.frame import blocks
+from fedlab.federation.site import Examples, Feature
+
+FEWEST, OF_A_CLASS = 20, 3  # rows of a table, and of each class, from which on a pattern is no accident
+
+Floats = NDArray[np.float64]
+
+
+def suspects(features: Sequence[Feature], x: Floats, y: NDArray[np.int64]) -> Iterator[str]:
+    """Name the columns that number the rows or tell the label, one sentence each.
+
+    Parameters
+    ----------
+    features : sequence of Feature
+    x : float array, shape [n, columns]
+        In the order of the table.
+    y : int array, shape [n]
+
+    Examples
+    --------
+    >>> n, y = np.arange(20.0), np.arange(20) % 2
+    >>> list(suspects([Feature("row"), Feature("age")], np.stack([n, n**2], axis=1), y))
+    ["column 'row' counts the rows: it is no measurement, and in a sorted table it gives the label away"]
+    """
+    if len(x) < FEWEST:
+        return
+    counting = (np.diff(x, axis=0) == 1).all(0)
+    told = _function_of(x, y) | _function_of(np.isnan(x).astype(np.float64), y)
+    for feature, place in blocks(features):
+        if counting[place].any():
+            yield (
+                f"column {feature.name!r} counts the rows: it is no measurement, and in a sorted table it gives the "
+                "label away"
+            )
+        if told[place].all():
+            yield (
+                f"column {feature.name!r} follows the label without an exception: a model would read the answer off "
+                "it. Leave it out of features=, unless it is known before the outcome"
+            )
+
+
+def _function_of(x: Floats, y: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which columns have one value for each class, and not the same for all."""
+    classes = np.unique(y)
+    if min((y == k).sum() for k in classes) < OF_A_CLASS:
+        return np.zeros(x.shape[1], dtype=bool)
+    low = np.stack([x[y == k].min(0) for k in classes])  # nan where a value is missing: then it is none
+    high = np.stack([x[y == k].max(0) for k in classes])
+    out: NDArray[np.bool_] = (low == high).all(0) & (np.ptp(low, axis=0) > 0)
+    return out
+
+
+def at_several(rows: Mapping[str, Examples]) -> str:
+    """Say how many patients stand at several hospitals; nothing where none does.
+
+    Examples
+    --------
+    >>> import torch
+    >>> one = Examples(torch.zeros(2, 1), torch.zeros(2).long(), np.array(["a", "b"]))
+    >>> at_several({"A": one, "B": one})[:54]
+    '2 patients stand at several hospitals (A 2, B 2): what'
+    """
+    each = {site: set(map(str, held.group.tolist())) for site, held in rows.items()}
+    seen: dict[str, int] = {}
+    for patients in each.values():
+        for patient in patients:
+            seen[patient] = seen.get(patient, 0) + 1
+    twice = {patient for patient, sites in seen.items() if sites > 1}
+    if not twice:
+        return ""
+    where = counted({site: len(whom & twice) for site, whom in each.items()})
+    n = len(twice)
+    return (
+        f"{n} patient{'s stand' if n > 1 else ' stands'} at several hospitals ({where}): what is learnt of one at a "
+        "hospital may be asked of the same patient at another, so that the test looks better than it is. Make the "
+        "numbers differ if these are different people"
+    )

@@ -1,0 +1,136 @@
+"""A trial of a model on two rows, before anyone's patients are read: what it gives, and what it does besides.
+
+All of it is found on a copy: the model, torch's global generators and whoever trains later are left alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+
+class Trial(NamedTuple):
+    """What a model was seen to do.
+
+    Parameters
+    ----------
+    outputs : tuple of int
+        Shape of what it gives for two rows.
+    moved : tuple of str
+        Names of the tensors without a gradient that a pass in training writes: counters, moving averages, the vectors
+        of a spectral norm.
+    random : bool
+        It draws from torch's global generator in training (torch's own Dropout).
+    writes_rows : bool
+        It changes the rows that it is given in place.
+    needs_two_rows : str
+        What it raised on a batch of one row in training (torch's BatchNorm1d does); empty if it takes one.
+    """
+
+    outputs: tuple[int, ...]
+    moved: tuple[str, ...] = ()
+    random: bool = False
+    writes_rows: bool = False
+    needs_two_rows: str = ""
+
+
+def check_model(model: nn.Module, said: str) -> None:
+    """Refuse a model with nothing to train, or whose tensors do not exist yet.
+
+    Examples
+    --------
+    >>> check_model(nn.Linear(2, 1).requires_grad_(False), "Linear")
+    Traceback (most recent call last):
+    ...
+    ValueError: the model Linear has no parameter that requires a gradient: there is nothing to train
+    """
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    empty = [name for name, tensor in tensors.items() if is_lazy(tensor)]
+    if empty:
+        raise ValueError(
+            f"the model {said} has tensors without a shape yet ({', '.join(empty[:3])}): a lazy layer takes it from "
+            "its first batch, which every site would do by itself. Build the layer with the factory's inputs, or pass "
+            "two rows through the model before you give it"
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"the model {said} has no parameter that requires a gradient: there is nothing to train")
+
+
+def try_model(model: nn.Module, rows: Tensor) -> Trial:
+    """Pass two rows through a copy of a model, in evaluation and in training, then one row in training.
+
+    Parameters
+    ----------
+    model : Module
+    rows : Tensor, shape [2, ...]
+        As the model will see them.
+
+    Raises
+    ------
+    TypeError
+        If it gives something else than a tensor.
+    Exception
+        Whatever it raises itself.
+
+    Examples
+    --------
+    >>> try_model(nn.Sequential(nn.Dropout(), nn.BatchNorm1d(3, momentum=None)), torch.zeros(2, 3))
+    Trial(outputs=(2, 3), moved=('1.num_batches_tracked',), random=True, writes_rows=False, needs_two_rows='...')
+    """
+    twin = copy.deepcopy(model)
+    with torch.no_grad(), _own_generators(rows) as drawn:
+        own = rows.clone()
+        out = twin.eval()(own)
+        if not isinstance(out, Tensor):
+            raise TypeError(f"it gives a {type(out).__name__}, and must give one tensor, the logits")
+        before, watched = drawn(), _without_gradient(twin)
+        twin.train()(own)
+        moved = [name for name, was in watched.items() if _was_written(twin, name, *was)]
+        random = before != drawn()
+        return Trial(tuple(out.shape), tuple(moved), random, own._version > 0, _of_one_row(twin, rows[:1].clone()))
+
+
+def _of_one_row(model: nn.Module, row: Tensor) -> str:
+    try:
+        model(row)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _without_gradient(model: nn.Module) -> dict[str, tuple[Tensor, int]]:
+    """Return the tensors that no gradient moves, each with the number of times it was written."""
+    still = [(name, p) for name, p in model.named_parameters() if not p.requires_grad]
+    counted = {name for name, layer in model.named_modules() if getattr(layer, "momentum", None) is not None}
+    return {
+        name: (tensor, tensor._version)
+        for name, tensor in itertools.chain(still, model.named_buffers())
+        # a count of batches that nobody reads: torch's norm layers look at it without a momentum only
+        if not (name.endswith("num_batches_tracked") and name.rpartition(".")[0] in counted)
+    }
+
+
+def _was_written(model: nn.Module, name: str, tensor: Tensor, version: int) -> bool:
+    """Return whether a tensor was changed in place, or another one stands in its place."""
+    where, _, key = name.rpartition(".")
+    layer = model.get_submodule(where)
+    return getattr(layer, key) is not tensor or tensor._version > version
+
+
+@contextmanager
+def _own_generators(rows: Tensor) -> Iterator[Callable[[], list[bytes]]]:
+    """Leave torch's global generators as they were found; gives what their state is at any time."""
+    gpus = [rows.device] if rows.device.type == "cuda" else []
+
+    def drawn() -> list[bytes]:
+        return [state.numpy().tobytes() for state in (torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpus))]
+
+    with torch.random.fork_rng(devices=gpus):
+        yield drawn
