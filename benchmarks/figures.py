@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fedlab.cli.environment import versions
+from fedlab.report.versions import versions
 
 
 @dataclass(frozen=True)

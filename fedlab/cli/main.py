@@ -6,10 +6,11 @@ commands, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -34,9 +35,11 @@ def fail(sentence: str, code: int) -> NoReturn:
 
 @contextmanager
 def endings(interrupted: str) -> Iterator[None]:
-    """Turn what may go wrong into one sentence and an exit code."""
+    """Turn what may go wrong into one sentence and an exit code, and warnings into sentences."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            yield
     except KeyboardInterrupt:
         fail(interrupted, 130)
     except Wrong as error:
@@ -45,9 +48,13 @@ def endings(interrupted: str) -> Iterator[None]:
         fail(str(error) or type(error).__name__, 1)
 
 
+def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.secho(f"fedlab: {message}", err=True, fg="yellow")
+
+
 def _version(asked: bool) -> None:
     if asked:
-        from fedlab.cli.environment import version
+        from fedlab.report.versions import version
 
         typer.echo(f"fedlab {version('fedlab-workbench') or 'not installed as a distribution'}")
         raise typer.Exit
@@ -94,11 +101,32 @@ def fetch(
 
 @app.command(
     epilog="Examples:\n\n  fedlab report heart_disease\n\n  fedlab report heart_disease --seeds 3 "
-    "--json numbers.json --csv scores.csv\n\n  fedlab report breast_cancer --algorithms isolated,fedavg "
+    "--json numbers.json --csv scores.csv\n\n  fedlab report my.csv --site hospital --label died --group patient"
+    "\n\n  fedlab report breast_cancer --algorithms isolated,fedavg "
     "--model mlp -o wards.html\n\n  fedlab report heart_disease --holdout Hungary"
 )
 def report(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A data set, e.g. heart_disease.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE|FILE", help="A data set, e.g. heart_disease, or a table, e.g. my.csv.")
+    ],
+    site: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of a table: the column that names the hospital.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of a table: the column that is to be predicted.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of a table: whose row it is, if a patient has several.")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Of a table: the columns to learn from. All others.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Of a table: the label's values, the positive one last.")
+    ] = None,
+    sep: Annotated[
+        str | None, typer.Option(metavar="SIGN", help="Of a table: what separates its columns, ';' or tab.")
+    ] = None,
     algorithms: Annotated[
         str, typer.Option(metavar="A,B,…", help="What to compare; isolated is the reference.")
     ] = "isolated,centralized,ensemble,fedavg",
@@ -122,16 +150,21 @@ def report(
 ) -> None:
     """Write the gap report: one HTML file that needs no network and prints on A4.
 
-    RECIPE is a data set that `fedlab doctor` lists.
+    RECIPE is a data set that `fedlab doctor` lists; FILE is a table of your own with one row per patient or visit, with
+    --site and --label.
 
     It says what each hospital's own model, the pooled and the federated one are worth, where, how sure that is, and
     what it costs.
     """
     with endings("Interrupted: no report was written."):
+        import data_recipes
         from fedlab.cli.report import Order, carry_out
+        from fedlab.cli.table import Table
 
+        columns = {"site": site, "label": label, "group": group, "features": features, "classes": classes, "sep": sep}
         order = Order.check(
             recipe=recipe,
+            table=Table.check(recipe, list(data_recipes.recipes()), **columns),
             algorithms=algorithms.split(","),
             seeds=seeds,
             rounds=rounds,

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from fedlab.federation import Federation
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
-from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head
+from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head, label
 from fedlab.study.places import FEW
 from fedlab.study.words import Words, arm_name, few, number, signed, words
 
@@ -82,13 +82,15 @@ def _rows(cells: pd.DataFrame, sites: list[str]) -> list[_Row]:
     for arm, group in cells.groupby("arm", sort=False):
         trained = list(group["train"].unique())
         homes = [site for site in sites if site in trained]
-        rows += [_Row(f"{site} alone", str(arm), dict.fromkeys(sites, site), "alone") for site in homes]
+        rows += [_Row(f"{label(site)} alone", str(arm), dict.fromkeys(sites, site), "alone") for site in homes]
         if EVERY_SITE in trained:
-            rows.append(_Row(f"all, {arm_name(str(arm))}", str(arm), dict.fromkeys(sites, EVERY_SITE), "shared"))
+            rows.append(_Row(f"all, {label(arm_name(str(arm)))}", str(arm), dict.fromkeys(sites, EVERY_SITE), "shared"))
         if any(str(t).startswith(ALL_BUT) for t in trained):
             left_out = {site: f"{ALL_BUT}{site}" for site in sites}
             left_out |= dict.fromkeys(cells.loc[cells["holdout"], "test"], EVERY_SITE)  # all the others are all
-            rows.append(_Row(f"all the others,<br>{arm_name(str(arm))}: never saw it", str(arm), left_out, "unseen"))
+            rows.append(
+                _Row(f"all the others,<br>{label(arm_name(str(arm)))}: never saw it", str(arm), left_out, "unseen")
+            )
     return sorted(rows, key=lambda row: ["alone", "shared", "unseen"].index(row.block))
 
 
@@ -124,7 +126,7 @@ def _hover(cell: Cell, row: _Row, site: str, what: Words) -> str:
     if not cell:
         return ""
     source = row.sources[site]
-    text = f"<b>trained at {source}, tested at {site}</b><br>{what.name} {number(cell['value'], 3)}"
+    text = f"<b>trained at {label(source)}, tested at {label(site)}</b><br>{what.name} {number(cell['value'], 3)}"
     if not math.isnan(cell["low"]):
         text += f" [{number(cell['low'], 3)}, {number(cell['high'], 3)}]"
     return text + f"<br>n = {cell['patients']:.0f} test patients, {cell['fewest']:.0f} of the rarest class"
@@ -136,7 +138,8 @@ def _layout(cells: pd.DataFrame, rows: list[_Row], sites: list[str]) -> go.Layou
         template=NAME,
         xaxis=dict(side="top", tickvals=list(range(len(sites))), tickangle=-90 if len(sites) > CROWDED else None,
                    showgrid=False, ticks="", showline=False,
-                   ticktext=[f"{site}<br>n = {n[site]:.0f}{', seen by none' * (site in unseen)}" for site in sites],
+                   ticktext=[f"{label(site)}<br>n = {n[site]:.0f}{', seen by none' * (site in unseen)}"
+                             for site in sites],
                    range=[-0.5, len(sites) - 0.5]),
         yaxis=dict(tickvals=list(range(len(rows))), ticktext=[row.label for row in rows], showgrid=False, ticks="",
                    showline=False, range=[len(rows) - 0.5, -0.5]),

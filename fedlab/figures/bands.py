@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from fedlab.engine import Run
 from fedlab.engine.spread import MIDDLE
 from fedlab.figures.curves import SCORED, frame_of, plain, setting_of, what_is_little
-from fedlab.figures.theme import foot, head, style
+from fedlab.figures.theme import foot, head, label, style
 
 
 def seed_bands(runs: Sequence[Run], metric: str = "log_loss", *, rounds: int | None = None) -> go.Figure:
@@ -58,10 +58,10 @@ def _add_site(figure: go.Figure, number: int, scores: pd.DataFrame, site: str) -
     low, high = (plain(scores.quantile(q, axis=1)) for q in MIDDLE)
     figure.add_scatter(
         x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=look.colour, opacity=0.18, mode="lines",
-        line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=site, name=f"{site}, band",
+        line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=site, name=f"{label(site)}, band",
     )  # fmt: skip
     figure.add_scatter(
-        x=x, y=plain(scores.mean(axis=1)), name=site, mode="lines+markers", legendgroup=site,
+        x=x, y=plain(scores.mean(axis=1)), name=label(site), mode="lines+markers", legendgroup=site,
         line=dict(color=look.colour, dash=look.dash, width=2),
         marker=dict(symbol=look.symbol, size=8, maxdisplayed=9),
         customdata=list(zip(low, high, strict=True)),

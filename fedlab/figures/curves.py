@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from fedlab.engine import Run
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
-from fedlab.figures.theme import GREY, NAME, foot, head, style
+from fedlab.figures.theme import GREY, NAME, foot, head, label, style
 from fedlab.study.guessing import AUC, mean_guess, worse_than_guessing
 from fedlab.study.places import FEW
 from fedlab.study.words import arm_name, few, words
@@ -91,8 +91,9 @@ def what_is_little(figure: go.Figure, runs: Sequence[Run], metric: str) -> list[
         figure.update_yaxes(autorangeoptions_include=[guess])  # a line that is out of sight says nothing
     federation = runs[0].federation
     small = few(federation, "valid")
+    marked = set(map(label, small))
     for trace in figure.data:
-        if trace.name in small and trace.mode == "lines+markers" and trace.y and trace.y[-1] is not None:
+        if trace.name in marked and trace.mode == "lines+markers" and trace.y and trace.y[-1] is not None:
             figure.add_annotation(x=trace.x[-1], y=trace.y[-1], text="†", xshift=11, showarrow=False,
                                   font=dict(size=15, color=trace.line.color))  # fmt: skip
     n = {site.name: len(site.split.valid) for site in federation.sites}
@@ -140,7 +141,7 @@ def frame_of(metric: str, rounds: int) -> go.Layout:
 def _add_site(figure: go.Figure, number: int, rows: pd.DataFrame, site: str, metric: str) -> None:
     look = style(number)
     figure.add_scatter(
-        x=rows["round"].tolist(), y=plain(rows[metric]), name=site, mode="lines+markers", legendgroup=site,
+        x=rows["round"].tolist(), y=plain(rows[metric]), name=label(site), mode="lines+markers", legendgroup=site,
         line=dict(color=look.colour, dash=look.dash, width=2),
         marker=dict(symbol=look.symbol, size=8, maxdisplayed=9),
         customdata=rows["patients"].tolist(), hovertemplate="%{y:.3f} (n = %{customdata})",
@@ -151,7 +152,7 @@ def _add_behind(figure: go.Figure, rows: pd.DataFrame, places: Mapping[str, int]
     for site, place in places.items():
         own, look = rows[rows["site"] == site], style(place)
         figure.add_scatter(
-            x=own["round"].tolist(), y=plain(own[metric]), name=f"{site}, the run before", mode="lines",
+            x=own["round"].tolist(), y=plain(own[metric]), name=f"{label(site)}, the run before", mode="lines",
             legendgroup=site, showlegend=False, hoverinfo="skip", opacity=FAINT,
             line=dict(color=look.colour, dash=look.dash, width=2),
         )  # fmt: skip
@@ -174,7 +175,7 @@ def _mark_reported(figure: go.Figure, drawn: pd.DataFrame, sites: list[str], met
     if chosen.empty:
         return
     figure.add_scatter(
-        x=chosen["round"].tolist(), y=plain(chosen[metric]), text=chosen["site"].tolist(), mode="markers",
+        x=chosen["round"].tolist(), y=plain(chosen[metric]), text=chosen["site"].map(label).tolist(), mode="markers",
         name="reported round", hoverinfo="skip",
         marker=dict(symbol="circle-open", size=15, line=dict(width=2.5), color=GREY),
     )  # fmt: skip

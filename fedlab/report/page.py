@@ -63,7 +63,7 @@ def page(gap: Gap, about: About) -> str:
         f"<script>{_plotly()}</script>\n</head>\n<body>\n"
         f"<header><h1>{_text(about.title)}: the gap report</h1>{_question(gap)}"
         f'<nav aria-label="Sections"><ol>{links}</ol></nav></header>\n<main>{body}</main>\n'
-        f"<footer><p>Made by fedlab. Data: {_linked(about.citation)} {_text(about.licence)}.</p></footer>\n"
+        f"<footer><p>Made by fedlab. Data: {_linked(_ended(about.citation))} {_text(about.licence)}.</p></footer>\n"
         "</body>\n</html>\n"
     )
 
@@ -103,8 +103,10 @@ def _verdict(gap: Gap) -> str:
 def _sites(gap: Gap, about: About) -> str:
     note = "<p><strong>The hospitals are simulated</strong>; the patients are real.</p>" if about.simulated else ""
     held = f"<p>{_text(gap.held_out)} was held out: no model learnt from it.</p>" if gap.held_out else ""
-    source = f"<p>Source and attribution: {_linked(about.citation)} Licence: {_text(about.licence)}.</p>"
-    return note + tables.sites(gap) + held + source
+    source = f"<p>Source and attribution: {_linked(_ended(about.citation))} Licence: {_text(about.licence)}.</p>"
+    found = gap.study.federation.notes
+    told = f"<p>Found in the data:</p>{_list(found)}" if found else ""
+    return note + tables.sites(gap) + held + told + source
 
 
 # --------------------------------------------------------------------------- pieces
@@ -123,6 +125,10 @@ def _plotly() -> str:
 
 def _style() -> str:
     return resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+
+
+def _ended(what: str) -> str:
+    return what if what.endswith((".", "!", "?")) else f"{what}."
 
 
 def _text(what: str) -> str:
