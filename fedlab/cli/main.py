@@ -119,20 +119,22 @@ def report(
         str | None, typer.Option(metavar="COLUMN", help="Of a table: whose row it is, if a patient has several.")
     ] = None,
     features: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Of a table: the columns to learn from. All others.")
+        str | None, typer.Option(metavar="A,B,…", help="Of a table: the columns to learn from; default: all others.")
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Of a table: the label's values, the positive one last.")
+        str | None,
+        typer.Option(metavar="A,B,…", help="Of a table: the label's values, the positive one last; default: sorted."),
     ] = None,
     sep: Annotated[
-        str | None, typer.Option(metavar="SIGN", help="Of a table: what separates its columns, ';' or tab.")
+        str | None,
+        typer.Option(metavar="SIGN", help="Of a table: what separates its columns, e.g. ';' or tab; default: ','."),
     ] = None,
     algorithms: Annotated[
         str, typer.Option(metavar="A,B,…", help="What to compare; isolated is the reference.")
     ] = "isolated,centralized,ensemble,fedavg",
     seeds: Annotated[int, typer.Option(min=1, help="How many; a seed is a split, a start, a batch order.")] = 10,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 30,
-    model: Annotated[str, typer.Option(help="logistic or mlp.")] = "logistic",
+    model: Annotated[str, typer.Option(metavar="NAME", help="logistic, mlp or mlp_norm.")] = "logistic",
     holdout: Annotated[
         str | None, typer.Option(metavar="SITE", help="A hospital that no model learns from; all are tested there.")
     ] = None,
@@ -150,11 +152,11 @@ def report(
 ) -> None:
     """Write the gap report: one HTML file that needs no network and prints on A4.
 
-    RECIPE is a data set that `fedlab doctor` lists; FILE is a table of your own with one row per patient or visit, with
-    --site and --label.
+    RECIPE is a data set that `fedlab doctor` lists.
+    FILE is a table of your own, one row per patient or visit: name --site and --label.
 
-    It says what each hospital's own model, the pooled and the federated one are worth, where, how sure that is, and
-    what it costs.
+    It says what own models, the pooled and the federated one are worth, and where,
+    how sure that is, and what it costs. With the defaults a minute or two.
     """
     with endings("Interrupted: no report was written."):
         import data_recipes
@@ -186,15 +188,16 @@ def report(
 def simulate(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A data set, e.g. heart_disease.")],
     algorithm: Annotated[str, typer.Option(metavar="NAME", help="e.g. fedavg, scaffold, krum.")] = "fedavg",
-    model: Annotated[str, typer.Option(help="logistic, mlp or mlp_norm.")] = "logistic",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 10,
+    model: Annotated[str, typer.Option(metavar="NAME", help="logistic, mlp or mlp_norm.")] = "logistic",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Of the start and the batch order.")] = 0,
     compare: Annotated[bool, typer.Option("--compare", help="Run it in this process too, and compare.")] = False,
 ) -> None:
     """Train on Flower's simulation (Ray): each hospital a node, the same numbers as in a notebook.
 
-    RECIPE is a data set that `fedlab doctor` lists. Starting Ray takes 10 to 30 seconds; with RAY_ADDRESS an existing
-    cluster is used. Needs the extra `ray`.
+    RECIPE is a data set that `fedlab doctor` lists. Needs the extra `ray`.
+
+    Starting Ray takes 10 s to a minute; with RAY_ADDRESS an existing cluster is used.
     """
     with endings("Interrupted: the simulation is ended."):
         from fedlab.cli.simulate import Simulation, carry_out

@@ -8,14 +8,17 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from fedlab.course.formula import with_formulas
 from fedlab.course.solutions import RUN
 
 LIMIT = 600  # seconds for a cell
+MATHML = re.compile("<math.*?</math>", re.S)
 LOADS = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"'](?:https?:)?//[^>]*>")
 # The template of `jupyter nbconvert --to html`, without the four scripts that it would fetch.
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
@@ -63,6 +66,14 @@ def handout(notebook: Path, folder: Path, *, solutions: bool = False) -> Path:
     read = nbformat.read(notebook, as_version=4)
     if not solutions:
         read.cells = [cell for cell in read.cells if "solution" not in cell.metadata.get("tags", [])]
+    formulas: dict[str, str] = {}  # the exporter takes MathML apart: it is put in afterwards
+
+    def stand_in(formula: str) -> str:
+        return formulas.setdefault(formula, f"formula-{secrets.token_hex(8)}")
+
+    for cell in read.cells:
+        if cell.cell_type == "markdown":
+            cell.source = MATHML.sub(lambda found: stand_in(found[0]), with_formulas(cell.source))
     run = ExecutePreprocessor(timeout=LIMIT, kernel_name="python3", store_widget_state=False)
     try:
         with _solutions_run() if solutions else nullcontext():
@@ -72,6 +83,8 @@ def handout(notebook: Path, folder: Path, *, solutions: bool = False) -> Path:
     loader = DictLoader({"handout.html.j2": TEMPLATE})
     export = HTMLExporter(template_file="handout.html.j2", extra_loaders=[loader], embed_images=True)
     page, _ = export.from_notebook_node(read, {"metadata": {"name": notebook.stem, "path": str(notebook.parent)}})
+    for formula, stand in formulas.items():
+        page = page.replace(stand, formula)
     if found := LOADS.search(page):
         raise RuntimeError(f"{notebook}: its page would load {found[0][:120]}, and a handout loads nothing")
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import ipywidgets as widgets
 
 from fedlab.engine import Run
+from fedlab.engine.notebook import kernel_shell, watched
 from fedlab.federation import Federation
 from fedlab.study.words import listed
 from fedlab.workbench import results, style, words
@@ -19,6 +21,7 @@ from fedlab.workbench.controls import Controls
 from fedlab.workbench.page import Page
 from fedlab.workbench.worker import Worker, warm_up
 
+UNWATCHED = "Here is a panel with buttons: open this notebook in JupyterLab to use it."
 METRICS = {"log loss": "log_loss", "AUC": "auc"}
 WRAP = {"flex_flow": "row wrap"}
 
@@ -91,6 +94,13 @@ class LivePanel(widgets.VBox):
         self.add_class("fedlab")
         warm_up()
         replace_in_cell(self)
+
+    def _repr_mimebundle_(self, **asked: Any) -> dict[str, Any]:
+        """Return what a notebook shows; where a program runs it and nobody can press a button, what would be here."""
+        if kernel_shell() is not None and not watched():
+            return {"text/html": style.paragraph(UNWATCHED), "text/plain": UNWATCHED}
+        shown: dict[str, Any] = super()._repr_mimebundle_(**asked)
+        return shown
 
     # ------------------------------------------------------------------ what one can do
 
