@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ from fedlab.study.words import Words, arm_name, few, number, signed, words
 SCALE = [(0.0, "#f2d9b8"), (0.35, "#b9c4c9"), (0.7, "#4f8fb8"), (1.0, "#08426e")]
 DARK_FROM = 0.78  # of the scale: from here on white ink has more contrast than black, and both at least 4.5
 ROOM = 6  # columns: with more there is no room for the difference in a cell
+WIDE = 72  # characters above all columns
 CROWDED = 12  # columns: with more there is none for a number, and the names stand upright
 Cell: TypeAlias = dict[str, float]  # value, low, high, sd, patients, fewest; empty if the atlas has no such cell
 
@@ -72,8 +74,9 @@ def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federatio
     _write(figure, grid, rows, sites, what)
     _part_blocks(figure, rows, len(sites))
     _part_holdout(figure, cells, len(sites), len(rows))
+    lines = max(len(_column(site, len(sites))) for site in sites)
     head(figure, _finding(cells, what), "Rows: where a model was trained. Columns: whose test patients it reads.",
-         above_plot=48 if len(sites) <= CROWDED else 130)  # fmt: skip
+         above_plot=32 + 16 * lines if len(sites) <= CROWDED else 130)  # fmt: skip
     return foot(figure, _notes(cells, sites, federation, metric), below=16)
 
 
@@ -136,15 +139,20 @@ def _layout(cells: pd.DataFrame, rows: list[_Row], sites: list[str]) -> go.Layou
     n, unseen = cells.groupby("test")["patients"].first(), set(cells.loc[cells["holdout"], "test"])
     return go.Layout(
         template=NAME,
-        xaxis=dict(side="top", tickvals=list(range(len(sites))), tickangle=-90 if len(sites) > CROWDED else None,
+        xaxis=dict(side="top", tickvals=list(range(len(sites))), tickangle=-90 if len(sites) > CROWDED else 0,
                    showgrid=False, ticks="", showline=False,
-                   ticktext=[f"{label(site)}<br>n = {n[site]:.0f}{', seen by none' * (site in unseen)}"
-                             for site in sites],
+                   ticktext=[f"{'<br>'.join(map(label, _column(site, len(sites))))}<br>n = {n[site]:.0f}"
+                             + ", seen by none" * (site in unseen) for site in sites],
                    range=[-0.5, len(sites) - 0.5]),
         yaxis=dict(tickvals=list(range(len(rows))), ticktext=[row.label for row in rows], showgrid=False, ticks="",
                    showline=False, range=[len(rows) - 0.5, -0.5]),
         height=190 + 46 * len(rows),
     )  # fmt: skip
+
+
+def _column(site: str, sites: int) -> list[str]:
+    """Return the name above a column, in lines that fit its width where it stands level."""
+    return textwrap.wrap(site, max(WIDE // sites, 10), max_lines=3, placeholder="…") if sites <= CROWDED else [site]
 
 
 def _part_holdout(figure: go.Figure, cells: pd.DataFrame, columns: int, rows: int) -> None:

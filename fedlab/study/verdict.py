@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fedlab.study.study import Study
 
 OWN = "isolated"
-CALLED = {OWN: "the hospitals’ own models", "centralized": "the pooled model"}
+CALLED = {OWN: "the hospitals’ own models", "centralized": "the pooled model", "ensemble": "the ensemble"}
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 

@@ -34,6 +34,7 @@ viewBox='0 0 18 18'%3E%3Cpath fill='%237b7b7b' d='M4 7l5 5 5-5z'/%3E%3C/svg%3E")
 .fedlab th, .fedlab td { padding: 3px 12px 3px 0; text-align: right; font-variant-numeric: tabular-nums;
   border-bottom: 1px solid var(--jp-border-color2, #c0c0c0); white-space: nowrap; }
 .fedlab th:first-child, .fedlab td:first-child { text-align: left; }
+.fedlab td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 8em; max-width: 22em; }
 .fedlab th { font-weight: 600; }
 .fedlab .fedlab-turned th, .fedlab .fedlab-turned td { text-align: left; vertical-align: top; }
 .fedlab .fedlab-turned td:last-child { white-space: normal; }
