@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test report lint bench figure wheels constraints
+.PHONY: help lab test report handout lint bench figure wheels constraints
 
 # The first Python from 3.11 on; `make lab PYTHON=/path/to/python3` names another.
 RECENT = import sys; sys.exit(sys.version_info < (3, 11))
@@ -17,6 +17,9 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 DIR ?= usb
 # What `make lab` opens. As an address and not as an argument, so that the printed address leads to it too.
 FIRST := notebooks/00_start_here.ipynb
+# Which notebooks `make handout` writes, by their numbers: make handout NOTEBOOKS="00 03". SOLUTIONS=1: with solutions.
+NOTEBOOKS ?= $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb)))
+SOLUTIONS ?=
 # More options for JupyterLab: make lab LAB_ARGS=--port=9999
 LAB_ARGS ?=
 
@@ -59,6 +62,10 @@ test: .venv/.test ## all tests that this machine can run: what needs no peace on
 
 report: .venv/.lab ## the main result without a browser: report.html
 	.venv/bin/fedlab report heart_disease -o report.html
+
+handout: .venv/.lab ## run the notebooks and write each as one HTML file, into handouts/ (NOTEBOOKS="00 03", SOLUTIONS=1)
+	$(PY) -m fedlab.course.handout $(foreach n,$(NOTEBOOKS),$(or $(wildcard notebooks/$(n)*.ipynb),notebooks/$(n).ipynb)) \
+		$(if $(SOLUTIONS),--solutions)
 
 lint: .venv/.dev ## style and types
 	$(PY) -m ruff check

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fedlab.cli.environment import versions
+from fedlab.report.versions import versions
 
 QUIET = 0.5  # cores that others may keep busy beside a timing
 LIKE = 0.15  # how far two timings of the same work may be apart

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fedlab.engine import SGD, Adam, Event, Run, Settings, TooFewSites, stream, train
@@ -27,6 +28,8 @@ from fedlab.study import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fedlab.report.report import report
 
 __version__ = "0.1.0"
 
@@ -58,6 +61,13 @@ def catalogue() -> pd.DataFrame:
     return data_recipes.catalogue()
 
 
+def __getattr__(name: str) -> Any:
+    """Import the report when it is asked for: figures come with it."""
+    if name == "report":
+        return import_module("fedlab.report")
+    raise AttributeError(f"module 'fedlab' has no attribute {name!r}")
+
+
 __all__ = [
     "SGD",
     "Adam",
@@ -84,6 +94,7 @@ __all__ = [
     "explain",
     "learning_curve",
     "load",
+    "report",
     "stream",
     "train",
 ]

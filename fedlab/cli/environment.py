@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-DISTRIBUTION = "fedlab-workbench"
+from fedlab.report.versions import DISTRIBUTION, version
+
 ALWAYS = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "plotly", "pooch")
 EXTRAS = {"jupyterlab": "lab", "ipywidgets": "lab", "flwr": "ray", "ray": "ray"}
 
@@ -24,27 +25,6 @@ class Finding:
     state: str
     what: str
     said: str
-
-
-def version(distribution: str) -> str | None:
-    """Return the version of what is installed, without importing it."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on, for reports and benchmarks.
-
-    Examples
-    --------
-    >>> sorted(versions())[:3]
-    ['fedlab', 'numpy', 'pandas']
-    """
-    found = {name: version(name) for name in ("torch", "numpy", "pandas", "scipy", "scikit-learn", "plotly")}
-    here = {"python": platform.python_version(), "fedlab": version(DISTRIBUTION) or "unknown"}
-    return here | {name: number for name, number in found.items() if number}
 
 
 def findings() -> list[Finding]:

@@ -17,6 +17,7 @@ from fedlab.course import (
     your_algorithm,
 )
 from fedlab.course.core import Exercise, verdict, verdict_on
+from fedlab.course.solutions import reveal
 
 EXERCISES: dict[str, Exercise] = {
     exercise.id: exercise
@@ -54,4 +55,4 @@ def check(exercise_id: str, answer: Any) -> None:
     print(verdict_on(EXERCISES, exercise_id, answer))
 
 
-__all__ = ["EXERCISES", "Exercise", "check", "verdict"]
+__all__ = ["EXERCISES", "Exercise", "check", "reveal", "verdict"]

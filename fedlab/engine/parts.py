@@ -69,24 +69,32 @@ def _registered(cls: type[Algorithm]) -> str | None:
     return next((found.name for found in alike if found.load() is cls), None)
 
 
-def find_algorithm(said: Mapping[str, Any], given: str | Algorithm | type[Algorithm] | None) -> Algorithm:
-    """Return the algorithm that was said, of a class ``given`` by hand where no name leads to it."""
-    fields = said["fields"]
+def find_algorithm(
+    said: Mapping[str, Any], given: str | Algorithm | type[Algorithm] | None, *, arm: str | None = None
+) -> Algorithm:
+    """Return the algorithm that was said, of a class ``given`` by hand where no name leads to it.
+
+    ``arm`` is its name in a study: who reads one gives a dict of algorithms by these names.
+    """
+    fields, name = said["fields"], said["class"].rpartition(":")[2]
+    made = f"{name.rpartition('.')[2]}(…)"
+    argument = f"algorithm={made}" if arm is None else f"algorithms={{{arm!r}: {made}}}"
     if given is None:
         if fields is None:
             raise ValueError(
-                f"the algorithm was {said['said']}, with fields that a record cannot hold: give algorithm="
+                f"the algorithm was {said['said']}, with fields that a record cannot hold: give {argument}"
             )
         if said["name"] not in (*ALGORITHMS, *brought()):
             raise ValueError(
-                f"the algorithm was {said['said']} ({said['class']}), which is not known here: give algorithm=, enter "
+                f"the algorithm was {said['said']} ({said['class']}), which is not known here: give {argument}, enter "
                 "it with fedlab.algorithms.register(…), or install the package that brings it"
             )
         given = said["name"]
     base = algorithm(given)
-    name = said["class"].rpartition(":")[2]
     if type(base).__qualname__ != name:
-        raise ValueError(f"the algorithm was {said['said']}, and algorithm= is {base}: give one of the class {name}")
+        raise ValueError(
+            f"the algorithm was {said['said']}, and {base} was given: give one of the class {name}, {argument}"
+        )
     try:
         return base if fields is None else dataclasses.replace(base, **decode(fields, {}))
     except TypeError as error:

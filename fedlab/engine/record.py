@@ -158,10 +158,11 @@ def unpack(
     model: ModelLike | None = None,
     algorithm: str | Algorithm | None = None,
     settings: Mapping[str, Any] | None = None,
+    arm: str | None = None,
 ) -> tuple[Run, list[str]]:
-    """Return the run, and in what its model differs from then."""
+    """Return the run, and in what its model differs from then; ``arm`` is its name in a study."""
     about, history, tensors = packed
-    alg = find_algorithm(about["algorithm"], algorithm)
+    alg = find_algorithm(about["algorithm"], algorithm, arm=arm)
     chosen = find_settings(about["settings"], settings or {})
     run = begin(federation, find_model(about["model"], model), alg, chosen)
     apart = check_model(about["model"], run.net)

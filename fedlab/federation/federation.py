@@ -52,6 +52,8 @@ class Federation(Made):
         What was found in the data when it was made: levels, marks of *not measured*, rows that repeat others.
     thinning : (int, int), optional
         At most how many training rows a site learns from, and the seed of their draw; see :meth:`thinned`.
+    roster : tuple of str
+        Names of the whole federation that this is a part of; empty if it is the whole.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Federation(Made):
     published: bool = False
     notes: tuple[str, ...] = ()
     thinning: tuple[int, int] | None = None
+    roster: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.sites:
@@ -132,6 +135,12 @@ class Federation(Made):
     def names(self) -> tuple[str, ...]:
         """Names of the sites, as shown."""
         return tuple(site.name for site in self.sites)
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Number of each site in the whole federation: by it a figure draws a hospital alike, whoever else is there."""
+        whole = list(dict.fromkeys([*self.roster, *self.names]))
+        return {name: whole.index(name) for name in self.names}
 
     def __getitem__(self, name: str) -> Site:
         for site in self.sites:
@@ -207,14 +216,17 @@ class Federation(Made):
 
     def select(self, *names: str) -> Federation:
         """Keep these sites only, with the split they have."""
-        return replace(self, sites=tuple(self[name] for name in dict.fromkeys(names)))
+        return self._part(tuple(self[name] for name in dict.fromkeys(names)))
 
     def holdout(self, name: str) -> tuple[Federation, Site]:
         """Take one site away: the federation of the others, and the hospital that none of them has seen."""
         unseen = self[name]
         if len(self.sites) == 1:
             raise ValueError(f"{name!r} is the only site: nothing would be left to learn from")
-        return replace(self, sites=tuple(site for site in self.sites if site.name != name)), unseen
+        return self._part(tuple(site for site in self.sites if site.name != name)), unseen
+
+    def _part(self, sites: tuple[Site, ...]) -> Federation:
+        return replace(self, sites=sites, roster=self.roster or self.names)
 
     def thinned(self, rows: int, *, seed: int) -> Federation:
         """Let every site learn from at most so many of its training rows; ``valid`` and ``test`` stay.

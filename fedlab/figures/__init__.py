@@ -9,6 +9,7 @@ from fedlab.figures.bands import seed_bands
 from fedlab.figures.curves import learning_curves
 from fedlab.figures.differences import differences
 from fedlab.figures.explained import explained
+from fedlab.figures.export import draw_for_export
 from fedlab.figures.gains import who_gains
 from fedlab.figures.heterogeneity import heterogeneity
 from fedlab.figures.more_data import more_data
@@ -16,6 +17,8 @@ from fedlab.figures.reliability import reliability_curves
 from fedlab.figures.shifted import before_after
 from fedlab.figures.subgroups import subgroup_scores
 from fedlab.figures.theme import TEMPLATE
+
+draw_for_export()
 
 __all__ = [
     "TEMPLATE",

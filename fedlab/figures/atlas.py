@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,7 +13,7 @@ import plotly.graph_objects as go
 from fedlab.federation import Federation
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
-from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head
+from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head, label
 from fedlab.study.places import FEW
 from fedlab.study.words import Words, arm_name, few, number, signed, words
 
@@ -20,6 +21,7 @@ from fedlab.study.words import Words, arm_name, few, number, signed, words
 SCALE = [(0.0, "#f2d9b8"), (0.35, "#b9c4c9"), (0.7, "#4f8fb8"), (1.0, "#08426e")]
 DARK_FROM = 0.78  # of the scale: from here on white ink has more contrast than black, and both at least 4.5
 ROOM = 6  # columns: with more there is no room for the difference in a cell
+WIDE = 72  # characters above all columns
 CROWDED = 12  # columns: with more there is none for a number, and the names stand upright
 Cell: TypeAlias = dict[str, float]  # value, low, high, sd, patients, fewest; empty if the atlas has no such cell
 
@@ -72,8 +74,9 @@ def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federatio
     _write(figure, grid, rows, sites, what)
     _part_blocks(figure, rows, len(sites))
     _part_holdout(figure, cells, len(sites), len(rows))
+    lines = max(len(_column(site, len(sites))) for site in sites)
     head(figure, _finding(cells, what), "Rows: where a model was trained. Columns: whose test patients it reads.",
-         above_plot=48 if len(sites) <= CROWDED else 130)  # fmt: skip
+         above_plot=32 + 16 * lines if len(sites) <= CROWDED else 130)  # fmt: skip
     return foot(figure, _notes(cells, sites, federation, metric), below=16)
 
 
@@ -82,13 +85,15 @@ def _rows(cells: pd.DataFrame, sites: list[str]) -> list[_Row]:
     for arm, group in cells.groupby("arm", sort=False):
         trained = list(group["train"].unique())
         homes = [site for site in sites if site in trained]
-        rows += [_Row(f"{site} alone", str(arm), dict.fromkeys(sites, site), "alone") for site in homes]
+        rows += [_Row(f"{label(site)} alone", str(arm), dict.fromkeys(sites, site), "alone") for site in homes]
         if EVERY_SITE in trained:
-            rows.append(_Row(f"all, {arm_name(str(arm))}", str(arm), dict.fromkeys(sites, EVERY_SITE), "shared"))
+            rows.append(_Row(f"all, {label(arm_name(str(arm)))}", str(arm), dict.fromkeys(sites, EVERY_SITE), "shared"))
         if any(str(t).startswith(ALL_BUT) for t in trained):
             left_out = {site: f"{ALL_BUT}{site}" for site in sites}
             left_out |= dict.fromkeys(cells.loc[cells["holdout"], "test"], EVERY_SITE)  # all the others are all
-            rows.append(_Row(f"all the others,<br>{arm_name(str(arm))}: never saw it", str(arm), left_out, "unseen"))
+            rows.append(
+                _Row(f"all the others,<br>{label(arm_name(str(arm)))}: never saw it", str(arm), left_out, "unseen")
+            )
     return sorted(rows, key=lambda row: ["alone", "shared", "unseen"].index(row.block))
 
 
@@ -124,7 +129,7 @@ def _hover(cell: Cell, row: _Row, site: str, what: Words) -> str:
     if not cell:
         return ""
     source = row.sources[site]
-    text = f"<b>trained at {source}, tested at {site}</b><br>{what.name} {number(cell['value'], 3)}"
+    text = f"<b>trained at {label(source)}, tested at {label(site)}</b><br>{what.name} {number(cell['value'], 3)}"
     if not math.isnan(cell["low"]):
         text += f" [{number(cell['low'], 3)}, {number(cell['high'], 3)}]"
     return text + f"<br>n = {cell['patients']:.0f} test patients, {cell['fewest']:.0f} of the rarest class"
@@ -134,14 +139,20 @@ def _layout(cells: pd.DataFrame, rows: list[_Row], sites: list[str]) -> go.Layou
     n, unseen = cells.groupby("test")["patients"].first(), set(cells.loc[cells["holdout"], "test"])
     return go.Layout(
         template=NAME,
-        xaxis=dict(side="top", tickvals=list(range(len(sites))), tickangle=-90 if len(sites) > CROWDED else None,
+        xaxis=dict(side="top", tickvals=list(range(len(sites))), tickangle=-90 if len(sites) > CROWDED else 0,
                    showgrid=False, ticks="", showline=False,
-                   ticktext=[f"{site}<br>n = {n[site]:.0f}{', seen by none' * (site in unseen)}" for site in sites],
+                   ticktext=[f"{'<br>'.join(map(label, _column(site, len(sites))))}<br>n = {n[site]:.0f}"
+                             + ", seen by none" * (site in unseen) for site in sites],
                    range=[-0.5, len(sites) - 0.5]),
         yaxis=dict(tickvals=list(range(len(rows))), ticktext=[row.label for row in rows], showgrid=False, ticks="",
                    showline=False, range=[len(rows) - 0.5, -0.5]),
         height=190 + 46 * len(rows),
     )  # fmt: skip
+
+
+def _column(site: str, sites: int) -> list[str]:
+    """Return the name above a column, in lines that fit its width where it stands level."""
+    return textwrap.wrap(site, max(WIDE // sites, 10), max_lines=3, placeholder="…") if sites <= CROWDED else [site]
 
 
 def _part_holdout(figure: go.Figure, cells: pd.DataFrame, columns: int, rows: int) -> None:

@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 
 from fedlab.engine import Run
 from fedlab.engine.spread import MIDDLE
-from fedlab.figures.curves import SCORED, frame_of, plain, setting_of
-from fedlab.figures.theme import foot, head, style
+from fedlab.figures.curves import SCORED, frame_of, plain, setting_of, what_is_little
+from fedlab.figures.theme import foot, head, label, style
 
 
 def seed_bands(runs: Sequence[Run], metric: str = "log_loss", *, rounds: int | None = None) -> go.Figure:
@@ -36,15 +36,15 @@ def seed_bands(runs: Sequence[Run], metric: str = "log_loss", *, rounds: int | N
     first, each = runs[0], over_rounds(runs, metric)
     last = int(each.index.max()) if len(each) else 0
     figure = go.Figure(layout=frame_of(metric, rounds or max(last, 1)))
-    for number, site in enumerate(first.federation.names):
+    for site, place in first.federation.places.items():
         if site in each.columns:
-            _add_site(figure, number, each[site], site)
+            _add_site(figure, place, each[site], site)
     head(figure, f"How does each hospital do, over {len(runs)} seeds?", setting_of(first))
     if not len(each):
         return foot(figure, ["No round has finished yet."])
     seeds = ", ".join(str(run.settings.seed) for run in runs[:12]) + (", …" if len(runs) > 12 else "")
     return foot(figure, [f"Line: mean over seeds {seeds}. Band: the middle 80 % of them. A seed is a split of the "
-                         "patients, a start and a batch order."])  # fmt: skip
+                         "patients, a start and a batch order.", *what_is_little(figure, runs, metric)])  # fmt: skip
 
 
 def over_rounds(runs: Sequence[Run], metric: str) -> pd.DataFrame:
@@ -58,10 +58,10 @@ def _add_site(figure: go.Figure, number: int, scores: pd.DataFrame, site: str) -
     low, high = (plain(scores.quantile(q, axis=1)) for q in MIDDLE)
     figure.add_scatter(
         x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=look.colour, opacity=0.18, mode="lines",
-        line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=site, name=f"{site}, band",
+        line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=site, name=f"{label(site)}, band",
     )  # fmt: skip
     figure.add_scatter(
-        x=x, y=plain(scores.mean(axis=1)), name=site, mode="lines+markers", legendgroup=site,
+        x=x, y=plain(scores.mean(axis=1)), name=label(site), mode="lines+markers", legendgroup=site,
         line=dict(color=look.colour, dash=look.dash, width=2),
         marker=dict(symbol=look.symbol, size=8, maxdisplayed=9),
         customdata=list(zip(low, high, strict=True)),

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.engine import Run
-from fedlab.figures.theme import GREY, NAME, foot, head, style
-from fedlab.study.words import arm_name, words
+from fedlab.federation.metrics import NEEDS_EVERY_CLASS
+from fedlab.figures.theme import GREY, NAME, foot, head, label, style
+from fedlab.study.guessing import AUC, mean_guess, worse_than_guessing
+from fedlab.study.places import FEW
+from fedlab.study.words import arm_name, few, words
 
+GUESSING = {
+    "log_loss": "each hospital's own share of each class, said to all its patients",
+    "auc": "one half, as by drawing lots",
+}
+MOST_NAMED = 6  # hospitals in a note
 MEAN = "mean by patients"
 FAINT = 0.35
 SCORED = ("log_loss", "auc")  # what a run computes after each round
@@ -24,6 +35,9 @@ def learning_curves(
     behind: Run | None = None,
 ) -> go.Figure:
     """Draw each hospital's score on ``valid``, round by round, and the mean weighted by patients.
+
+    A hospital is drawn alike in every figure of a federation, whichever of its hospitals take part. Of a run the score
+    of guessing is drawn too, and small hospitals are marked †.
 
     Parameters
     ----------
@@ -52,16 +66,47 @@ def learning_curves(
     last = int(history["round"].max()) if len(history) else 0
     drawn = _thin(history, points)
     figure = go.Figure(layout=frame_of(metric, rounds or max(last, 1)))
+    places = run.federation.places if isinstance(run, Run) else {site: i for i, site in enumerate(sites)}
     if behind is not None:
-        _add_behind(figure, _thin(behind.history, points), sites, metric)
-    for i, site in enumerate(sites):
-        _add_site(figure, i, drawn[drawn["site"] == site], site, metric)
+        _add_behind(figure, _thin(behind.history, points), places, metric)
+    for site in sites:
+        _add_site(figure, places[site], drawn[drawn["site"] == site], site, metric)
     _add_mean(figure, drawn, metric)
     _mark_reported(figure, drawn, sites, metric)
     head(figure, "How does each hospital do, round by round?", setting_of(run))
     own = isinstance(run, Run) and not run.algorithm.one_model and run.algorithm.alone
     faint = "" if behind is None else f"Faint: the run before, {len(behind.records)} rounds."
-    return foot(figure, [_small_print(history, points, own=own), faint])
+    notes = [_small_print(history, points, own=own), faint]
+    return foot(figure, [*notes, *(what_is_little(figure, [run], metric) if isinstance(run, Run) else [])])
+
+
+def what_is_little(figure: go.Figure, runs: Sequence[Run], metric: str) -> list[str]:
+    """Draw the line of guessing and a † at the end of each small hospital's curve; return the notes that say both."""
+    if not runs[0].records:
+        return []
+    guess = AUC if metric == "auc" else mean_guess(runs)
+    if not math.isnan(guess):
+        figure.add_hline(y=guess, line=dict(color=GREY, dash="dashdot", width=1), annotation_text="guessing",
+                         annotation_position="top left", annotation_font_size=11)  # fmt: skip
+        figure.update_yaxes(autorangeoptions_include=[guess])  # a line that is out of sight says nothing
+    federation = runs[0].federation
+    small = few(federation, "valid")
+    marked = set(map(label, small))
+    for trace in figure.data:
+        if trace.name in marked and trace.mode == "lines+markers" and trace.y and trace.y[-1] is not None:
+            figure.add_annotation(x=trace.x[-1], y=trace.y[-1], text="†", xshift=11, showarrow=False,
+                                  font=dict(size=15, color=trace.line.color))  # fmt: skip
+    n = {site.name: len(site.split.valid) for site in federation.sites}
+    told = [f"{site}: {what} of {n[site]}" for site, what in small.items()][:MOST_NAMED]
+    told += [f"and {len(small) - MOST_NAMED} more"] if len(small) > MOST_NAMED else []
+    luck = ", so the curve is mostly luck" if metric in NEEDS_EVERY_CLASS else ""
+    worse = [str(found) for found in worse_than_guessing(runs, [metric])]
+    worse = [*worse[:MOST_NAMED], f"{len(worse) - MOST_NAMED} more"] if len(worse) > MOST_NAMED else worse
+    return [
+        f"† Fewer than {FEW} in a class{luck}: {'; '.join(told)}." if told else "",
+        f"Guessing: {GUESSING[metric]}." if not math.isnan(guess) else "",
+        f"Worse than guessing at the reported round: {', '.join(worse)}." if worse else "",
+    ]
 
 
 def setting_of(run: Run | pd.DataFrame) -> str:
@@ -96,18 +141,18 @@ def frame_of(metric: str, rounds: int) -> go.Layout:
 def _add_site(figure: go.Figure, number: int, rows: pd.DataFrame, site: str, metric: str) -> None:
     look = style(number)
     figure.add_scatter(
-        x=rows["round"].tolist(), y=plain(rows[metric]), name=site, mode="lines+markers", legendgroup=site,
+        x=rows["round"].tolist(), y=plain(rows[metric]), name=label(site), mode="lines+markers", legendgroup=site,
         line=dict(color=look.colour, dash=look.dash, width=2),
         marker=dict(symbol=look.symbol, size=8, maxdisplayed=9),
         customdata=rows["patients"].tolist(), hovertemplate="%{y:.3f} (n = %{customdata})",
     )  # fmt: skip
 
 
-def _add_behind(figure: go.Figure, rows: pd.DataFrame, sites: list[str], metric: str) -> None:
-    for i, site in enumerate(sites):
-        own, look = rows[rows["site"] == site], style(i)
+def _add_behind(figure: go.Figure, rows: pd.DataFrame, places: Mapping[str, int], metric: str) -> None:
+    for site, place in places.items():
+        own, look = rows[rows["site"] == site], style(place)
         figure.add_scatter(
-            x=own["round"].tolist(), y=plain(own[metric]), name=f"{site}, the run before", mode="lines",
+            x=own["round"].tolist(), y=plain(own[metric]), name=f"{label(site)}, the run before", mode="lines",
             legendgroup=site, showlegend=False, hoverinfo="skip", opacity=FAINT,
             line=dict(color=look.colour, dash=look.dash, width=2),
         )  # fmt: skip
@@ -130,7 +175,7 @@ def _mark_reported(figure: go.Figure, drawn: pd.DataFrame, sites: list[str], met
     if chosen.empty:
         return
     figure.add_scatter(
-        x=chosen["round"].tolist(), y=plain(chosen[metric]), text=chosen["site"].tolist(), mode="markers",
+        x=chosen["round"].tolist(), y=plain(chosen[metric]), text=chosen["site"].map(label).tolist(), mode="markers",
         name="reported round", hoverinfo="skip",
         marker=dict(symbol="circle-open", size=15, line=dict(width=2.5), color=GREY),
     )  # fmt: skip

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
-from fedlab.figures.theme import GREY, NAME, foot, head, style
+from fedlab.figures.theme import GREY, NAME, foot, head, label, style
 from fedlab.study import Study
 from fedlab.study.pairs import gains, rows_of
 from fedlab.study.words import arm_name, few, listed, number, signed, words
@@ -54,12 +54,12 @@ def differences(study: Study, metric: str = "auc", *, against: str = "isolated",
     table = gains(study, metric=metric, against=against) if at_home else _from_pairs(paired, against)
     arms, places = [arm for arm in study.arms if arm != against], list(table["where"].unique())
     small = few(study.federation) if at_home else {}
-    names = [f"{place}{' †' * (place in small)}" for place in places]
+    names = [f"{label(place)}{' †' * (place in small)}" for place in places]
     figure = make_subplots(1, len(places), shared_yaxes=True, shared_xaxes="all", horizontal_spacing=0.02,
                            subplot_titles=names if at_home else None)  # fmt: skip
     for column, place in enumerate(places, 1):
         _add_place(figure, table[table["where"] == place], column)
-    ticks = dict(tickvals=list(range(len(arms))), ticktext=[arm_name(arm) for arm in arms], ticks="")
+    ticks = dict(tickvals=list(range(len(arms))), ticktext=[label(arm_name(arm)) for arm in arms], ticks="")
     figure.update_annotations(font_size=13)
     figure.update_yaxes(range=[len(arms) - 0.5, -0.5], **ticks)
     figure.update_xaxes(nticks=5)
@@ -96,10 +96,11 @@ def _add_place(figure: go.Figure, rows: pd.DataFrame, column: int) -> None:
 
 
 def _hover(row: dict[str, Any]) -> str:
-    text = f"<b>{arm_name(row['one'])}</b> less {arm_name(row['other'])}, {row['where']}<br>{signed(row['difference'])}"
+    one, other, where = label(arm_name(row["one"])), label(arm_name(row["other"])), label(row["where"])
+    text = f"<b>{one}</b> less {other}, {where}<br>{signed(row['difference'])}"
     if math.isnan(row["p"]):
-        return f"{text}<br>not judged: {row['reason']}"
-    won = f"{arm_name(row['winner'])} wins" if row["winner"] else "no clear winner"
+        return f"{text}<br>not judged: {label(row['reason'], 200)}"
+    won = f"{label(arm_name(row['winner']))} wins" if row["winner"] else "no clear winner"
     return f"{text} [{signed(row['low'])}, {signed(row['high'])}]<br>Holm's p {number(row['p_holm'], 3)}: {won}"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from fedlab.figures.theme import GREY, NAME, foot, head, style
+from fedlab.figures.theme import GREY, NAME, foot, head, label, style
 from fedlab.study.explain.explanation import RESIDUAL, Explanation
 from fedlab.study.explain.gaps import GAPS
 from fedlab.study.paired import ahead
@@ -55,7 +55,7 @@ def explained(explanation: Explanation) -> go.Figure:
         "clear": ahead(whole.low, whole.high) != 0,
     }
     _bar(figure, look, 0.0, len(rows), colour=GREY)
-    names = ["not explained" if row["kind"] == RESIDUAL else row["kind"] for row in rows] + ["the whole fall"]
+    names = ["not explained" if row["kind"] == RESIDUAL else label(row["kind"]) for row in rows] + ["the whole fall"]
     figure.update_yaxes(
         range=[len(rows) + 0.5, -0.5], tickvals=list(range(len(names))), ticktext=names, ticks="", showgrid=False
     )
@@ -74,7 +74,7 @@ def _bar(figure: go.Figure, row: dict[str, Any], begin: float, at: int, *, colou
     error = dict(type="data", symmetric=False, array=[row["high"] - row["part"]], arrayminus=[row["part"] - row["low"]],
                  thickness=1.5, width=5, color=GREY)  # fmt: skip
     hatched = dict(shape="/", fgcolor=colour, bgcolor="rgba(0,0,0,0)", size=6) if row["kind"] == RESIDUAL else None
-    text = f"<b>{row['kind']}</b><br>{signed(row['part'], 3)}"
+    text = f"<b>{label(row['kind'])}</b><br>{signed(row['part'], 3)}"
     text += f" [{signed(row['low'], 3)}, {signed(row['high'], 3)}]" if known else ""
     figure.add_bar(
         x=[row["part"]], base=[begin], y=[at], orientation="h", width=BAR,

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
-from fedlab.figures.theme import GREY, NAME, Style, foot, head, style
+from fedlab.figures.theme import GREY, NAME, Style, foot, head, label, style
 from fedlab.study import Study
 from fedlab.study.pairs import gains, rows_of
 from fedlab.study.words import arm_name, few, listed, number, signed, words
@@ -70,7 +70,7 @@ def _arms(study: Study, federated: str | None) -> Arms:
     if chosen is None or chosen not in study.arms:
         missing = f"arm {chosen!r}" if chosen else "federated arm"
         raise ValueError(f"there is no {missing} in this study; its arms are {', '.join(study.arms)}")
-    arms = {OWN: ("own model", -APART, style(1)), chosen: (f"federated ({arm_name(chosen)})", 0.0, style(0))}
+    arms = {OWN: ("own model", -APART, style(1)), chosen: (f"federated ({label(arm_name(chosen))})", 0.0, style(0))}
     if POOLED in study.arms:
         arms[POOLED] = ("pooled (may not happen)", APART, style(2))
     return arms
@@ -101,7 +101,7 @@ def _add_arm(figure: go.Figure, rows: pd.DataFrame, name: str, offset: float, lo
 
 
 def _hover(row: dict[str, float], place: str) -> str:
-    text = f"<b>{place}</b><br>{number(row['mean'], 3)}"
+    text = f"<b>{label(place)}</b><br>{number(row['mean'], 3)}"
     if not math.isnan(row["low"]):
         text += f" [{number(row['low'], 3)}, {number(row['high'], 3)}]"
     if not math.isnan(row["difference"]) and row["difference"] != 0:
@@ -115,7 +115,9 @@ def _layout(study: Study, places: list[str], small: dict[str, str], axis: str) -
         if place == ANYWHERE:
             labels.append("<b>any hospital</b><br>its own or not")
         else:
-            labels.append(f"{place}{' †' if place in small else ''}<br>n = {len(study.federation[place].split.test)}")
+            labels.append(
+                f"{label(place)}{' †' if place in small else ''}<br>n = {len(study.federation[place].split.test)}"
+            )
     return go.Layout(
         template=NAME,
         xaxis=dict(title_text=axis + ", test patients"),

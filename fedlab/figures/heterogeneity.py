@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.figures.atlas import DARK_FROM, SCALE
-from fedlab.figures.theme import GREY, NAME, foot, head
+from fedlab.figures.theme import GREY, NAME, foot, head, label
 from fedlab.study.heterogeneity.found import Heterogeneity
 from fedlab.study.heterogeneity.measures import KINDS, MEASURES, Measure
 from fedlab.study.words import listed, number
@@ -76,10 +76,10 @@ def _heat(rows: list[list[Any]], sites: list[str]) -> go.Heatmap:
 
 def _hover(cell: Any, site: str) -> str:
     measure = MEASURES[cell["measure"]]
-    text = f"<b>{site}: {cell.name[1]}</b><br>{measure.title}: {_value(cell, measure)}"
+    text = f"<b>{label(site)}: {cell.name[1]}</b><br>{measure.title}: {_value(cell, measure)}"
     text += f", mean of {cell['features']} features" if cell["features"] else ""
     if math.isnan(cell["value"]):
-        return f"{text}<br>{cell['reason']}"
+        return f"{text}<br>{label(cell['reason'], 200)}"
     if math.isnan(cell["expected"]):
         return text
     text += f"<br>by chance {number(cell['expected'])}; p {cell['p']:.2g}, after Holm {cell['adjusted']:.2g}"
@@ -102,7 +102,7 @@ def _layout(found: Heterogeneity, grid: pd.DataFrame, sites: list[str], kinds: l
                    ticktext=[f"<b>{AXIS[kind]}</b><br><span style='font-size:11px'>{SHORT[first[kind]]}</span>"
                              for kind in kinds], tickangle=0, range=[-0.5, len(kinds) - 0.5]),
         yaxis=dict(tickvals=list(range(len(sites))), showgrid=False, ticks="", showline=False,
-                   ticktext=[f"{site}{between}n = {n[site]:.0f}" if n[site] else f"{site}{between}tiny"
+                   ticktext=[f"{label(site)}{between}n = {n[site]:.0f}" if n[site] else f"{label(site)}{between}tiny"
                              for site in sites], range=[len(sites) - 0.5, -0.5]),
         height=190 + (52 if len(sites) <= ROOMY else 24) * len(sites),
         width=max(430 + 84 * len(kinds), 700),

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.curves import plain
-from fedlab.figures.theme import NAME, foot, head, style
+from fedlab.figures.theme import NAME, foot, head, label, style
 from fedlab.study import LearningCurve
 from fedlab.study.curve import point
 from fedlab.study.places import FEW
@@ -74,7 +74,7 @@ def more_data(curve: LearningCurve, metric: str = "auc", *, where: str | None = 
 def _add_arm(figure: go.Figure, column: int, number_: int, rows: pd.DataFrame, arm: str, shown: bool) -> None:
     if rows.empty:
         return
-    look, name, x = style(number_), arm_name(arm), rows["x"].tolist()
+    look, name, x = style(number_), label(arm_name(arm)), rows["x"].tolist()
     band = rows[rows["low"].notna()]
     if len(band):
         figure.add_scatter(

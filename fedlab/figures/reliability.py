@@ -14,7 +14,7 @@ from fedlab.engine.closer import UNCERTAIN
 from fedlab.federation import Federation
 from fedlab.federation.reliability import wilson
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
-from fedlab.figures.theme import GREY, GRID, NAME, Style, foot, head
+from fedlab.figures.theme import GREY, GRID, NAME, Style, foot, head, label
 from fedlab.study.words import listed, number
 
 ACROSS = 2
@@ -59,7 +59,7 @@ def reliability_curves(
         _add_diagonal(figure, row, column)
         for arm in drawn:
             bins = _over_seeds(table[(table["arm"] == arm) & (table["test"] == site)])
-            _add_bins(figure, bins, called(arm), looks[arm], row, column, first=k == 0, alone=len(drawn) == 1)
+            _add_bins(figure, bins, label(called(arm)), looks[arm], row, column, first=k == 0, alone=len(drawn) == 1)
     _axes(figure, sites, federation)
     head(figure, _finding(table, drawn), "On the line it does. Below it the risk is overstated, above it understated.",
          above_plot=24 if ONE_RUN in looks else 52)  # fmt: skip
@@ -94,8 +94,8 @@ def _panels(table: pd.DataFrame, sites: list[str], looks: dict[str, Style]) -> g
         figure.update_yaxes(domain=[low, top], row=row, col=column)
         figure.update_yaxes(domain=[top - 0.84 / blocks, high], row=row + 1, col=column)
         left = figure.get_subplot(row, column).xaxis.domain[0]
-        figure.add_annotation(text=f"<b>{site}</b>, n = {n[site]:.0f}", x=left, y=top, xref="paper", yref="paper",
-                              xanchor="left", yanchor="bottom", showarrow=False, yshift=2)  # fmt: skip
+        figure.add_annotation(text=f"<b>{label(site)}</b>, n = {n[site]:.0f}", x=left, y=top, xref="paper",
+                              yref="paper", xanchor="left", yanchor="bottom", showarrow=False, yshift=2)  # fmt: skip
     return figure.update_layout(
         template=NAME, height=150 + BLOCK * blocks, barmode="group", bargap=0.15, showlegend=ONE_RUN not in looks,
         legend=dict(orientation="h", x=0, y=1 + 24 / (BLOCK * blocks), yanchor="bottom"),
@@ -145,7 +145,8 @@ def _pale(colour: str) -> str:
 def _axes(figure: go.Figure, sites: list[str], federation: Federation | None) -> None:
     told, true = "predicted probability", "observed share"
     if federation is not None and federation.task.kind == "binary":
-        told, true = f"predicted probability of {federation.task.classes[1]}", f"share {federation.task.classes[1]}"
+        positive = label(federation.task.classes[1])
+        told, true = f"predicted probability of {positive}", f"share {positive}"
     for k in range(len(sites)):
         row, column = _place(k)
         last = k + ACROSS >= len(sites)

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedlab.federation import Examples, Feature, Federation, Site
-from fedlab.figures.theme import COLOURS, GREY, NAME, SYMBOLS, foot, head
+from fedlab.figures.theme import COLOURS, GREY, NAME, SYMBOLS, foot, head, label
+from fedlab.study.places import FEW
 
 MOST = 12  # sites that can be read below one another
 BINS = 24
@@ -51,7 +52,13 @@ def before_after(
     chosen = before[before.names[0] if site is None else site].name
     which = _feature(before, feature)
     names = _drawn(before, after, chosen)
+    small = _small(after, names)
     figure = _frame(before, names, which)
+    for at, name in enumerate(names):
+        if name in small:  # beside its row, at the right
+            figure.add_annotation(
+                text="†", x=1, xref="paper", xanchor="left", y=at, yref="y", xshift=8, showarrow=False
+            )
     for column in (1, 2, 3):
         pairs = [(_read(before, name, column), _read(after, name, column)) for name in names]
         _dumbbells(figure, column, pairs)
@@ -59,10 +66,15 @@ def before_after(
             _patients(figure, max(old[0] for old, _ in pairs), max(new[0] for _, new in pairs))
     if which is not None:
         _histogram(figure, _values(before, chosen, which), _values(after, chosen, which), which)
-        figure.update_xaxes(title_text=f"{which.name} at {chosen}{f', {which.unit}' * bool(which.unit)}", row=2, col=1)
+        figure.update_xaxes(
+            title_text=f"{label(which.name)} at {label(chosen)}{f', {label(which.unit)}' * bool(which.unit)}",
+            row=2,
+            col=1,
+        )
     head(figure, "What do the dials change?", "Patients of train and valid; test stays locked.", above_plot=64)
     left_out = f"{len(names)} of {len(before.sites)} sites are drawn: the chosen one, the shifted, the first."
-    return foot(figure, [left_out if len(names) < len(before.sites) else ""])
+    told = f"† Fewer than {FEW} patients in a class, once shifted: {'; '.join(map(': '.join, small.items()))}."
+    return foot(figure, [left_out if len(names) < len(before.sites) else "", told if small else ""])
 
 
 def _feature(federation: Federation, name: str | None) -> Feature | None:
@@ -79,9 +91,24 @@ def _drawn(before: Federation, after: Federation, chosen: str) -> list[str]:
     return [name for name in before.names if name in kept]
 
 
+def _small(federation: Federation, names: list[str]) -> dict[str, str]:
+    """Sites with few patients of a class, and how many those are: what is drawn of them may be luck."""
+    told = {}
+    for name in names:
+        y = _seen(federation[name]).y.tolist()
+        count, rarest = min((y.count(k), label) for k, label in enumerate(federation.task.classes))
+        if count < FEW:
+            told[name] = f"{count} {rarest} of n = {len(y)}"
+    return told
+
+
 def _frame(federation: Federation, names: list[str], which: Feature | None) -> go.Figure:
     binary = federation.task.kind == "binary"
-    titles = [f"share {federation.task.classes[1]}" if binary else "share of each class", "patients", "share missing"]
+    titles = [
+        f"share {label(federation.task.classes[1])}" if binary else "share of each class",
+        "patients",
+        "share missing",
+    ]
     below = [] if which is None else [[{"colspan": 3}, None, None]]
     upper = 24 * len(names) + 30  # pixels
     drawn = upper + (GAP + LOWER) * len(below)
@@ -95,7 +122,9 @@ def _frame(federation: Federation, names: list[str], which: Feature | None) -> g
         template=NAME, height=drawn + 190, barmode="overlay", uirevision="fedlab", margin=dict(r=24),
         legend=dict(orientation="h", x=0, y=1 + 22 / drawn, yanchor="bottom"),
     )  # fmt: skip
-    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5], row=1)
+    figure.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=list(map(label, names)), range=[len(names) - 0.5, -0.5], row=1
+    )
     figure.update_xaxes(tickangle=0, row=1)
     share = dict(range=[-0.08, 1.08], tickvals=[0, 0.5, 1], ticktext=["0", "½", "1"])
     for column in (1, 3):
@@ -175,7 +204,7 @@ def _histogram(figure: go.Figure, before: pd.Series[float], after: pd.Series[flo
         x, width = (edges[:-1] + edges[1:]) / 2, float(edges[1] - edges[0])
         heights = [np.histogram(values, edges)[0] for values in (before, after)]
     else:
-        x, width, heights = before.index.to_numpy(), 0.7, [before.to_numpy(), after.to_numpy()]
+        x, width, heights = before.index.map(label).to_numpy(), 0.7, [before.to_numpy(), after.to_numpy()]
     looks = [dict(color="rgba(128, 128, 128, 0.25)", line=dict(color=GREY, width=1.5)),
              dict(color=COLOURS[0], opacity=0.55, line=dict(color=COLOURS[0], width=0))]  # fmt: skip
     for name, y, look in zip((BEFORE, AFTER), heights, looks, strict=True):

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from fedlab.federation.threshold import PREDICTS_NAN
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
-from fedlab.figures.theme import GREY, NAME, Style, foot, head
+from fedlab.figures.theme import GREY, NAME, Style, foot, head, label
 from fedlab.study.words import listed, number, words
 
 ROW, BETWEEN = 44, 46  # pixels of a group, and between two hospitals
@@ -58,7 +58,7 @@ def subgroup_scores(table: pd.DataFrame, metric: str = "auc", *, arms: Sequence[
         for arm, look in looks.items():
             offset = APART * (drawn.index(arm) - (len(drawn) - 1) / 2)
             mine = here[here["arm"] == arm].set_index("group").reindex(groups)
-            _add_arm(figure, number_, mine, called(arm), look, offset)
+            _add_arm(figure, number_, mine, label(called(arm)), look, offset)
         _add_unknown(figure, number_, here, groups, start)
     figure.update_xaxes(title_text=what.axis + ", test patients", row=len(sites), col=1)
     head(figure, _finding(rows, what.name), TEST, above_plot=24 if ONE_RUN in looks else 56)
@@ -73,11 +73,11 @@ def _panels(rows: pd.DataFrame, sites: dict[str, list[str]], *, alone: bool) -> 
                            vertical_spacing=BETWEEN / plot if len(lines) > 1 else 0)  # fmt: skip
     for at, (site, groups) in enumerate(sites.items(), start=1):
         counts = rows[rows["test"] == site].groupby("group")["patients"].mean()
-        labels = [f"{group}, n = {counts[group]:.0f}" for group in groups]
+        labels = [f"{label(group)}, n = {counts[group]:.0f}" for group in groups]
         figure.update_yaxes(tickvals=list(range(len(groups))), ticktext=labels, range=[len(groups) - 0.5, -0.5],
                             ticks="", gridcolor="rgba(0,0,0,0)", row=at, col=1)  # fmt: skip
         top = figure.get_subplot(at, 1).yaxis.domain[1]
-        figure.add_annotation(text=f"<b>{site}</b>", x=0, y=top, xref="paper", yref="paper", xanchor="left",
+        figure.add_annotation(text=f"<b>{label(site)}</b>", x=0, y=top, xref="paper", yref="paper", xanchor="left",
                               yanchor="bottom", showarrow=False, yshift=2)  # fmt: skip
     return figure.update_layout(
         template=NAME, height=plot + 160, showlegend=not alone,
@@ -104,11 +104,11 @@ def _length(apart: float) -> float:
 
 
 def _hover(group: str, row: dict[str, float]) -> str:
-    text = f"<b>{group}</b><br>{number(row['mean'], 3)}"
+    text = f"<b>{label(group)}</b><br>{number(row['mean'], 3)}"
     if not math.isnan(row["low"]):
         text += f" [{number(row['low'], 3)}, {number(row['high'], 3)}]"
     text += f"<br>{row['patients']:.0f} patients, {row['fewest']:.0f} of the rarest class"
-    return text + (f"<br>{row['reason']}" if row["reason"] else "")
+    return text + (f"<br>{label(row['reason'], 200)}" if row["reason"] else "")
 
 
 def _add_unknown(figure: go.Figure, row: int, here: pd.DataFrame, groups: list[str], start: float) -> None:
@@ -119,7 +119,7 @@ def _add_unknown(figure: go.Figure, row: int, here: pd.DataFrame, groups: list[s
         x=[start] * len(silent), y=[at for at, _ in silent], mode="text", showlegend=False, row=row, col=1,
         text=["no score" if PREDICTS_NAN in why else "too few to say" for _, why in silent],
         textposition="middle right", textfont=dict(color=GREY, size=11),
-        customdata=[f"<b>{groups[at]}</b><br>{why}" for at, why in silent],
+        customdata=[f"<b>{label(groups[at])}</b><br>{label(why, 200)}" for at, why in silent],
         hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ same contrast to JupyterLab's white and to its black. What is told apart by colo
 
 from __future__ import annotations
 
+import html
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ GREY = "#7b7b7b"  # contrast 4.2 to white and 4.5 to JupyterLab's dark #111111
 GRID = "rgba(128, 128, 128, 0.25)"
 CLEAR = "rgba(0, 0, 0, 0)"
 NAME = "fedlab"
+NOTES = "notes"
 
 _AXIS = dict(gridcolor=GRID, linecolor=GREY, zeroline=False, automargin=True, ticks="outside", tickcolor=GRID,
              title=dict(standoff=8, font=dict(size=13)))  # fmt: skip
@@ -63,29 +65,69 @@ def style(number: int) -> Style:
     return Style(COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)], SYMBOLS[number % len(SYMBOLS)])
 
 
+def label(name: object, most: int = 40) -> str:
+    """Write a name of the user's as a figure shows it: whatever is in it is text, and a long one is cut.
+
+    plotly reads tags, entities and, in what is shown at the pointer, ``%{…}``.
+
+    Examples
+    --------
+    >>> label("<b>Nord & Co"), label("x" * 100, 5)
+    ('&lt;b&gt;Nord &amp; Co', 'xxxx…')
+    """
+    text = str(name)
+    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    return html.escape(text, quote=False).replace("%{", "%&#123;")
+
+
 def head(figure: go.Figure, text: str, below: str = "", *, above_plot: int = 20) -> go.Figure:
-    """Write the title and a smaller line beneath it, wrapped, and make room for them.
+    """Write the title and a smaller line beneath it, wrapped, and make room for them; what is in them is text.
 
     ``above_plot`` are the pixels that tick labels or a legend take between them and the axes.
     """
-    lines, small = textwrap.wrap(text, 72), textwrap.wrap(below, 80)  # fits a page of 720 pixels
-    subtitle = {"text": "<br>".join(small), "font": {"size": 12, "color": GREY}} if small else None
+    lines, small = _wrapped(text, 72, 6), _wrapped(below, 80, 4)  # fits a page of 720 pixels
+    subtitle = {"text": "<br>".join(map(_text, small)), "font": {"size": 12, "color": GREY}} if small else None
     figure.update_layout(
-        title={"text": "<br>".join(lines), "subtitle": subtitle, "y": 1, "pad": {"t": 2 + 12 * len(lines), "l": 6}},
+        title={
+            "text": "<br>".join(map(_text, lines)),
+            "subtitle": subtitle,
+            "y": 1,
+            "pad": {"t": 2 + 12 * len(lines), "l": 6},
+        },
         margin_t=34 + 21 * len(lines) + 16 * len(small) + above_plot,
     )
     return figure
 
 
+def take_notes(figure: go.Figure) -> list[str]:
+    """Take the line below the title and the notes out of a figure and return them, for who has a better place."""
+    below = html.unescape(str(figure.layout.title.subtitle.text or "").replace("<br>", " "))
+    notes = list((figure.layout.meta or {}).get(NOTES, []))
+    figure.layout.annotations = [note for note in figure.layout.annotations if note.name != NOTES]
+    figure.update_layout(title_subtitle=None, margin=dict(t=48, b=60), height=420, meta=None)
+    return [text for text in (below, *notes) if text]
+
+
 def foot(figure: go.Figure, notes: Iterable[str], *, below: int = 50, width: int = 88) -> go.Figure:
     """Write small notes under the axes, ``below`` pixels down, and make room for them."""
-    lines = [line for note in notes if note for line in textwrap.wrap(note, width)]
+    notes = list(notes)
+    lines = [line for note in notes if note for line in _wrapped(note, width, 12)]
     if not lines:
         return figure
     figure.add_annotation(
-        text="<br>".join(lines), xref="paper", yref="paper", x=0, y=0, yshift=-below, xanchor="left", yanchor="top",
-        align="left", showarrow=False, font=dict(size=11),
+        text="<br>".join(map(_text, lines)), name=NOTES, xref="paper", yref="paper", x=0, y=0, yshift=-below,
+        xanchor="left", yanchor="top", align="left", showarrow=False, font=dict(size=11),
     )  # fmt: skip
+    figure.update_layout(meta={NOTES: [note for note in notes if note]})
     room = below + 16 * len(lines) + 12
     figure.update_layout(margin_b=room, height=(figure.layout.height or 420) + 16 * len(lines) + 12)
     return figure
+
+
+def _wrapped(text: str, width: int, most: int) -> list[str]:
+    """Break a sentence into lines; names of any length stand in them, and leave the figure its room."""
+    return textwrap.wrap(text, width, max_lines=most, placeholder=" …")
+
+
+def _text(line: str) -> str:
+    return html.escape(line, quote=False)

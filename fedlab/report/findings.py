@@ -11,7 +11,7 @@ from fedlab.report.gap import MAIN, Gap
 from fedlab.report.judged import UNKNOWN, Difference
 from fedlab.study.failed import told as failures
 from fedlab.study.study import REFERENCE
-from fedlab.study.verdict import winners
+from fedlab.study.verdict import plain, winners
 from fedlab.study.words import arm_name, few, listed, words
 
 UNEVEN = 0.10  # prevalences that differ by more deserve a word
@@ -26,13 +26,17 @@ class Finding(NamedTuple):
     said: list[str]
 
 
-def verdict(gap: Gap) -> dict[str, str]:
-    """Return what :meth:`fedlab.Study.verdict` says of AUC, and its winners by the other metrics."""
+def verdict(gap: Gap, *, method: bool = True) -> dict[str, str]:
+    """Return what :meth:`fedlab.Study.verdict` says of AUC, and its winners by the other metrics.
+
+    ``method`` is whether to say with AUC how it was judged; a page says it once, among its limits.
+    """
     if len(gap.study.arms) < 2:
         return {"auc": " ".join([*failures(gap.study), "One way of learning, and nothing to compare it with."])}
-    told = {"auc": gap.study.verdict(metric="auc")}
+    told = {"auc": gap.study.verdict(metric="auc", method=method)}
     if len(gap.study.seeds) > 1:
-        told |= {metric: " ".join(winners(gap.study, metric=metric)) for metric in MAIN if metric != "auc"}
+        others = (metric for metric in MAIN if metric != "auc")
+        told |= {m: " ".join([plain(gap.study, metric=m), *winners(gap.study, metric=m)]).strip() for m in others}
     return told
 
 

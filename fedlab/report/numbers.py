@@ -26,7 +26,28 @@ def as_csv(gap: Gap) -> str:
     ``low`` and ``high`` are the 95 % bootstrap interval over the test patients, ``fewest`` those of the rarest class,
     and ``reason`` says why there is no value.
     """
-    return str(gap.opened[COLUMNS].to_csv(index=False, lineterminator="\n"))
+    table = gap.opened[COLUMNS]
+    words = table.select_dtypes(exclude="number").columns
+    safe = table.assign(**{column: table[column].map(no_formula) for column in words})
+    return str(safe.to_csv(index=False, lineterminator="\n"))
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet computes: ``=HYPERLINK(…)`` sends what stands beside it to anybody."""
+QUOTE = "'"
+
+
+def no_formula(cell: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula; numbers stay numbers.
+
+    A quotation mark comes before it, and before one that is there already: one taken away gives what was there.
+
+    Examples
+    --------
+    >>> no_formula("=1+1"), no_formula("O'Hare"), no_formula(-0.5)
+    ("'=1+1", "O'Hare", -0.5)
+    """
+    return QUOTE + cell if isinstance(cell, str) and cell.startswith((*FORMULA, QUOTE)) else cell
 
 
 def as_dict(gap: Gap, link: float) -> dict[str, Any]:

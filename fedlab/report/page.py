@@ -12,7 +12,7 @@ from fedlab.report import drawings, tables
 from fedlab.report.findings import calibration, findings, limits, verdict
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.short import in_short
-from fedlab.study.words import words
+from fedlab.study.verdict import plain
 
 # The page itself forbids every request: whoever gets it by mail need not trust us.
 POLICY = (
@@ -63,7 +63,7 @@ def page(gap: Gap, about: About) -> str:
         f"<script>{_plotly()}</script>\n</head>\n<body>\n"
         f"<header><h1>{_text(about.title)}: the gap report</h1>{_question(gap)}"
         f'<nav aria-label="Sections"><ol>{links}</ol></nav></header>\n<main>{body}</main>\n'
-        f"<footer><p>Made by fedlab. Data: {_linked(about.citation)} {_text(about.licence)}.</p></footer>\n"
+        f"<footer><p>Made by fedlab. Data: {_linked(_ended(about.citation))} {_text(about.licence)}.</p></footer>\n"
         "</body>\n</html>\n"
     )
 
@@ -91,16 +91,22 @@ def _short(gap: Gap) -> str:
 
 def _verdict(gap: Gap) -> str:
     told = "".join(f"<h3>{_text(heading)}</h3>{_list(said)}" for heading, said in findings(gap))
-    paragraphs = {words(metric).name: said for metric, said in verdict(gap).items()}
-    by_metric = "".join(f"<p><strong>By {_text(by)}.</strong> {_text(said)}</p>" for by, said in paragraphs.items())
-    return f'<div class="verdict">{by_metric}</div>{told}'
+    by_metric, how = "", ""
+    for metric, said in verdict(gap, method=False).items():
+        first = plain(gap.study, metric=metric) if len(gap.study.arms) > 1 else ""
+        lead = f"<strong>{_text(first)}</strong>" if first else ""
+        by_metric += f"<p>{lead}{_text(said.removeprefix(first))}</p>"
+        how = '<p>How winners are told from chance: <a href="#limits">limits</a>.</p>' if first else how
+    return f'<div class="verdict">{by_metric}{how}</div>{told}'
 
 
 def _sites(gap: Gap, about: About) -> str:
     note = "<p><strong>The hospitals are simulated</strong>; the patients are real.</p>" if about.simulated else ""
     held = f"<p>{_text(gap.held_out)} was held out: no model learnt from it.</p>" if gap.held_out else ""
-    source = f"<p>Source and attribution: {_linked(about.citation)} Licence: {_text(about.licence)}.</p>"
-    return note + tables.sites(gap) + held + source
+    source = f"<p>Source and attribution: {_linked(_ended(about.citation))} Licence: {_text(about.licence)}.</p>"
+    found = gap.study.federation.notes
+    told = f"<p>Found in the data:</p>{_list(found)}" if found else ""
+    return note + tables.sites(gap) + held + told + source
 
 
 # --------------------------------------------------------------------------- pieces
@@ -119,6 +125,10 @@ def _plotly() -> str:
 
 def _style() -> str:
     return resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+
+
+def _ended(what: str) -> str:
+    return what if what.endswith((".", "!", "?")) else f"{what}."
 
 
 def _text(what: str) -> str:

@@ -173,6 +173,7 @@ def read_arm(
             model=given.model,
             algorithm=given.algorithms.get(name),
             settings=given.settings(about["settings"]["unsaid"]),
+            arm=name,
         )
         runs.append(run)
         apart += [what for what in other if what not in apart]

@@ -1,8 +1,9 @@
-"""What a study says, in a paragraph of plain words that can say "no clear winner"."""
+"""What a study says: a plain sentence that can say "no clear winner", then the numbers, then how they were judged."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,22 +19,36 @@ if TYPE_CHECKING:
     from fedlab.study.study import Study
 
 OWN = "isolated"
-CALLED = {OWN: "the hospitals’ own models", "centralized": "the pooled model"}
+CALLED = {OWN: "the hospitals’ own models", "centralized": "the pooled model", "ensemble": "the ensemble"}
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def verdict(study: Study, *, metric: str = "auc", against: str = OWN) -> str:
+PLAIN = {
+    "auc": "how well the risks rank the patients",
+    "accuracy": "the share of patients classified right",
+    "balanced_accuracy": "the share classified right, each class counting alike",
+    "log_loss": "how true the risks are",
+    "brier": "how true the risks are",
+    "ece": "how far the risks are off",
+}
+
+
+def verdict(study: Study, *, metric: str | Sequence[str] = "auc", against: str = OWN, method: bool = True) -> str:
     """Say who gains at home and which arm wins everywhere, and where there is no clear winner.
 
-    A winner is named where the corrected interval of the paired differences leaves zero out and Holm's adjusted p is
-    below .05 as well: over every arm at every hospital for the gains, and over all pairs of arms for the rest (two
-    families). The intervals in the text are each by itself.
+    First one plain sentence, then the numbers, then in brackets how they were judged. A winner is named where the
+    corrected interval of the paired differences leaves zero out and Holm's adjusted p is below .05 as well: over every
+    arm at every hospital for the gains, and over all pairs of arms for the rest (two families). The intervals in the
+    text are each by itself.
 
     Parameters
     ----------
-    metric : str
+    metric : str or sequence of str
+        Of several each has its paragraph, and how they were judged stands once, below.
     against : str
         The arm that gains are counted from; without isolated learning in the study, arms are only paired.
+    method : bool
+        Whether to say how it was judged.
 
     Returns
     -------
@@ -52,14 +67,84 @@ def verdict(study: Study, *, metric: str = "auc", against: str = OWN) -> str:
     >>> print(study.verdict())
     With one seed, differences across seeds cannot be judged: compare with several, seeds=10.
     """
+    if not isinstance(metric, str):
+        return _paragraphs(study, metric, against, method)
     if against not in study.arms and against != OWN:
         raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(study.arms)}")
     if len(study.seeds) < 2:
         pairs(study, metric=metric)  # refuses what the study does not have
         one = "With one seed, differences across seeds cannot be judged: compare with several, seeds=10."
         return " ".join([*failures(study), one])
-    told = winners(study, metric=metric, against=against)
-    return " ".join([*failures(study), *told, *_few(study, metric), *_tuned(study), *_how(study, metric)])
+    told = [plain(study, metric=metric, against=against), *failures(study)]
+    told += winners(study, metric=metric, against=against)
+    told += [*_few(study, metric), *_tuned(study), *_remarks(study, metric), *([_method(study)] if method else [])]
+    return " ".join(dict.fromkeys(filter(None, told)))  # the plain sentence may be all that there is to say of winners
+
+
+def _paragraphs(study: Study, metrics: Sequence[str], against: str, method: bool) -> str:
+    told = [verdict(study, metric=metric, against=against, method=False) for metric in metrics]
+    return "\n\n".join([*told, *([_method(study)] if method and len(study.seeds) > 1 else [])])
+
+
+def plain(study: Study, *, metric: str, against: str = OWN) -> str:
+    """Return the verdict in one sentence without numbers; empty where nothing could be judged."""
+    table = pairs(study, metric=metric)
+    if table["p"].isna().all():
+        return ""
+    called = words(metric)
+    gloss = [PLAIN[metric]] if metric in PLAIN else []
+    gloss += [] if called.higher else ["lower is better"]
+    by = f"By {called.name}" + (f" ({', '.join(gloss)})" if gloss else "")
+    if against not in study.arms:
+        return _best(table, by) or f"No clear winner {_among([_name(arm) for arm in study.arms])}."
+    rest = [arm for arm in study.arms if arm != against]
+    over = _over_all(table, rest, against)
+    home = _better_off(gains(study, metric=metric, against=against))
+    if not over and home == "":
+        return f"{by} there is no clear winner, over all hospitals or at any of them."
+    nowhere = f"nothing is clearly better or worse than {_name(against)}"
+    at_home = home or "no hospital is clearly better or worse off"
+    return f"{by}, over all hospitals {over or nowhere}; at home {at_home}."
+
+
+def _best(table: pd.DataFrame, by: str) -> str:
+    """The arm that wins most often, and over which; empty without any."""
+    won = table[table["winner"] != ""]
+    if won.empty:
+        return ""
+    best = str(won["winner"].mode().iloc[0])
+    beaten = [_name(r["other"] if r["one"] == best else r["one"]) for r in rows_of(won) if r["winner"] == best]
+    return f"{by}, over all hospitals {_name(best)} is clearly better than {listed(beaten)}."
+
+
+def _over_all(table: pd.DataFrame, rest: list[str], against: str) -> str:
+    """Which arms are clearly better or worse than one, over all hospitals; empty if no pair has a winner."""
+    told: dict[str, list[str]] = {"better": [], "worse": []}
+    for row in rows_of(table):
+        if row["winner"] and against in (row["one"], row["other"]):
+            other = row["other"] if row["one"] == against else row["one"]
+            told["better" if row["winner"] == other else "worse"].append(_name(other))
+    parts = [f"{listed(arms)} {_are(arms)} clearly {how} than {_name(against)}" for how, arms in told.items() if arms]
+    differ = table["one"].isin(rest) & table["other"].isin(rest) & (table["winner"] != "")
+    if not parts and differ.any():
+        parts = [f"nothing is clearly better or worse than {_name(against)}, but the others differ among themselves"]
+    return ", and ".join(parts)
+
+
+def _better_off(table: pd.DataFrame) -> str:
+    """Which hospitals are clearly better or worse off at home with at least one arm; empty if none is."""
+    told: dict[str, list[str]] = {"better": [], "worse": []}
+    for row in rows_of(table):
+        if row["winner"]:
+            how = told["better" if row["winner"] == row["one"] else "worse"]
+            how.extend([row["where"]] if row["where"] not in how else [])
+    with_one = " with at least one of them" if table["one"].nunique() > 1 else ""
+    parts = [f"{listed(sites)} {_are(sites)} clearly {how} off{with_one}" for how, sites in told.items() if sites]
+    return ", and ".join(parts)
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 and names[0] != CALLED[OWN] else "are"
 
 
 def winners(study: Study, *, metric: str, against: str = OWN) -> list[str]:
@@ -133,21 +218,27 @@ def _everywhere(table: pd.DataFrame, metric: str, undecided: list[str]) -> list[
     return [f"Over all hospitals: {'; '.join(parts)}."] if parts else []
 
 
-def _how(study: Study, metric: str) -> list[str]:
-    """What the intervals cover."""
-    seeds, fewest = len(study.seeds), int(pairs(study, metric=metric)["seeds"].min())
-    test = "t" if study.federation.published else "t, corrected for overlapping splits (Nadeau & Bengio)"
-    said = [f"(95 % intervals over {seeds} seeds: {test}; winners hold after Holm’s correction; no clear winner does "
-            "not mean equal.)"]  # fmt: skip
+def _remarks(study: Study, metric: str) -> list[str]:
+    """What the means of this metric are not of."""
+    seeds, fewest, said = len(study.seeds), int(pairs(study, metric=metric)["seeds"].min()), []
     if fewest < seeds:
         said.append(f"Some pairs have a score on {fewest} seeds only.")
     gone = left_out(study.report(), metric)
     if gone:
         told = ", ".join(f"{site} ({why})" for site, why in gone.items())
         said.append(f"No mean over hospitals has {told}.")
-    if study.federation.published:
-        said.append("The split is a published one: its seeds are starts and batch orders, not other patients; "
-                    "study.delong() judges by those.")  # fmt: skip
+    return said
+
+
+def _method(study: Study) -> str:
+    """How winners were judged, and what the intervals cover."""
+    published = study.federation.published
+    test = "t" if published else "t, corrected for overlapping splits (Nadeau & Bengio)"
+    said = (f"(95 % intervals over {len(study.seeds)} seeds: {test}; winners hold after Holm’s correction; no clear "
+            "winner does not mean equal.)")  # fmt: skip
+    if published:
+        said += (" The split is a published one: its seeds are starts and batch orders, not other patients; "
+                 "study.delong() judges by those.")  # fmt: skip
     return said
 
 
@@ -186,7 +277,5 @@ def _shown(row: dict[str, Any], metric: str, sign: int = 1) -> str:
     """``+0.05 AUC [0.01, 0.09]``, with more digits where a bound would look like the zero that it is not."""
     low, high = sorted((sign * row["low"], sign * row["high"]))
     digits = digits_of(low, high)
-    called = words(metric)
-    lower = "" if called.higher else ", lower is better"
-    text = f"{sign * row['difference']:+.{digits}f} {called.name} [{low:.{digits}f}, {high:.{digits}f}]{lower}"
+    text = f"{sign * row['difference']:+.{digits}f} {words(metric).name} [{low:.{digits}f}, {high:.{digits}f}]"
     return text.replace("-", "−")

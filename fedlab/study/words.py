@@ -106,12 +106,18 @@ def listed(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
 
 
-def few(federation: Federation) -> dict[str, str]:
-    """Name the sites with fewer than ten test patients in a class: site to ``"2 healthy test patients"``."""
+def few(federation: Federation, part: str = "test") -> dict[str, str]:
+    """Name the sites with fewer than ten patients of a class in a part of the split.
+
+    Returns
+    -------
+    dict of str to str
+        Site to ``"2 healthy test patients"``.
+    """
     found = {}
     for site in federation.sites:
-        y = site.test.y.tolist()
+        y = site.rows.y[site.split.parts()[part]].tolist()  # the labels alone: pictures are large
         count, rarest = min((y.count(k), name) for k, name in enumerate(federation.task.classes))
         if count < FEW:
-            found[site.name] = f"{count} {rarest} test patient{'' if count == 1 else 's'}"
+            found[site.name] = f"{count} {rarest} {part} patient{'' if count == 1 else 's'}"
     return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import weakref
 from typing import Any, Protocol
 
+from fedlab.engine.notebook import current_cell
+
 
 class Stoppable(Protocol):
     """A panel."""
@@ -31,15 +33,3 @@ def replace_in_cell(panel: Stoppable) -> None:
         panels = weakref.WeakSet()
     panels.add(panel)
     _MADE[cell] = execution, panels
-
-
-def current_cell() -> tuple[str, str]:
-    """Return the id of the notebook cell that is being run, and of this execution; empty outside a notebook."""
-    from IPython import get_ipython
-
-    kernel: Any = getattr(get_ipython(), "kernel", None)
-    try:
-        parent = kernel.get_parent("shell")
-        return str(parent["metadata"]["cellId"]), str(parent["header"]["msg_id"])
-    except (AttributeError, KeyError, TypeError):
-        return "", ""

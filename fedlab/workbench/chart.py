@@ -15,6 +15,9 @@ import plotly.graph_objects as go
 
 from fedlab.engine import Run
 from fedlab.figures import learning_curves, seed_bands
+from fedlab.figures.theme import take_notes
+from fedlab.study.words import words
+from fedlab.workbench.style import paragraph
 
 MIME = "application/vnd.plotly.v1+json"
 HEIGHT = "450px"
@@ -58,10 +61,23 @@ class Picture:
 
 
 class Chart(Picture):
-    """The live curve of one metric over the rounds."""
+    """The live curve of one metric over the rounds.
+
+    Attributes
+    ----------
+    box : VBox
+        Of the curve and what is to be said of it: as text of the page it wraps, however narrow the panel is.
+    """
 
     def __init__(self) -> None:
+        self.notes = widgets.HTML()
         super().__init__(EMPTY, height=HEIGHT)
+        self.box = widgets.VBox([self.output, self.notes])
+
+    def clear(self) -> None:
+        """Show that there is nothing yet."""
+        super().clear()
+        self.notes.value = ""
 
     def draw(self, runs: Sequence[Run], metric: str, *, rounds: int | None, behind: Run | None = None) -> None:
         """Show the run so far, or the spread of several.
@@ -72,6 +88,10 @@ class Chart(Picture):
             figure = seed_bands(runs, metric, rounds=rounds)
         else:
             figure = learning_curves(runs[0], metric, rounds=rounds, behind=behind)
+        self.notes.value = "".join(paragraph(note, "quiet") for note in take_notes(figure))
+        what = words(metric)
+        figure.update_layout(legend=dict(orientation="h", x=0, y=-0.2, yanchor="top"), title_font_size=14)
+        figure.update_yaxes(title_text=what.name + ("" if what.higher else " (lower is better)"))
         of = f" over {len(runs)} seeds" if len(runs) > 1 else ""
         faint = "" if behind is None else "; the run before faintly behind"
         self.show(figure, f"Learning curves of {metric} on valid{of}, {len(runs[0].records)} rounds{faint}.")

@@ -79,6 +79,39 @@ class Choice:
         return trained if self.shifts is None else f"{trained}, {shifted(self.shifts)}"
 
 
+NAMES = {"rounds": "rounds", "local_epochs": "local epochs", "lr": "learning rate", "batch_size": "batch size",
+         "seed": "seed"}  # fmt: skip
+"""What the settings are called in the panel."""
+
+
+def differences(drawn: Choice, chosen: Choice) -> list[str]:
+    """Say in what a run that is drawn is another one than what is chosen; empty if they are the same.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> import fedlab
+    >>> hospitals = fedlab.load("heart_disease")
+    >>> old = Choice("", hospitals, hospitals.names, "mlp", fedlab.algorithms.FedAvg(), {"rounds": 3, "lr": 0.1})
+    >>> differences(old, replace(old, sites=hospitals.names[:2], settings={"rounds": 3, "lr": 0.5}))
+    ['4 sites (Cleveland, Hungary, Switzerland, Long Beach)', 'learning rate 0.1']
+    """
+    said = [f"data {drawn.whole.name}"] if drawn.whole is not chosen.whole else []
+    if drawn.sites != chosen.sites and drawn.whole is chosen.whole:
+        named = f" ({', '.join(drawn.sites)})" if len(drawn.sites) <= 6 else ""
+        said.append(f"{len(drawn.sites)} site{'s' * (len(drawn.sites) != 1)}{named}")
+    said += [f"model {drawn.model}"] if drawn.model != chosen.model else []
+    said += [str(drawn.algorithm).removesuffix("()")] if drawn.algorithm != chosen.algorithm else []
+    said += [
+        f"{NAMES.get(name, name)} {value:g}" for name, value in drawn.settings.items() if chosen.settings[name] != value
+    ]
+    if drawn.seeds != chosen.seeds:
+        said.append(f"{drawn.seeds} seed{'s' * (drawn.seeds != 1)} side by side")
+    if drawn.shifts != chosen.shifts:
+        said.append("the hospitals as they are" if drawn.shifts is None else shifted(drawn.shifts))
+    return said
+
+
 def show_code(choice: Choice, rounds: int | None = None) -> str:
     """Return Python whose ``run`` has the same numbers, to the bit.
 

@@ -16,12 +16,11 @@ from fedlab.algorithms.registry import algorithm_class, brought
 from fedlab.engine import Settings
 from fedlab.federation import Federation
 from fedlab.models import MODELS
-from fedlab.workbench.code import Choice
+from fedlab.workbench.code import NAMES, Choice
 from fedlab.workbench.data import DataChoice
+from fedlab.workbench.fit import models_for
 from fedlab.workbench.style import paragraph
 
-SETTINGS = {"rounds": "rounds", "local_epochs": "local epochs", "lr": "learning rate", "batch_size": "batch size",
-            "seed": "seed"}  # fmt: skip
 LOOK: dict[str, Any] = dict(style={"description_width": "initial"}, layout={"width": "auto"})
 
 
@@ -36,9 +35,16 @@ class Controls:
         Told a sentence when something cannot be had.
     several : bool
         Whether several seeds may train side by side.
+
+    Attributes
+    ----------
+    changed : callable
+        Called when anything else is chosen.
     """
 
     def __init__(self, federation: Federation | None, alert: Callable[[str], None], *, several: bool = True) -> None:
+        self.changed: Callable[[], None] = lambda: None
+        self._relabelling = False
         self.data = DataChoice(federation, alert)
         self.model = widgets.Dropdown(
             options=list(MODELS), value="logistic", description="model",
@@ -46,38 +52,93 @@ class Controls:
         )  # fmt: skip
         self.known = known_algorithms(alert)
         self.algorithm = widgets.Dropdown(
-            options=[(cls.__name__, name) for name, cls in self.known.items()], value="fedavg",
-            description="algorithm", tooltip="How the sites learn together", **LOOK,
-        )  # fmt: skip
+            options=self._menu(),
+            value="fedavg",
+            description="algorithm",
+            tooltip="How the sites learn together",
+            **LOOK,
+        )
         self.about = widgets.HTML()
+        self.offer = widgets.Button(layout={"width": "auto", "display": "none"}, icon="exchange")
+        self.offer.on_click(lambda _: self._take_offer())
         self.fields: dict[str, widgets.Widget] = {}
         self._fields_box = widgets.VBox()
         about = parameters(Settings) | {"seed": "Of the split, the start and the batch order, as in fedlab.compare"}
         defaults = Settings()
         self.numbers = {
             name: widget_for(getattr(defaults, name), type(getattr(defaults, name)), label, about.get(name, ""))
-            for name, label in SETTINGS.items()
+            for name, label in NAMES.items()
         }
         self.seeds = widgets.BoundedIntText(
             value=1, min=1, max=100, description="seeds side by side",
             tooltip="Train so many seeds at once, and show their spread as a band", **LOOK,
         )  # fmt: skip
         self.algorithm.observe(lambda change: self._follow_algorithm(), names="value")
+        self.model.observe(lambda change: self._follow_model(), names="value")
         self._follow_algorithm()
         groups = [
             self.data.box,
-            widgets.VBox([heading("Model and algorithm"), self.model, self.algorithm, self.about, self._fields_box]),
+            widgets.VBox(
+                [heading("Model and algorithm"), self.model, self.algorithm, self.about, self.offer, self._fields_box]
+            ),
             widgets.VBox([heading("Training"), *self.numbers.values(), *([self.seeds] if several else [])]),
         ]
         for group in groups:
             group.add_class("fedlab-group")
         self.box = widgets.Box(groups, layout={"flex_flow": "row wrap", "width": "100%"})
+        self._watch_all()
+
+    def _watch_all(self) -> None:
+        """Tell of every change; ticks and fields are others for other data and algorithms."""
+        recipe = [] if self.data.recipe is None else [self.data.recipe]
+        self._watch(self.model, self.algorithm, self.seeds, *recipe, *self.numbers.values())
+        self._watch(*self.data.ticks.values())
+        self.data.sites.observe(lambda change: self._watch(*change["new"]), names="children")
+
+    def _watch(self, *watched: widgets.Widget) -> None:
+        for widget in watched:
+            widget.observe(lambda change: None if self._relabelling else self.changed(), names="value")
 
     def _follow_algorithm(self) -> None:
+        if self._relabelling:
+            return
         cls = self.known[self.algorithm.value]
-        self.about.value = paragraph(summary(cls), "quiet")
         self.fields = field_widgets(cls)
         self._fields_box.children = tuple(self.fields.values())
+        self._watch(*self.fields.values())
+        for widget in self.fields.values():
+            widget.observe(lambda change: self._offer(), names="value")
+        self._offer()
+
+    # ------------------------------------------------------------------ algorithms that need a model's layers
+
+    def _menu(self) -> list[tuple[str, str]]:
+        """Algorithms by name, marked where the chosen model has not the layers that they need."""
+        return [(f"{cls.__name__}{_lacking(cls, self.model.value)}", name) for name, cls in self.known.items()]
+
+    def _follow_model(self) -> None:
+        chosen, self._relabelling = self.algorithm.value, True
+        self.algorithm.options = self._menu()  # which chooses the first of them: back to what was chosen
+        self.algorithm.value, self._relabelling = chosen, False
+        self._offer()
+
+    def _offer(self) -> None:
+        """Offer a model that the algorithm takes, where it does not take the chosen one."""
+        try:
+            algorithm = self.known[self.algorithm.value](**{name: widget.value for name, widget in self.fields.items()})
+            fit = models_for(algorithm)
+        except (ValueError, TypeError):  # a field is out of its range: a run will say so
+            fit = ()
+        self._offered = fit[0] if fit and self.model.value not in fit else ""
+        self.offer.description = f"Use {self._offered}"
+        self.offer.tooltip = f"Choose the model {self._offered}, which has the layers that this algorithm needs"
+        self.offer.layout.display = "" if self._offered else "none"
+        lacking = f" It needs layers that the model {self.model.value} does not have." if self._offered else ""
+        self.about.value = paragraph(summary(self.known[self.algorithm.value]) + lacking, "quiet")
+
+    def _take_offer(self) -> None:
+        if self._offered:
+            self.model.value = self._offered
 
     def choice(self) -> Choice:
         """Read all widgets; a value out of its range is a ``ValueError`` whose text says what helps."""
@@ -106,6 +167,15 @@ class Controls:
         defaults = Settings()
         for name, widget in self.numbers.items():
             widget.value = getattr(defaults, name)
+
+
+def _lacking(cls: type[Algorithm], model: str) -> str:
+    """Say which model an algorithm needs, if it does not take this one as it comes."""
+    try:
+        fit = models_for(cls())
+    except (ValueError, TypeError):  # one that cannot be made without being told how
+        return ""
+    return f" (needs {fit[0]})" if fit and model not in fit else ""
 
 
 def heading(text: str) -> widgets.HTML:

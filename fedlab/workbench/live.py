@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import ipywidgets as widgets
 
 from fedlab.engine import Run
+from fedlab.engine.notebook import kernel_shell, watched
 from fedlab.federation import Federation
+from fedlab.study.words import listed
 from fedlab.workbench import results, style, words
 from fedlab.workbench.cell import replace_in_cell
 from fedlab.workbench.chart import Chart
-from fedlab.workbench.code import Choice, show_code
+from fedlab.workbench.code import Choice, differences, show_code
 from fedlab.workbench.controls import Controls
+from fedlab.workbench.page import Page
 from fedlab.workbench.worker import Worker, warm_up
 
+UNWATCHED = "Here is a panel with buttons: open this notebook in JupyterLab to use it."
 METRICS = {"log loss": "log_loss", "AUC": "auc"}
 WRAP = {"flex_flow": "row wrap"}
 WARM = 60.0  # seconds to wait for torch's first round to be over; what was not warm then trains all the same
@@ -53,8 +59,9 @@ class LivePanel(widgets.VBox):
         self._make_buttons()
         self.status = widgets.HTML(style.live(self.ready))
         self.bar = widgets.IntProgress(value=0, min=0, max=1, layout={"width": "100%"})
-        self.chart = Chart()
-        self.table, self.code_view = widgets.HTML(), widgets.HTML()
+        self.chart, self.stale = Chart(), widgets.HTML()
+        self.table = widgets.HTML()
+        self.controls.changed = self._mark
 
     def _make_buttons(self) -> None:
         self.run_button = button("Run", "Train with what is chosen above", self.start, style="primary", icon="play")
@@ -63,11 +70,22 @@ class LivePanel(widgets.VBox):
         self.code_button = button("Show code", "The Python that gives the same numbers", self._toggle_code, icon="code")
         self.stop_button.disabled = True
         self.row = widgets.Box([self.run_button, self.stop_button, self.reset_button, self.code_button], layout=WRAP)
+        self._make_code()
         self.metric = widgets.ToggleButtons(
             options=METRICS, description="curve", tooltips=["on which the round is chosen", "how well it ranks"],
             style={"description_width": "initial", "button_width": "auto"},
         )  # fmt: skip
         self.metric.observe(lambda change: self._switch(change["new"]), names="value")
+
+    def _make_code(self) -> None:
+        """Make what opens below the row of buttons: the code, and a button that copies it."""
+        self._code_name = name = f"fedlab-code-{secrets.token_hex(4)}"  # each panel's own
+        self.page, self.code_view = Page(), widgets.HTML()
+        self.copy_button = button("Copy", "Copy the code", lambda: self.page.copy(name, f"{name}-copy"), icon="copy")
+        self.copy_button.add_class(f"{name}-copy")
+        self.copy_button.layout.display, self.copy_button.layout.align_self = "none", "flex-start"
+        self.code_box = widgets.VBox([self.code_view, self.copy_button, self.page.output])
+        self.code_box.add_class(name)
 
     def lay_out(self, parts: Sequence[widgets.Widget]) -> None:
         """Put the parts one below the other; the last thing that a panel's making does."""
@@ -77,6 +95,13 @@ class LivePanel(widgets.VBox):
         self.add_class("fedlab")
         warm_up()
         replace_in_cell(self)
+
+    def _repr_mimebundle_(self, **asked: Any) -> dict[str, Any]:
+        """Return what a notebook shows; where a program runs it and nobody can press a button, what would be here."""
+        if kernel_shell() is not None and not watched():
+            return {"text/html": style.paragraph(UNWATCHED), "text/plain": UNWATCHED}
+        shown: dict[str, Any] = super()._repr_mimebundle_(**asked)
+        return shown
 
     # ------------------------------------------------------------------ what one can do
 
@@ -125,17 +150,19 @@ class LivePanel(widgets.VBox):
             self.bar.value, self.bar.bar_style = 0, ""
             self.status.value = style.live(self.ready)
             self._forget()
+            self._mark()
             self._busy(False)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Block until the run has ended; a kernel interrupt stops it."""
+        """Block until the run has ended; a kernel interrupt stops it, and what does not end at once is said to run."""
         worker = self._worker
         if worker is None:
             return
         try:
-            worker.join(timeout)
+            worker.wait(timeout)
         except KeyboardInterrupt:
-            worker.stop()
+            if not worker.stop():
+                self._say("The run still goes on: it ends with the batch that it is in, and its rounds are kept.")
 
     @property
     def run(self) -> Run | None:
@@ -158,7 +185,7 @@ class LivePanel(widgets.VBox):
 
     def begin(self, rounds: int) -> None:
         """Say that the first round is on its way."""
-        warm_up().join(WARM)
+        warm_up().wait(WARM)
         self.bar.max, self.bar.value, self.bar.bar_style = rounds, 0, ""
         self.status.value = style.live(f"Round 1 of {rounds} is on its way.")
 
@@ -191,6 +218,7 @@ class LivePanel(widgets.VBox):
         """From the first round on this is the panel's run."""
         self.runs, self._ran = runs, choice
         self._forget()
+        self._mark()
 
     def _draw(self, runs: list[Run], rounds: int | None) -> None:
         self.chart.draw(runs, self._metric, rounds=rounds)
@@ -200,7 +228,8 @@ class LivePanel(widgets.VBox):
 
     def _forget(self) -> None:
         """Empty what was said of the run before."""
-        self.table.value = self.code_view.value = ""
+        self.table.value = ""
+        self._hide_code()
 
     # ------------------------------------------------------------------ small things
 
@@ -217,15 +246,46 @@ class LivePanel(widgets.VBox):
             if self.run is not None and not self.busy:
                 self._draw(self.runs, None)
 
+    def _mark(self) -> None:
+        """Mark what is drawn as old where something else is chosen by now."""
+        said = self._what_is_old()
+        self.stale.value = style.paragraph(said, "stale") if said else ""
+        for part in self._drawn():
+            if said:
+                part.add_class("fedlab-old")
+            else:
+                part.remove_class("fedlab-old")
+
+    def _drawn(self) -> list[widgets.Widget]:
+        """Parts that show the run."""
+        return [self.chart.box, self.table]
+
+    def _what_is_old(self) -> str:
+        if self._ran is None:
+            return ""
+        try:
+            other = differences(self._ran, self.choice())
+        except Exception:  # what is chosen cannot be had, which pressing Run would say
+            return "What is drawn below is of the run before. What is chosen above cannot be run as it stands."
+        if not other:
+            return ""
+        return f"Drawn below: {listed(other)}. Other settings are chosen above: press Run to see what they give."
+
     def _toggle_code(self) -> None:
         if self.code_view.value:
-            self.code_view.value = ""
+            self._hide_code()
             return
         try:
             of = "what is chosen above" if self._ran is None else f"the run that is shown ({self._ran.words})"
             self.code_view.value = style.code(self.code, f"The same numbers as {of}:")
         except Exception as error:
             self._say(words.sentence(error))
+            return
+        self.copy_button.layout.display = ""
+        self.page.scroll_to(self._code_name)
+
+    def _hide_code(self) -> None:
+        self.code_view.value, self.copy_button.layout.display = "", "none"
 
 
 def button(text: str, tooltip: str, press: Callable[[], None], *, style: str = "", icon: str = "") -> widgets.Button:

@@ -43,8 +43,8 @@ class RunPanel(LivePanel):
         self.test_button.disabled = True
         self.test_table, self.locked = widgets.HTML(), widgets.HTML(style.paragraph(results.openings(None), "quiet"))
         self.lay_out(
-            [self.controls.box, self.row, self.alert, self.status, self.bar, self.metric, self.chart.output,
-             self.table, widgets.Box([self.test_button, self.locked], layout=WRAP), self.test_table, self.code_view]
+            [self.controls.box, self.row, self.code_box, self.alert, self.status, self.bar, self.metric, self.stale,
+             self.chart.box, self.table, widgets.Box([self.test_button, self.locked], layout=WRAP), self.test_table]
         )  # fmt: skip
 
     def open_test(self) -> None:
@@ -58,6 +58,9 @@ class RunPanel(LivePanel):
             except Exception as error:
                 self._say(words.sentence(error))
             self.locked.value = style.paragraph(results.openings(self.run), "quiet")
+
+    def _drawn(self) -> list[widgets.Widget]:
+        return [*super()._drawn(), self.test_table]
 
     def _forget(self) -> None:
         super()._forget()

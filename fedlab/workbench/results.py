@@ -10,8 +10,9 @@ import pandas as pd
 
 from fedlab.engine import Run
 from fedlab.study import Study
+from fedlab.study.guessing import worse_than_guessing
 from fedlab.study.places import FEW
-from fedlab.study.words import arm_name, few, number
+from fedlab.study.words import arm_name, few, listed, number
 from fedlab.workbench.style import table
 
 RESAMPLES = 500
@@ -27,17 +28,19 @@ def on_valid(runs: Sequence[Run], *, before: Run | None = None) -> str:
     """
     if len(runs) > 1:
         return _over_seeds(runs)
+    small = few(runs[0].federation, "valid")
     shown = [_chosen(run) for run in (runs[0], *([] if before is None else [before]))]
     rows = []
     for site in runs[0].federation.names:
         cells = [_scored(chosen, site) for chosen in shown]
         where = shown[0].loc[site] if site in shown[0].index else None
-        rows.append([site, "–" if where is None else str(where["round"]), *sum(cells, []),
-                     "–" if where is None else str(where["patients"])])  # fmt: skip
+        n = "–" if where is None else str(where["patients"])
+        rows.append([site, "–" if where is None else str(where["round"]), *sum(cells, []), n + " †" * (site in small)])
     old = [] if before is None else ["log loss before", "AUC before"]
     notes = [TOO_GOOD, ONE_SPLIT] if old else [TOO_GOOD]
     if any(chosen["auc"].isna().any() for chosen in shown):
         notes.append("–: an AUC needs patients of every class.")
+    notes += [*_guessing(runs), *_of_the_few(small)]
     head = ["site", "reported round", "log loss", "AUC", *old, "n"]
     return table(head, rows, caption="Reported round on valid", notes=notes)
 
@@ -54,15 +57,25 @@ def _scored(chosen: pd.DataFrame, site: str) -> list[str]:
 
 def _over_seeds(runs: Sequence[Run]) -> str:
     every = pd.concat([run.history[run.history["chosen"]].assign(run=i) for i, run in enumerate(runs)])
-    rows = []
+    rows, small = [], few(runs[0].federation, "valid")
     for site in runs[0].federation.names:
         own = every[every["site"] == site]
         cells = [f"{number(own[m].mean(), 3)} ± {number(own[m].std(), 3)}" for m in ("log_loss", "auc")]
         first, last = (own["round"].min(), own["round"].max()) if len(own) else ("–", "–")
         span = f"{first}" if first == last else f"{first} to {last}"
-        rows.append([site, span, *(cells if len(own) else ["–", "–"])])
-    notes = [f"Mean ± standard deviation over {len(runs)} seeds, each at its own reported round.", TOO_GOOD]
-    return table(["site", "reported rounds", "log loss", "AUC"], rows, caption="Reported rounds on valid", notes=notes)
+        n = f"{own['patients'].mean():.0f}" if len(own) else "–"
+        rows.append([site, span, *(cells if len(own) else ["–", "–"]), n + " †" * (site in small)])
+    notes = [f"Mean ± standard deviation over {len(runs)} seeds, each at its own reported round.", TOO_GOOD,
+             *_guessing(runs), *_of_the_few(small)]  # fmt: skip
+    head = ["site", "reported rounds", "log loss", "AUC", "n"]
+    return table(head, rows, caption="Reported rounds on valid", notes=notes)
+
+
+def _guessing(runs: Sequence[Run]) -> list[str]:
+    """Name the sites at which the model is worse than one that knows no patient."""
+    worse = [str(found) for found in worse_than_guessing(runs)]
+    return [f"Worse than guessing, that is than saying each hospital's own shares to all its patients: {listed(worse)}."
+            ] if worse else []  # fmt: skip
 
 
 def on_test(runs: Sequence[Run]) -> str:

@@ -69,8 +69,8 @@ class ShiftStudio(LivePanel):
         drawn = widgets.VBox([self.feature, self.picture.output], layout={"flex": "2 1 420px", "min_width": "0"})
         settings = widgets.Accordion([self.controls.box], titles=("Data, model and training",), selected_index=None)
         self.lay_out(
-            [widgets.Box([self.dials.box, drawn], layout=WRAP), self.alert, settings, self.row, self.status, self.bar,
-             self.metric, self.chart.output, self.said, self.table, self.code_view]
+            [widgets.Box([self.dials.box, drawn], layout=WRAP), self.alert, settings, self.row, self.code_box,
+             self.status, self.bar, self.metric, self.stale, self.chart.box, self.said, self.table]
         )  # fmt: skip
 
     # ------------------------------------------------------------------ what one can do
@@ -82,6 +82,7 @@ class ShiftStudio(LivePanel):
 
     def redraw(self) -> bool:
         """Draw the hospitals with the dials as they are; what cannot be had is said, and the picture stays."""
+        self._mark()
         try:
             choice = self.choice()
             site, feature = self.dials.site.value, self.feature.value

@@ -22,6 +22,9 @@ viewBox='0 0 18 18'%3E%3Cpath fill='%237b7b7b' d='M4 7l5 5 5-5z'/%3E%3C/svg%3E")
 .fedlab .fedlab-quiet { color: var(--jp-ui-font-color2, #666); }
 .fedlab .fedlab-sites { max-height: 190px; overflow-y: auto; }
 .fedlab .widget-checkbox label, .fedlab .widget-checkbox { max-width: 100%; }
+.fedlab .fedlab-stale { border-left: 4px solid var(--jp-warn-color1, #b26a00); padding: 4px 8px;
+  background: var(--jp-layout-color2, #eee); }
+.fedlab .fedlab-old { opacity: 0.5; }
 .fedlab .fedlab-alert p { border-left: 4px solid var(--jp-error-color1, #d32f2f); padding: 4px 8px;
   background: var(--jp-layout-color2, #eee); color: var(--jp-ui-font-color1, #212121); }
 .fedlab .fedlab-dial .widget-html { margin: -8px 2px 2px calc(8.5em + 16px); min-height: 0; }
@@ -31,6 +34,7 @@ viewBox='0 0 18 18'%3E%3Cpath fill='%237b7b7b' d='M4 7l5 5 5-5z'/%3E%3C/svg%3E")
 .fedlab th, .fedlab td { padding: 3px 12px 3px 0; text-align: right; font-variant-numeric: tabular-nums;
   border-bottom: 1px solid var(--jp-border-color2, #c0c0c0); white-space: nowrap; }
 .fedlab th:first-child, .fedlab td:first-child { text-align: left; }
+.fedlab td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 8em; max-width: 22em; }
 .fedlab th { font-weight: 600; }
 .fedlab .fedlab-turned th, .fedlab .fedlab-turned td { text-align: left; vertical-align: top; }
 .fedlab .fedlab-turned td:last-child { white-space: normal; }

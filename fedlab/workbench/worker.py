@@ -44,6 +44,12 @@ class Worker(threading.Thread):
         The one that the stream was given: set, it ends the run within one batch.
     keep : callable
         Told the runs (one, or one a seed) after their first round.
+
+    Attributes
+    ----------
+    ended : threading.Event
+        Set when the screen's end is written. Wait on this: in CPython 3.11 an interrupted ``Thread.join`` marks a
+        thread that runs as stopped, so that ``is_alive`` says False from then on.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Worker(threading.Thread):
         self.events, self.screen, self.rounds, self.halt, self.keep = events, screen, rounds, stop, keep
         self.runs: list[Run] = []
         self.failed: dict[str, list[tuple[int, str]]] = {}
+        self.ended = threading.Event()
         _WORKERS.add(self)
 
     def run(self) -> None:
@@ -66,12 +73,15 @@ class Worker(threading.Thread):
         started = time.perf_counter()
         error: BaseException | None = None
         try:
-            self.screen.begin(self.rounds)
-            self._train(started)
-        except Exception as problem:  # the panel says it; a traceback in a thread would be lost
-            error = problem
-        self.screen.end(self.runs, self.rounds, time.perf_counter() - started, stopped=self.halt.is_set(),
-                        error=error, failed=self.failed)  # fmt: skip
+            try:
+                self.screen.begin(self.rounds)
+                self._train(started)
+            except BaseException as problem:  # the panel says it, also a model's sys.exit(): a traceback would be lost
+                error = problem
+            self.screen.end(self.runs, self.rounds, time.perf_counter() - started, stopped=self.halt.is_set(),
+                            error=error, failed=self.failed)  # fmt: skip
+        finally:
+            self.ended.set()
 
     def _train(self, started: float) -> None:
         drawn = 0.0
@@ -86,12 +96,18 @@ class Worker(threading.Thread):
                 self.screen.show(event.runs, self.rounds, now - started, self.failed)
                 drawn = time.perf_counter()
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the run's end; return whether it has ended."""
+        if self.ident is None:  # it never started
+            return True
+        if threading.current_thread() is not self and self.ended.wait(timeout):
+            self.join()  # its last few instructions
+        return self.ended.is_set()
+
     def stop(self, timeout: float | None = 10.0) -> bool:
-        """Ask the run to end and wait; tell whether it has."""
+        """Ask the run to end and wait; return whether it has."""
         self.halt.set()
-        if self.is_alive() and threading.current_thread() is not self:
-            self.join(timeout)
-        return not self.is_alive()
+        return self.wait(timeout)
 
 
 _WORKERS: weakref.WeakSet[Worker] = weakref.WeakSet()
@@ -104,22 +120,35 @@ def _stop_all() -> None:
         worker.halt.set()
     for worker in list(_WORKERS):
         worker.stop(2.0)
-    if _WARMING is not None:
-        _WARMING.join(5.0)
+    if _WARM is not None:
+        _WARM.wait(5.0)
 
 
-_WARMING: threading.Thread | None = None
+_WARM: threading.Event | None = None
 
 
-def warm_up() -> threading.Thread:
-    """Run one tiny round in a thread, once a process: torch's first one takes seconds more than the others."""
-    global _WARMING
-    if _WARMING is None:
+def warm_up() -> threading.Event:
+    """Run one tiny round in a thread, once a process: torch's first one takes seconds more than the others.
+
+    Returns
+    -------
+    threading.Event
+        Set when it is over.
+    """
+    global _WARM
+    if _WARM is None:
         generator = torch.Generator().manual_seed(0)
         x, y = torch.randn(12, 2, generator=generator), torch.arange(12) % 2
         tiny = Federation.from_tensors({"A": (x, y), "B": (x, y)}, prepared=False)
         # begun here: making a model borrows the global generator, which only this thread may do
         events = stream(tiny, "logistic", "fedavg", rounds=1)
-        _WARMING = threading.Thread(target=lambda: list(events), name="fedlab-warm-up", daemon=True)
-        _WARMING.start()
-    return _WARMING
+        _WARM = over = threading.Event()
+
+        def warm() -> None:
+            try:
+                list(events)
+            finally:
+                over.set()
+
+        threading.Thread(target=warm, name="fedlab-warm-up", daemon=True).start()
+    return _WARM

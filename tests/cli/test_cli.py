@@ -94,7 +94,7 @@ def test_an_interrupt_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fedlab.cli.report.compare", interrupted)
+    monkeypatch.setattr("fedlab.report.measured.compare", interrupted)
     result = call("report", "heart_disease", "-o", str(tmp_path / "r.html"))
     assert result.exit_code == 130 and "no report was written" in result.output and not list(tmp_path.iterdir())
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fedlab.cli import report
+from fedlab.report import measured, report
 from tests.cli.called import call
 
 
@@ -32,7 +32,7 @@ from tests.cli.called import call
 def test_wrong_usage_is_one_sentence_before_any_training(
     arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*_: Any) -> None:
+    def never(*_: Any, **__: Any) -> None:
         raise AssertionError("trained")
 
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def test_a_place_that_refuses_is_found_before_training(tmp_path: Path, monkeypat
 def test_what_goes_wrong_is_one_sentence(
     error: BaseException, code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: Any) -> None:
+    def fails(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr(report, "measure", fails)
@@ -79,27 +79,27 @@ def test_what_goes_wrong_is_one_sentence(
 
 
 def test_an_interrupt_between_algorithms_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = report.compare
+    real = measured.compare
 
     def cut(federation: Any, model: Any, arms: Any, **settings: Any) -> Any:
         return real(
             federation, model, arms[:1], **settings
         )  # as `compare` returns when it is interrupted in the second
 
-    monkeypatch.setattr(report, "compare", cut)
+    monkeypatch.setattr(measured, "compare", cut)
     done = call("report", "heart_disease", "--seeds", "2", "--rounds", "1", "-o", str(tmp_path / "r.html"))
     assert done.exit_code == 130 and list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_while_less_data_are_tried_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = report.learning_curve
+    real = measured.learning_curve
 
     def cut(*arguments: Any, **settings: Any) -> Any:
         curve = real(*arguments, rows=[8], sites=[], **settings)
         curve.notes.append("interrupted: 1 of 10 points are finished")  # as `learning_curve` says it
         return curve
 
-    monkeypatch.setattr(report, "learning_curve", cut)
+    monkeypatch.setattr(measured, "learning_curve", cut)
     done = call("report", "heart_disease", "--seeds", "1", "--rounds", "1", "-o", str(tmp_path / "r.html"))
     assert done.exit_code == 130 and list(tmp_path.iterdir()) == []
 

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 
 from fedlab.course import EXERCISES
+from fedlab.figures.export import library
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 PATHS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
@@ -45,8 +46,18 @@ def code(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def is_solution(cell):
+    return "solution" in cell.metadata.get("tags", [])
+
+
 def solutions(notebook):
-    return [cell for cell in code(notebook) if "solution" in cell.metadata.get("tags", [])]
+    return [cell for cell in code(notebook) if is_solution(cell)]
+
+
+def assigned(cells):
+    """Names that cells give a value to."""
+    nodes = [node for cell in cells for node in ast.walk(ast.parse(cell.source))]
+    return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
 
 def prose(notebook):
@@ -119,7 +130,27 @@ def test_every_exercise_has_a_question_an_empty_answer_and_a_folded_solution(pat
     solved = solutions(notebook)
     assert [re.findall(r'check\("(.+?)", answer\)', cell.source) for cell in solved] == [[i] for i in ids]
     assert all(cell.metadata.get("jupyter", {}).get("source_hidden") for cell in solved)
+    for exercise_id, cell in zip(ids, solved, strict=True):  # "Run all" runs nothing of it
+        (guard,) = ast.parse(cell.source).body
+        assert isinstance(guard, ast.If) and ast.unparse(guard.test) == f"reveal({exercise_id!r})" and not guard.orelse
     assert re.findall(r"\*\*Exercise ([\d.]+)\.\*\*", prose(notebook)) == ids[1:]  # number 0 is the self-check
+
+
+@every_notebook
+def test_nothing_needs_a_solution_that_was_not_run(path):
+    """Each solution stands by itself, and no other cell hangs on one."""
+    cells = code(read(path))
+    plain = [cell for cell in cells if not is_solution(cell)]
+    only_there = assigned(cells) - assigned(plain)
+    for cell in cells:
+        own = assigned([cell]) if is_solution(cell) else set()
+        used = {n.id for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Name)}
+        assert used & only_there <= own, cell.id
+
+
+@every_notebook
+def test_progress_is_left_on(path):
+    assert [cell.id for cell in code(read(path)) if "progress=False" in cell.source] == []
 
 
 @every_notebook
@@ -158,6 +189,7 @@ def offline(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.delenv("FEDLAB_SOLUTIONS", raising=False)
 
 
 def printed(cell):
@@ -166,9 +198,10 @@ def printed(cell):
 
 @pytest.mark.notebooks
 @every_notebook
-def test_a_notebook_runs_offline_and_its_solutions_are_right(path, offline, capsys):
+def test_a_notebook_runs_offline_and_its_solutions_are_right(path, offline, capsys, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel", reason="the extra lab is not installed")
+    monkeypatch.setenv("FEDLAB_SOLUTIONS", "1")
     notebook = read(path)
     client = nbclient.NotebookClient(
         notebook,
@@ -187,14 +220,42 @@ def test_a_notebook_runs_offline_and_its_solutions_are_right(path, offline, caps
         "display_data",
         "stream",
     }
+    outputs = [o for cell in code(notebook) for o in cell.outputs]
+    assert [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"] == []  # pink when exported
+    assert [o for o in outputs if o.output_type == "display_data" and not o.data] == []  # of a line of progress
     ids = [exercise_id for exercise_id in EXERCISES if exercise_id.startswith(path.stem[:2])]
     for exercise_id, cell in zip(ids, solutions(notebook), strict=True):
         assert printed(cell).startswith(f"{exercise_id}: right."), printed(cell)
-    figures = [
-        o for cell in code(notebook) for o in cell.outputs if "application/vnd.plotly.v1+json" in o.get("data", {})
-    ]
+    figures = [o.data for o in outputs if "application/vnd.plotly.v1+json" in o.get("data", {})]
     assert len(figures) >= 2
-    assert len(nbformat.writes(notebook)) < 2_000_000  # as it would be shared
+    # each stands there as HTML too, for an export without network: the first one brings the library, once
+    assert ["DecompressionStream" in figure["text/html"] for figure in figures] == [True] + [False] * (len(figures) - 1)
+    assert len(nbformat.writes(notebook)) - len(library()) < 2_000_000  # as it would be shared; the library apart
+
+
+@pytest.mark.notebooks
+def test_run_all_answers_nothing_and_running_a_solution_twice_in_a_row_does(offline):
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel", reason="the extra lab is not installed")
+    exercise = 'answer = ...\ncheck("00.1", answer)'
+    solution = '# Solution 00.1\nif reveal("00.1"):\n    answer = "Switzerland"\n    check("00.1", answer)'
+    cells = [
+        "from fedlab.course import check, reveal",
+        exercise,
+        solution,
+        "answer",
+        exercise,
+        solution,
+        solution,
+        solution,
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=CELL).execute()
+    said = [printed(cell) for cell in notebook.cells]
+    assert "no answer yet" in said[1] and said[2].startswith("00.1: the solution is in this cell")
+    assert notebook.cells[3].outputs[0].data["text/plain"] == "Ellipsis"
+    assert "no answer yet" in said[4] and "run it a second time" in said[5]  # another cell was run in between
+    assert said[6].startswith("00.1: right.") and said[7].startswith("00.1: right.")
 
 
 @pytest.mark.notebooks

@@ -155,3 +155,61 @@ def test_what_the_study_does_not_have_is_refused(study: Study, hospitals: Federa
     single = compare(hospitals, "logistic", ["fedavg"], seeds=2, rounds=1, progress=False)
     with pytest.raises(ValueError, match="one arm, fedavg"):
         single.verdict()
+
+
+# ---------------------------------------------------------------------- the plain sentence before the numbers
+
+
+def first_of(text: str) -> str:
+    return text.partition(". ")[0] + "."
+
+
+def test_the_first_sentence_has_no_number_and_no_jargon() -> None:
+    text = told(steady((0, 0.05, 0))).verdict()
+    assert first_of(text) == (
+        "By AUC (how well the risks rank the patients), over all hospitals FedAvg is clearly better than the "
+        "hospitals’ own models; at home B is clearly better off."
+    )
+    assert text.count("Holm") == text.count("Nadeau") == 1 and text.endswith("does not mean equal.)")
+    assert "Holm" not in told(steady((0, 0.05, 0))).verdict(method=False)
+
+
+def test_the_first_sentence_says_that_there_is_no_clear_winner() -> None:
+    text = told(steady((0, 0, 0), (0, 0, 0))).verdict()
+    assert first_of(text) == (
+        "By AUC (how well the risks rank the patients) there is no clear winner, over all hospitals or at any of them."
+    )
+
+
+def test_the_first_sentence_tells_a_loss_the_right_way_round() -> None:
+    text = told(steady((0, 0.05, 0)), metric="log_loss").verdict(metric="log_loss")
+    assert first_of(text) == (
+        "By log loss (how true the risks are, lower is better), over all hospitals FedAvg is clearly worse than the "
+        "hospitals’ own models; at home B is clearly worse off."
+    )
+
+
+def test_the_first_sentence_of_several_arms() -> None:
+    text = told(steady((0, 0.05, 0), (0, -0.05, 0.05))).verdict()
+    assert "at home B and C are clearly better off with at least one of them, and B is clearly worse off" in text
+    shared = told({"fedavg": [[0.7 + jitter(0, s, 0)] * 3 for s in range(10)],
+                   "scaffold": [[0.8 + jitter(1, s, 0)] * 3 for s in range(10)]})  # fmt: skip
+    assert first_of(shared.verdict()).endswith("over all hospitals SCAFFOLD is clearly better than FedAvg.")
+
+
+def test_where_the_others_differ_but_none_from_the_reference() -> None:
+    shifts = {"isolated": 0.0, "fedavg": 0.012, "scaffold": -0.012}
+    scores = {
+        name: [[0.7 + shift + jitter(a, s, k, 0.03 if a == 0 else 0.002) for k in range(3)] for s in range(10)]
+        for a, (name, shift) in enumerate(shifts.items())
+    }
+    study = told(scores)
+    winners = study.pairs().set_index(["one", "other"])["winner"]
+    assert winners["fedavg", "scaffold"] == "fedavg" and (winners.drop(("fedavg", "scaffold")) == "").all()
+    assert "nothing is clearly better or worse than the hospitals’ own models, but the others differ" in study.verdict()
+
+
+def test_several_metrics_have_their_paragraphs_and_the_method_once(study: Study) -> None:
+    *each, how = study.verdict(metric=["auc", "log_loss"]).split("\n\n")
+    assert each == [study.verdict(metric=m, method=False) for m in ("auc", "log_loss")]
+    assert how.startswith("(95 % intervals over 3 seeds") and study.verdict() == f"{each[0]} {how}"

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 
 import fedlab
-from fedlab.algorithms import FedProx
+from fedlab.algorithms import FedAvg, FedProx
 from fedlab.engine.folder import DamagedRecord
 from fedlab.engine.record import RecordDiffers
 from fedlab.federation import Federation
@@ -297,3 +298,23 @@ def test_settings_of_ones_own_go_on_too(uneven: Federation, tmp_path: Path, trai
     assert trained == ["fedavg"]
     assert again.trials["schedule"].tolist()[1] == "cosine" and "halving" in again.trials["schedule"][0]
     assert [run.settings for run in again.runs["fedavg"]] == [run.settings for run in first.runs["fedavg"]]
+
+
+# ---------------------------------------------------------------------- the remedy is one that this door takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(FedAvg):
+    """An algorithm that no name leads to."""
+
+    much: float = 0.5
+
+
+def test_the_remedy_for_an_algorithm_of_ones_own_can_be_followed(uneven: Federation, tmp_path: Path) -> None:
+    study = ask(uneven, {"theirs": "fedavg", "it's mine": Mine(much=0.25)})
+    folder = study.save(tmp_path / "study")
+    with pytest.raises(ValueError, match=r"not known here: give algorithms=\{\"it's mine\": Mine\(…\)\}"):
+        Study.load(folder, uneven)
+    with pytest.raises(ValueError, match=r"give one of the class Mine, algorithms=\{\"it's mine\": Mine"):
+        Study.load(folder, uneven, algorithms={"it's mine": FedProx()})
+    same(Study.load(folder, uneven, algorithms={"it's mine": Mine()}), study)

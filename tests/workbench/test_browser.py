@@ -6,6 +6,11 @@ import pytest
 
 from tests.workbench.browser import DRAWN, POINTS, ROUND, SAVED, SIZE, command, opened, press, shot, themed
 
+IN_SIGHT = """() => {
+  const code = document.querySelector('.fedlab pre').getBoundingClientRect();
+  return code.height > 50 && code.top >= 0 && code.bottom <= innerHeight;
+}"""
+
 pytestmark = pytest.mark.browser
 
 
@@ -35,7 +40,33 @@ def test_run_watch_stop_and_reload(page: object, lab: str) -> None:
     shot(page, "4_reloaded")
     press(page, "Show code")
     page.wait_for_selector(".fedlab >> text=/fedlab.train/")
+    page.wait_for_function(IN_SIGHT)
     shot(page, "5_code")
+
+
+def test_the_code_is_copied(page: object) -> None:
+    page.context.grant_permissions(["clipboard-read"])
+    press(page, "Copy")
+    page.wait_for_selector(".fedlab button:has-text('Copied')")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator(".fedlab pre").inner_text() and "fedlab.train(" in copied
+    page.evaluate("navigator.clipboard.writeText('something else')")
+    command(page, "docmanager:save")
+    page.wait_for_function(SAVED)
+    page.reload()
+    page.wait_for_selector(".fedlab button:has-text('Copy')")  # shown again, and not done again
+    assert page.evaluate("navigator.clipboard.readText()") == "something else"
+
+
+def test_other_settings_mark_the_curve(page: object) -> None:
+    rate = page.locator(".fedlab .widget-text:has(label:text-is('learning rate')) input")
+    rate.fill("0.7")
+    rate.press("Tab")
+    page.wait_for_selector(".fedlab >> text=/Drawn below: learning rate 0.1/")
+    page.wait_for_selector(".fedlab .fedlab-old .js-plotly-plot")
+    rate.fill("0.1")
+    rate.press("Tab")
+    page.wait_for_selector(".fedlab .fedlab-old", state="detached")
 
 
 def test_a_whole_run_in_the_dark(page: object) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 import time
 import weakref
@@ -78,9 +80,64 @@ def test_stop_before_the_first_round_leaves_the_run_that_was(make: Callable[...,
     events = fedlab.stream(run.federation, stop=halted, rounds=2)
     thread = worker.Worker(events, panel, rounds=2, stop=halted, keep=lambda run: pytest.fail("there is no round"))
     thread.start()
-    thread.join(STILL)
+    assert thread.wait(STILL)
     assert "Stopped before the first round was over" in panel.status.value
     assert panel.run is run and panel.table.value == table
+
+
+def interrupt_the_wait(panel: RunPanel) -> None:
+    """Wait as a cell does, and press the kernel's interrupt button meanwhile."""
+    presses = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    presses.start()
+    panel.wait(STILL)
+    presses.join()
+
+
+def test_an_interrupted_wait_stops_the_run(make: Callable[..., RunPanel]) -> None:
+    panel = make(rounds=LONG)
+    run = running(panel)
+    interrupt_the_wait(panel)
+    assert not panel.busy and not workers() and panel.run is run
+    done = len(run.records)
+    assert f"Stopped after {done} of {LONG} rounds" in panel.status.value and panel.alert.value == ""
+    time.sleep(0.1)
+    assert len(run.records) == done and not panel.run_button.disabled
+
+
+def test_an_interrupted_wait_says_of_a_run_that_does_not_end_that_it_runs(
+    make: Callable[..., RunPanel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel, release = make(rounds=2), threading.Event()
+    show = panel.show
+    monkeypatch.setattr(panel, "show", lambda *a: (release.wait(STILL), show(*a)))
+    stop = worker.Worker.stop
+    monkeypatch.setattr(worker.Worker, "stop", lambda self, timeout=0.2: stop(self, 0.2))
+    panel.start()
+    until(lambda: panel.run is not None)
+    interrupt_the_wait(panel)
+    assert panel.busy and workers() and "still goes on" in panel.alert.value
+    panel.reset()
+    assert panel.busy and "still ending" in panel.alert.value  # and not forgotten while it runs
+    release.set()
+    panel.wait(STILL)
+    assert not panel.busy and not workers()
+
+
+class Leaves(FedAvg):
+    """A model's or an algorithm's code may end the thread in any way."""
+
+    def broadcast(self, state: Tensors) -> Tensors:
+        raise SystemExit(3)
+
+
+def test_code_that_exits_is_said_and_the_panel_does_not_hang(
+    make: Callable[..., RunPanel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ALGORITHMS, "fedavg", Leaves)
+    panel = make(rounds=2)
+    panel.start()
+    panel.wait(STILL)
+    assert not panel.busy and "SystemExit" in panel.status.value and not panel.run_button.disabled
 
 
 def test_reset_in_mid_run_sets_everything_back(make: Callable[..., RunPanel]) -> None:

@@ -1,0 +1,87 @@
+"""What a report needs to know: all arms trained, the federated one without each hospital and on less data, tested."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from fedlab.algorithms import Algorithm
+from fedlab.federation import Federation
+from fedlab.models import build
+from fedlab.report.gap import Gap, lead
+from fedlab.study import at_holdout, compare, learning_curve, unseen_sites
+from fedlab.study.compare import name_arms
+
+RESAMPLES = 500
+ARMS = ("isolated", "centralized", "ensemble", "fedavg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be measured.
+
+    Parameters
+    ----------
+    arms : mapping of str to Algorithm
+        What is compared.
+    seeds, rounds : int
+    model : str
+    holdout : str, optional
+        A hospital that no model learns from.
+    """
+
+    arms: Mapping[str, Algorithm]
+    seeds: int
+    rounds: int
+    model: str
+    holdout: str | None = None
+
+    @classmethod
+    def check(cls, *, algorithms: Sequence[str | Algorithm], model: str, **rest: Any) -> Asked:
+        """Refuse, in one sentence, what cannot be meant.
+
+        Raises
+        ------
+        ValueError
+            For an algorithm or a model that there is not.
+        """
+        arms = name_arms([name.strip() if isinstance(name, str) else name for name in algorithms])
+        build(model, 1, 1)
+        return cls(arms=arms, model=model, **rest)
+
+
+def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> Gap:
+    """Train all arms, then the federated one without each hospital in turn and on less data; open ``test``.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If any of it was interrupted: a report of a part would look like one of the whole.
+    ValueError
+        If there is no such hospital to hold out.
+    """
+    held = None
+    if asked.holdout is not None:
+        federation, held = federation.holdout(asked.holdout)
+    options: dict[str, Any] = {"rounds": asked.rounds, "progress": progress}
+    study = compare(federation, asked.model, list(asked.arms.values()), seeds=asked.seeds, **options)
+    if set(asked.arms) - {*study.arms, *study.failed["arm"]}:
+        raise KeyboardInterrupt  # `compare` keeps finished arms when it is interrupted; a report keeps none
+    arms = {name: asked.arms[name] for name in study.arms}  # one that failed on all seeds has no result
+    leading = lead(arms)
+    options["seeds"] = study.seeds
+    unseen, curve = pd.DataFrame(), None
+    if leading is not None and arms[leading].one_model:
+        arm = arms[leading]
+        if len(federation.sites) > 1:
+            unseen = unseen_sites(federation, asked.model, arm, resamples=RESAMPLES, **options).assign(arm=leading)
+        curve = learning_curve(federation, asked.model, {leading: arm}, **options)
+        if curve.notes and "interrupted" in curve.notes[-1]:
+            raise KeyboardInterrupt
+    there = pd.DataFrame() if held is None else at_holdout(study, held, RESAMPLES)
+    gap = Gap(study, unseen, there, curve, RESAMPLES)
+    _ = gap.opened, gap.calibration, study.report()  # all that is opened, so that the report can say how often it was
+    return gap
