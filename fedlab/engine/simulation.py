@@ -79,12 +79,14 @@ class SimulationTransport:
         self._heard: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._said: queue.Queue[bytes] = queue.Queue()
         self._gone = threading.Event()
+        began = time.monotonic()
+        self.run.tell(self._starting(0.0))
         self._process, self._log = _begin()
         try:
             for work in (self._listen, self._speak):
                 threading.Thread(target=work, daemon=True).start()
             self._said.put(pickle.dumps(_order(run)))
-            self.sites = tuple(self._wait("ready", self._starting))
+            self.sites = tuple(self._wait("ready", self._starting, since=began))
         except BaseException:
             self.close()
             raise
@@ -124,7 +126,9 @@ class SimulationTransport:
 
     # ------------------------------------------------------------------ waiting
 
-    def _wait(self, wanted: str, doing: Callable[[float], str], *, stoppable: bool = True) -> Any:
+    def _wait(
+        self, wanted: str, doing: Callable[[float], str], *, since: float | None = None, stoppable: bool = True
+    ) -> Any:
         """Wait for a message of a kind, of the last question if it is an answer, and say what is waited for.
 
         Raises
@@ -162,7 +166,7 @@ class SimulationTransport:
                 raise self._end(f"that took more than {limit:.0f} s")
             if (stopped or self._broken_off) and now - asked > FETCH:
                 raise TimeoutError
-            self.run.tell(doing(now - asked))
+            self.run.tell(doing(now - (since or asked)))
 
     def _starting(self, seconds: float) -> str:
         late = ", longer than usual: wait, or interrupt and take engine='auto'" if seconds > USUAL else ""

@@ -332,3 +332,18 @@ def test_a_run_that_is_lost_comes_with_its_error(uneven: Federation, monkeypatch
     with pytest.raises(SimulationLost) as caught:
         carry(run, progress=False)
     assert caught.value.run is run and len(run.records) == 2 and set(run.weights) >= {"weight", "bias"}
+
+
+@needs_flower
+def test_ray_is_the_one_that_can_be_given_time() -> None:
+    """What lets it start on a busy machine is private to it: another version must not undo that in silence."""
+    code = (
+        "from fedlab.engine.simulator import unhurried; unhurried()\n"
+        "from ray._private import node, parameter\n"
+        "own = (node.Node.start_raylet, node.Node.start_api_server, parameter.RayParams.__init__)\n"
+        "assert {each.__module__ for each in own} == {'fedlab.engine.simulator'}\n"
+        "made = parameter.RayParams()\n"
+        "assert made.no_monitor and not made.include_log_monitor and made.runtime_env_agent_port\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
