@@ -1,8 +1,9 @@
 """The engine against its peers: `python -m benchmarks.engine [--quick] [--json FILE]`.
 
-Every comparison first checks that both sides give the same weights. Ratios are medians of pairs that are measured in
-turn, so that a busy machine disturbs both alike; everything is imported before a clock starts. Flower's simulation
-needs the extra `ray` and an interpreter in a path without a space; `--quick` leaves it out.
+Every comparison first checks in float64 that both sides give the same weights; what is timed is float32. Ratios are
+medians of pairs that are measured in turn, so that a busy machine disturbs both alike, and are judged only on a quiet
+one; everything is imported before a clock starts. Flower's simulation needs the extra `ray` and an interpreter in a
+path without a space; `--quick` leaves it out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 
 import fedlab
 from benchmarks import peers
-from benchmarks.figures import Figure, at_least, at_most, main
+from benchmarks.figures import Figure, at_least, at_most, load, main, timing
 from benchmarks.workloads import (
     BATCH,
     LR,
@@ -40,7 +41,6 @@ from fedlab.engine.work import Work
 from fedlab.federation import Federation, fit, merge, prepare, summarise
 
 ABOUT = "The engine against its peers"
-SAME = 1e-5  # float32, a few rounds: the loops sum in different orders
 ARMS = ["isolated", "centralized", "fedavg", "fedprox", "scaffold"]
 
 
@@ -77,9 +77,10 @@ def against_plain(
     what: str, federation: Federation, model: Any, target: float, repeats: int, *, threads: int = 0, **settings: Any
 ) -> Figure:
     """Time a round both ways, in turn; ``threads`` of torch for the loop (0: all that there are)."""
-    apart = furthest(last_weights(federation, 2, model, **settings), peers.Plain(federation, model).weights(2))
-    if apart > SAME:
+    apart = peers.apart(federation, model, **settings)
+    if apart > peers.SAME:
         raise SystemExit(f"{what}: the two give other weights ({apart:.1e} apart), so there is nothing to compare")
+    before = load()
     loop, slow, fast = peers.Plain(federation, model), [], []
     for number in range(repeats + 1):  # the first turn warms up
         fast.append(round_time(federation, 3, model, **settings))
@@ -90,8 +91,8 @@ def against_plain(
             slow.append(timed(loop.round))
         if not number:
             slow, fast = [], []
-    told = f"{1000 * median(slow):.0f} / {1000 * median(fast):.1f} ms a round; weights {apart:.0e} apart"
-    return at_least(what, ratio(slow, fast), "×", target, told)
+    told = f"{1000 * median(slow):.0f} / {1000 * median(fast):.1f} ms a round; weights {apart:.0e} apart in float64"
+    return timing(at_least(what, ratio(slow, fast), "×", target, told), load=before, same=slow)
 
 
 # ---------------------------------------------------------------------- inside the engine
@@ -108,7 +109,7 @@ def growth(quick: bool) -> Iterator[Figure]:
 
 def between_sites() -> Figure:
     """Share of a round that is not the sites' own work (batch order and training): stack, combine, evaluate, ledger."""
-    own = [0.0]
+    own, before = [0.0], load()
     plain, plan = Work.train, batched.row_plans
 
     def watched(what: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,7 +133,7 @@ def between_sites() -> Figure:
         Work.train, batched.row_plans = plain, plan  # type: ignore[method-assign]
     share = median((a - b) / a for a, b in zip(whole[1:], inside[1:], strict=True))
     told = f"median of 30 rounds of {1000 * median(whole):.1f} ms, with evaluation"
-    return at_most("share of a round between the sites, 100 sites", 100 * share, "%", 25, told)
+    return timing(at_most("share of a round between the sites, 100 sites", 100 * share, "%", 25, told), load=before)
 
 
 def seeds(repeats: int) -> Iterator[Figure]:
@@ -142,11 +143,13 @@ def seeds(repeats: int) -> Iterator[Figure]:
     def together(count: int) -> float:
         return timed(lambda: list(fedlab.stream(four, "logistic", "fedavg", seeds=count, rounds=30)))
 
+    before = load()
     turns = [(together(1), together(10), together(30)) for _ in range(repeats + 1)][1:]
     one, ten, thirty = (list(column) for column in zip(*turns, strict=True))
     told = f"{median(one):.2f} s for one run of 30 rounds, four hospitals, logistic, splits and evaluation included"
-    yield at_most("ten seeds / one seed", ratio(ten, one), "×", 2.5, told)
-    yield at_most("thirty seeds / one seed", ratio(thirty, one), "×", 4, f"{median(thirty):.2f} s for thirty")
+    yield timing(at_most("ten seeds / one seed", ratio(ten, one), "×", 2.5, told), load=before, same=one)
+    told = f"{median(thirty):.2f} s for thirty"
+    yield timing(at_most("thirty seeds / one seed", ratio(thirty, one), "×", 4, told), load=before, same=one)
 
 
 def matrix_share() -> Figure:
@@ -193,30 +196,32 @@ def memory() -> Figure:
 def simulation() -> Iterator[Figure]:
     """Compare with FedAvg on Flower's simulation, Ray started for each run as Flower does."""
     few, many = many_sites(10, 100), many_sites(100, 100)
-    far = simulated(few, 20)
+    check_simulation(few, "mlp")
+    before = load()
+    far = peers.simulate(few, 20)
     yield warm("10 sites", far, few, 30)
-    ours = median(timed(lambda: list(events(few, 20, engine="batched"))) for _ in range(5))
-    what = "20 rounds with start-up, Flower's simulation / fedlab, 10 sites"
-    yield at_least(what, far.whole / ours, "×", 50, f"{far.whole:.0f} / {ours:.2f} s")
-    yield warm("100 sites", simulated(many, 5), many, 100)
+    ours = [timed(lambda: list(events(few, 20, engine="batched"))) for _ in range(5)]
+    what, each = "20 rounds with start-up, Flower's simulation / fedlab, 10 sites", median(ours)
+    yield timing(at_least(what, far.whole / each, "×", 50, f"{far.whole:.0f} / {each:.2f} s"), load=before, same=ours)
+    yield warm("100 sites", peers.simulate(many, 5), many, 100)
     yield whole_study()
+
+
+def check_simulation(federation: Federation, model: str) -> None:
+    """Insist on the same weights, in float64, before the same work is timed in float32."""
+    found = peers.simulate(federation, 2, model, dtype=torch.float64)
+    apart = furthest(last_weights(federation, 2, model, engine="batched", dtype="float64"), found.weights)
+    if apart > peers.SAME:
+        raise SystemExit(f"Flower's simulation and fedlab give other weights ({apart:.1e} apart): nothing to compare")
 
 
 def warm(sites: str, far: peers.Simulated, federation: Federation, target: float) -> Figure:
     """Compare the rounds after the first."""
-    near = median(round_time(federation, 10, engine="batched") for _ in range(5))
-    told = f"{1000 * median(far.rounds):.0f} / {1000 * near:.1f} ms; median of {len(far.rounds)} rounds"
+    before = load()
+    near = [round_time(federation, 10, engine="batched") for _ in range(5)]
+    told = f"{1000 * median(far.rounds):.0f} / {1000 * median(near):.1f} ms; median of {len(far.rounds)} rounds"
     what = f"warm round, Flower's simulation / all at once, {sites}"
-    return at_least(what, median(far.rounds) / near, "×", target, told)
-
-
-def simulated(federation: Federation, rounds: int, model: str = "mlp") -> peers.Simulated:
-    """Simulate, and insist on the same weights."""
-    found = peers.simulate(federation, rounds, model)
-    apart = furthest(last_weights(federation, rounds, model, engine="batched"), found.weights)
-    if apart > SAME * rounds:
-        raise SystemExit(f"Flower's simulation and fedlab give other weights ({apart:.1e} apart): nothing to compare")
-    return found
+    return timing(at_least(what, median(far.rounds) / median(near), "×", target, told), load=before, same=near)
 
 
 def whole_study() -> Figure:
@@ -225,12 +230,15 @@ def whole_study() -> Figure:
     Flower's runs are FedAvg on the hospitals' prepared rows, without evaluation; ours evaluate each round.
     """
     four = fedlab.load("heart_disease")
+    check_simulation(ready(four), "logistic")
+    before = load()
     settings: dict[str, Any] = dict(rounds=30, batch_size=BATCH, lr=LR)
     ours = timed(lambda: fedlab.compare(four, "logistic", ARMS, seeds=10, progress=False, **settings))
-    theirs = median(simulated(ready(four), 30, "logistic").whole for _ in range(3))
-    told = f"{50 * theirs:.0f} s, extrapolated from three runs of {theirs:.0f} s / {ours:.1f} s with evaluation"
+    theirs = [peers.simulate(ready(four), 30, "logistic").whole for _ in range(3)]
+    whole = 50 * median(theirs)
+    told = f"{whole:.0f} s, extrapolated from three runs of {whole / 50:.0f} s / {ours:.1f} s with evaluation"
     what = "5 algorithms × 10 seeds × 30 rounds, Flower's simulation / fedlab"
-    return at_least(what, 50 * theirs / ours, "×", 80, told)
+    return timing(at_least(what, whole / ours, "×", 80, told), load=before, same=theirs)
 
 
 def ready(federation: Federation) -> Federation:

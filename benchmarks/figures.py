@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,10 +17,17 @@ from rich.table import Table
 
 from fedlab.report.versions import versions
 
+QUIET = 0.5  # cores that others may keep busy beside a timing
+LIKE = 0.15  # how far two timings of the same work may be apart
+
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure; ``target`` is empty where there is none, and ``holds`` then ``None``."""
+    """One measured figure.
+
+    ``target`` is empty where there is none, and ``holds`` then ``None``; so it is where the figure could not be judged,
+    for the reason in ``unjudged``.
+    """
 
     name: str
     value: float
@@ -28,6 +35,7 @@ class Figure:
     target: str = ""
     holds: bool | None = None
     note: str = ""
+    unjudged: str = ""
 
 
 def at_most(name: str, value: float, unit: str, limit: float, note: str = "") -> Figure:
@@ -38,6 +46,48 @@ def at_most(name: str, value: float, unit: str, limit: float, note: str = "") ->
 def at_least(name: str, value: float, unit: str, limit: float, note: str = "") -> Figure:
     """A figure that should reach a limit."""
     return Figure(name, value, unit, f"≥ {limit:g} {unit}".strip(), value >= limit, note)
+
+
+def timing(figure: Figure, *, load: float, same: list[float] | None = None) -> Figure:
+    """Judge a timing only where the machine was quiet; else say that it was not, and why.
+
+    Parameters
+    ----------
+    figure : Figure
+    load : float
+        What others used before it was measured, as :func:`load` tells it.
+    same : list of float, optional
+        Seconds that one piece of work took, again and again: two of them in a row are a pair.
+    """
+    apart = max((max(a, b) / min(a, b) - 1 for a, b in zip(same or [], (same or [])[1:], strict=False)), default=0.0)
+    if load >= QUIET:
+        why = f"others keep {load:.1f} cores busy (quiet is under {QUIET:g})"
+    elif apart > LIKE:
+        why = f"the same work took up to {100 * apart:.0f} % longer a moment later (quiet is {100 * LIKE:.0f} %)"
+    else:
+        return figure
+    return replace(figure, holds=None, unjudged=why)
+
+
+def load(seconds: float = 1.0) -> float:
+    """Cores that others keep busy while this process sleeps; where the system does not count them, its load average."""
+    before, own = _busy(), os.times()
+    began = time.perf_counter()
+    time.sleep(seconds)
+    after, now = _busy(), os.times()
+    if before is None or after is None:
+        return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    mine = sum(now[:4]) - sum(own[:4])  # with what this process has waited for
+    return max(0.0, (after - before - mine) / (time.perf_counter() - began))
+
+
+def _busy() -> float | None:
+    """Seconds that all cores have been busy, since the machine was started."""
+    told = Path("/proc/stat")
+    if not told.exists():
+        return None
+    user, nice, system, _, _, *rest = map(int, told.read_text().splitlines()[0].split()[1:])
+    return (user + nice + system + sum(rest[:3])) / os.sysconf("SC_CLK_TCK")  # interrupts; what other machines took
 
 
 def main(
@@ -85,8 +135,9 @@ def _table(about: str, found: list[Figure]) -> Table:
     for column in ("what", "value", "unit", "target", "holds", "note"):
         table.add_column(column, justify="right" if column == "value" else "left")
     for figure in found:
-        holds = {True: "yes", False: "no", None: ""}[figure.holds]
-        table.add_row(figure.name, f"{figure.value:.3g}", figure.unit, figure.target, holds, figure.note)
+        holds = "not judged" if figure.unjudged else {True: "yes", False: "no", None: ""}[figure.holds]
+        note = "; ".join(filter(None, (figure.note, figure.unjudged)))
+        table.add_row(figure.name, f"{figure.value:.3g}", figure.unit, figure.target, holds, note)
     return table
 
 

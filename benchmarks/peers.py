@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.workloads import BATCH, LR
+from benchmarks.workloads import BATCH, LR, furthest, last_weights
 from fedlab.federation import Federation
 from fedlab.models import ModelLike, build
 
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
 LOSS = nn.BCEWithLogitsLoss()
+SAME = 1e-9  # between weights, in float64: there is room for thousands of sums in other orders, and for nothing else
 
 
-def datasets(federation: Federation) -> list[TensorDataset]:
+def datasets(federation: Federation, dtype: torch.dtype = torch.float32) -> list[TensorDataset]:
     """The training rows of each site, in the order of the sites' names."""
-    return [TensorDataset(s.train.x, s.train.y.float()) for s in sorted(federation.sites, key=lambda s: s.name)]
+    sites = sorted(federation.sites, key=lambda site: site.name)
+    return [TensorDataset(site.train.x.to(dtype), site.train.y.to(dtype)) for site in sites]
 
 
 def columns(federation: Federation) -> int:
@@ -43,9 +45,11 @@ def train_site(model: nn.Module, rows: TensorDataset) -> None:
 class Plain:
     """FedAvg as a tutorial writes it: for each site an ``nn.Module``, a ``DataLoader`` and ``optim.SGD``."""
 
-    def __init__(self, federation: Federation, model: ModelLike = "mlp", *, seed: int = 0) -> None:
-        self.sites = datasets(federation)
-        self.model = build(model, columns(federation), 1, seed=seed)
+    def __init__(
+        self, federation: Federation, model: ModelLike = "mlp", *, seed: int = 0, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.sites = datasets(federation, dtype)
+        self.model = build(model, columns(federation), 1, seed=seed).to(dtype)
 
     def round(self) -> None:
         """Train every site from the server's model, then average."""
@@ -66,6 +70,16 @@ class Plain:
         return self.model.state_dict()
 
 
+def apart(federation: Federation, model: ModelLike, **settings: Any) -> float:
+    """Largest difference of a weight between the engine and the plain loop after two rounds, in float64.
+
+    Not in float32, in which all is timed: there the plain loop on two threads may be as far from itself on one
+    (a CNN on AVX-512: 4e-5), so that no distance tells another order of sums from other work.
+    """
+    ours = last_weights(federation, 2, model, dtype="float64", **settings)
+    return furthest(ours, Plain(federation, model, dtype=torch.float64).weights(2))
+
+
 @dataclass
 class Simulated:
     """What Flower's simulation of FedAvg gave: seconds of the whole and of each round, and the last weights."""
@@ -75,7 +89,14 @@ class Simulated:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
-def simulate(federation: Federation, rounds: int, model: ModelLike = "mlp", *, seed: int = 0) -> Simulated:
+def simulate(
+    federation: Federation,
+    rounds: int,
+    model: ModelLike = "mlp",
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> Simulated:
     """Run FedAvg on Flower's simulation (Ray), one node a site, with Flower's own strategy."""
     from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
     from flwr.clientapp import ClientApp
@@ -83,14 +104,14 @@ def simulate(federation: Federation, rounds: int, model: ModelLike = "mlp", *, s
     from flwr.serverapp.strategy import FedAvg
     from flwr.simulation import run_simulation
 
-    sites, client, server, found = datasets(federation), ClientApp(), ServerApp(), Simulated()
+    sites, client, server, found = datasets(federation, dtype), ClientApp(), ServerApp(), Simulated()
     inputs = columns(federation)
-    start = build(model, inputs, 1, seed=seed)
+    start = build(model, inputs, 1, seed=seed).to(dtype)
 
     @client.train()
     def train(message: Message, context: Context) -> Message:
         torch.set_num_threads(1)
-        rows, net = sites[int(context.node_config["partition-id"])], build(model, inputs, 1)
+        rows, net = sites[int(context.node_config["partition-id"])], build(model, inputs, 1).to(dtype)
         net.load_state_dict(message.content["arrays"].to_torch_state_dict())
         train_site(net, rows)
         said = {"arrays": ArrayRecord(net.state_dict()), "metrics": MetricRecord({"num-examples": len(rows)})}

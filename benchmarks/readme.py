@@ -14,7 +14,7 @@ NAMES = ("engine", "published", "harmoniser", "explainer")
 
 def table(content: dict[str, Any]) -> str:
     """Return a run's figures as a Markdown table, and below it where and when it was."""
-    rows = [f"| {f['name']} | {_number(f['value'])} {f['unit']} | {f['target']} | {HOLDS[f['holds']]} | {f['note']} |"
+    rows = [f"| {f['name']} | {_number(f['value'])} {f['unit']} | {f['target']} | {_holds(f)} | {_note(f)} |"
             for f in content["figures"]]  # fmt: skip
     versions = ", ".join(f"{k} {v}" for k, v in content["versions"].items() if k in ("python", "torch", "flwr", "ray"))
     where = f"{content['machine']}, {versions}; {content['seconds']:.0f} s"
@@ -24,6 +24,14 @@ def table(content: dict[str, Any]) -> str:
 
 
 HOLDS = {True: "yes", False: "**no**", None: ""}
+
+
+def _holds(figure: dict[str, Any]) -> str:
+    return "not judged" if figure.get("unjudged") else HOLDS[figure["holds"]]
+
+
+def _note(figure: dict[str, Any]) -> str:
+    return "; ".join(filter(None, (figure["note"], figure.get("unjudged"))))
 
 
 def _number(value: float | None) -> str:

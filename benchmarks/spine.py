@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from statistics import median
 
 import fedlab
-from benchmarks.figures import Figure, at_most, main
+from benchmarks.figures import Figure, at_most, load, main, timing
 from benchmarks.workloads import many_sites, round_time, timed
 
 ABOUT = "Speed of a federated run in one process"
@@ -24,11 +24,14 @@ def measure(quick: bool) -> Iterator[Figure]:
         fedlab.train(four, "logistic", "fedavg", rounds=20, progress=False)
 
     run()  # warm up
-    took = median(timed(run) for _ in range(repeats))
-    yield at_most("20 rounds, 4 hospitals, logistic", took, "s", 0.5, f"median of {repeats}, with evaluation")
-    each = median(round_time(many, 10, engine="batched") for _ in range(repeats))
+    before = load()
+    took = [timed(run) for _ in range(repeats)]
+    told = f"median of {repeats}, with evaluation"
+    yield timing(at_most("20 rounds, 4 hospitals, logistic", median(took), "s", 0.5, told), load=before, same=took)
+    each = [round_time(many, 10, engine="batched") for _ in range(repeats)]
     what = "a round, 100 sites × 100 rows, MLP 13-32-1, all at once"
-    yield at_most(what, 1000 * each, "ms", 20, f"median of {repeats}, batch 16, no evaluation")
+    told = f"median of {repeats}, batch 16, no evaluation"
+    yield timing(at_most(what, 1000 * median(each), "ms", 20, told), load=before, same=each)
 
 
 if __name__ == "__main__":

@@ -276,7 +276,8 @@ def _reason(error: OSError) -> str:
     response = getattr(error, "response", None)
     if response is not None:
         return f"the server answers {response.status_code} {response.reason}"
-    if isinstance(error, requests.Timeout):
+    silent = bool(error.args) and type(error.args[0]).__name__ == "ReadTimeoutError"  # in the middle of a file
+    if silent or isinstance(error, requests.Timeout):
         return f"no answer in {TIMEOUT} s"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the download broke off"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 import fedlab
 from fedlab.algorithms import ALGORITHMS, registry
@@ -18,6 +19,10 @@ from fedlab.federation import Federation
 # takes one by itself; the tests' own loops would not, nor would the processes that they start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+# A property holds or not, however long the machine takes to look at it.
+settings.register_profile("fedlab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fedlab")
 
 
 def ragged(sizes: tuple[int, ...] = (37, 100, 263), *, missing: bool = True, seed: int = 0) -> Federation:

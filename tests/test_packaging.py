@@ -70,7 +70,6 @@ def make(*arguments, cwd=ROOT, check=True, **environment):
         env={**outer, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert (done.returncode == 0) == check, done.stderr
     return done.stdout

@@ -8,7 +8,8 @@ server holds a mixture :math:`\lambda` of the sites, the model descends and the 
 
 from the uniform mixture. Deviates: a site takes its local epochs where the paper takes one gradient step (as in Deng,
 Kamani & Mahdavi, *Distributionally robust federated averaging*, NeurIPS 2020, arXiv:2102.12660), and the loss is of all
-its training rows. Of the sites that answered, the mixture is renormalised.
+its training rows. The model is the last iterate (of the reported round), where the paper returns the mean of all. Of
+the sites that answered, the mixture is renormalised.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Deng, Kamani & Mahdavi, *Adaptive personalized federated learning*, arXiv:2003.1
           \alpha_k \leftarrow \alpha_k - \eta \langle v_k - w_k, \nabla F_k(\bar v_k) \rangle
 
 and predicts with :math:`\bar v_k`. Deviates: :math:`\alpha_k` moves in every step and is held in [0, 1]; with an
-optimiser that has a memory it has one too. A hospital that joins late predicts with the shared model until it has
-trained.
+optimiser that has a memory it has one too; the server weights by rows as FedAvg does, where the paper averages plainly
+(``weights="equal"``). A hospital that joins late predicts with the shared model until it has trained.
 """
 
 from __future__ import annotations

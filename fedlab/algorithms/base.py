@@ -33,15 +33,17 @@ class At(Protocol):
     """What a site knows in this step. Tensors may be stacked by the engine; ``step`` and ``round`` are plain numbers.
 
     ``anchor`` is what it received, its own tensors merged in; ``extra`` what travelled besides; ``memory`` what it kept
-    from its last round; ``lr`` the step size, ``steps`` its number of steps this round, ``n`` its training rows,
-    ``key`` a seed for counters, ``momentum`` that of the site's SGD (``None``: another optimiser), ``batch`` this
-    step's ``(x, y, weight)``, weight 0 being padding, and ``rows`` all its training rows likewise.
+    from its last round; ``lr`` the step size, ``base_lr`` that before the schedule, ``steps`` its number of steps this
+    round, ``n`` its training rows, ``key`` a seed for counters, ``momentum`` that of the site's SGD (``None``: another
+    optimiser), ``batch`` this step's ``(x, y, weight)``, weight 0 being padding, and ``rows`` all its training rows
+    likewise.
     """
 
     anchor: Tensors
     extra: Tensors
     memory: Tensors
     lr: Tensor
+    base_lr: Tensor
     steps: Tensor
     n: Tensor
     key: Tensor
@@ -91,7 +93,7 @@ class Algorithm:
     full_batch: ClassVar[bool] = False
     """A site takes one step a round, on all its rows (FedSGD)."""
     needs_sgd: ClassVar[bool] = False
-    """The site's optimiser must be SGD, with or without momentum (FedNova)."""
+    """A formula counts how often each gradient acts: the site's optimiser must be SGD, with or without momentum."""
     statistics: ClassVar[str] = "mean"
     """Running statistics are averaged by rows (by the engine), or (``"combine"``) go through :meth:`combine`."""
 
@@ -219,6 +221,17 @@ class Algorithm:
         words = [f.name for f in dataclasses.fields(self) if f.default == told[f.name] and isinstance(f.default, str)]
         said = ", ".join(f"{name}={value!r}" for name, value in told.items() if name not in words)
         return f"{type(self).__name__}({said})"
+
+
+def is_foreign(thing: object) -> bool:
+    """Return whether an object's code is not fedlab's own: what it is handed is a copy, that it may do anything with.
+
+    Examples
+    --------
+    >>> is_foreign(Algorithm())
+    False
+    """
+    return not type(thing).__module__.startswith("fedlab.")
 
 
 def whole(alg: Algorithm) -> bool:

@@ -26,6 +26,7 @@ class _Nowhere:
     extra: Tensors
     memory: Tensors
     lr: Tensor = ZERO + 1
+    base_lr: Tensor = ZERO + 1
     steps: Tensor = ZERO + 1
     n: Tensor = ZERO + 1
     key: Tensor = torch.zeros((), dtype=torch.int64)

@@ -5,8 +5,9 @@ arXiv:2012.04221, Algorithm 1. Beside FedAvg's :math:`w` each site keeps a model
 
 .. math:: F_k(v_k) + \frac{\lambda}{2} \lVert v_k - w_t \rVert^2 .
 
-Deviates: :math:`v_k` steps on the same batches as :math:`w`, so it takes as many steps. A hospital that joins late
-starts its personal model from the shared one, and predicts with that until it has trained.
+Deviates: :math:`v_k` steps on the same batches as :math:`w`, so it takes as many steps; the server weights by rows as
+FedAvg does, where the paper averages plainly (``weights="equal"``). A hospital that joins late starts its personal
+model from the shared one, and predicts with that until it has trained.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ Li, Jiang, Zhang, Kamp & Dou, *FedBN: federated learning on non-IID features via
 arXiv:2102.07623. FedAvg for every tensor but those of the normalisation layers (weights and running statistics), which
 each site trains and keeps.
 
-Deviates: applies to every kind of normalisation layer, not batch normalisation alone. A hospital that joins late starts
-from untrained normalisation layers and trains them on its own rows.
+Deviates: applies to every kind of normalisation layer, not batch normalisation alone; the server weights by rows as
+FedAvg does, where the paper averages plainly (``weights="equal"``). A hospital that joins late starts from untrained
+normalisation layers and trains them on its own rows.
 """
 
 from __future__ import annotations

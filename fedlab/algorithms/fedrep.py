@@ -6,7 +6,8 @@ body with the head held still, and sends the body.
 
 Deviates: the paper takes :math:`\tau` head steps and one epoch of the body; here both share the round's steps, the
 first ``floor(share · steps)`` (at least one, where there are two) being the head's, so that no algorithm takes more
-steps than another. A hospital that joins late has the shared body and must train a head on its own rows.
+steps than another. The server weights by rows as FedAvg does, where the paper averages plainly (``weights="equal"``). A
+hospital that joins late has the shared body and must train a head on its own rows.
 """
 
 from __future__ import annotations

@@ -6,8 +6,10 @@ Chadha & Duchi, *Fine-tuning is fine in federated learning*, arXiv:2108.07313.
 The server's model :math:`w` is FedAvg's. What a site predicts with is :math:`w` after ``steps`` steps of gradient
 descent on all its training rows, :math:`v \leftarrow v - \eta \nabla F_k(v)`.
 
+:math:`\eta` is the site's learning rate before the schedule: in every round, and at a hospital that joins late with its
+own rows, the model is adapted alike.
+
 Deviates: full-batch steps, so that the adapted model is a function of :math:`w` and can be looked at in every round.
-A hospital that joins late does the same with its own rows.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class FineTuned(FedAvg):
     weights : {"examples", "equal"}
         As in FedAvg.
     steps : int
-        Full-batch steps of adaptation, at least 0 (FedAvg), with the site's learning rate.
+        Full-batch steps of adaptation, at least 0 (FedAvg), with the site's learning rate before the schedule.
 
     Examples
     --------
@@ -50,5 +52,5 @@ class FineTuned(FedAvg):
         """Adapt what the server sent."""
         v = at.anchor
         for _ in range(self.steps):
-            v = steps_on(v, at.gradient(dict(v), risk=True), at.lr)
+            v = steps_on(v, at.gradient(dict(v), risk=True), at.base_lr)
         return [v]

@@ -9,7 +9,9 @@ a site predicts after its own step. ``order=2`` differentiates through the inner
 derivatives out (the paper's "FO").
 
 Deviates: the inner gradient is of every other row of a batch, the outer of the rest (the paper draws separate batches),
-the adapting step of all training rows; the server weights as FedAvg. A hospital that joins late takes that step.
+so that each is of half as many rows, and with ``order=2`` the second derivatives are of the first half too (the paper
+draws a third batch); the adapting step is of all training rows; the server weights as FedAvg. A hospital that joins
+late takes that step.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ Algorithm 1. On each batch a site solves (here by ``inner`` steps of rate ``rate
           \qquad w_k \leftarrow w_k - \eta \lambda (w_k - \theta_k) ,
 
 and the server takes :math:`w \leftarrow (1 - \beta) w + \beta \sum_k p_k w_k`. A site predicts with its
-:math:`\theta_k`. Deviates: :math:`p_k` are FedAvg's weights. A hospital that joins late predicts with the shared model
+:math:`\theta_k`. Deviates: :math:`p_k` are FedAvg's weights; on every batch the search for :math:`\theta_k` starts
+again from :math:`w_k`, not from the last :math:`\theta_k`. A hospital that joins late predicts with the shared model
 until it has trained.
 """
 

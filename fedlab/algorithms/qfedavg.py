@@ -7,18 +7,24 @@ Li, Sanjabi, Beirami & Smith, *Fair resource allocation in federated learning*, 
 .. math:: \Delta_k = F_k^q \, \Delta w_k, \qquad h_k = q F_k^{q-1} \lVert \Delta w_k \rVert^2 + L F_k^q
 
 and the server takes :math:`w_{t+1} = w_t - \sum_k \Delta_k / \sum_k h_k`. At :math:`q = 0` this is the *uniform* mean,
-not FedAvg's. Deviates: every site is asked, where the paper samples them in proportion to their rows. Flower's QFedAvg
-evaluates :math:`F_k` elsewhere and agrees at equal losses.
+not FedAvg's. With momentum at the sites :math:`\eta` is the rate that plain steps would need to go as far
+(:mod:`~fedlab.algorithms.fednova`); of other optimisers that is not known, and they are refused.
+
+Deviates: every site is asked, where the paper samples them in proportion to their rows; :math:`10^{-10}` is added to
+:math:`F_k`, so that its powers exist where a model makes no error. Flower's QFedAvg evaluates :math:`F_k` elsewhere and
+agrees at equal losses.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from fedlab.algorithms.base import Algorithm, At
+from fedlab.algorithms.fednova import reach
 from fedlab.algorithms.ranges import in_range
 from fedlab.algorithms.tensors import Tensors, statistic, trained
 
@@ -41,6 +47,7 @@ class QFedAvg(Algorithm):
     -1.0
     """
 
+    needs_sgd: ClassVar[bool] = True
     q: float = 1.0
 
     def __post_init__(self) -> None:
@@ -48,7 +55,7 @@ class QFedAvg(Algorithm):
 
     def finish(self, vars: Tensors, at: At) -> tuple[Tensors, Tensors, Tensors]:
         """Send the weighted change and the weight of the step."""
-        scale = 1 / at.lr
+        scale = 1 / (at.lr * (reach(at.steps, at.momentum or 0.0) / at.steps))
         loss = at.risk(at.anchor) + 1e-10
         change = {k: scale * (at.anchor[k] - w) for k, w in trained(vars).items()}
         length = torch.stack([(d**2).sum() for d in change.values()]).sum()

@@ -197,7 +197,7 @@ def simulate(
 
     RECIPE is a data set that `fedlab doctor` lists. Needs the extra `ray`.
 
-    Starting Ray takes 10 s to a minute; with RAY_ADDRESS an existing cluster is used.
+    Starting Ray takes up to a minute, on a busy machine longer; with RAY_ADDRESS an existing cluster is used.
     """
     with endings("Interrupted: the simulation is ended."):
         from fedlab.cli.simulate import Simulation, carry_out

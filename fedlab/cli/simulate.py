@@ -10,7 +10,7 @@ import fedlab
 from fedlab.algorithms import algorithm
 from fedlab.cli.fetch import need
 from fedlab.cli.wrong import Wrong
-from fedlab.engine import Run, Settings
+from fedlab.engine import Run, Settings, TooFewSites
 from fedlab.models import MODELS
 
 
@@ -46,7 +46,12 @@ def carry_out(asked: Simulation) -> Iterator[str]:
     options: dict[str, Any] = dict(rounds=asked.rounds, seed=asked.seed)
     federation = fedlab.load(asked.recipe)
     yield f"{asked.which}, {asked.model}, {federation.name}: {asked.rounds} rounds on Flower's simulation."
-    far = fedlab.train(federation, asked.model, asked.which, engine="ray", **options)
+    try:
+        far = fedlab.train(federation, asked.model, asked.which, engine="ray", **options)
+    except TooFewSites as error:  # the rounds before are not thrown away with the error
+        if error.run is not None and error.run.records:
+            yield from _told(error.run)
+        raise
     yield from _told(far)
     if asked.compare:
         near = fedlab.train(federation, asked.model, asked.which, engine="sequential", **options)
@@ -58,6 +63,8 @@ def carry_out(asked: Simulation) -> Iterator[str]:
 
 
 def _told(run: Run) -> Iterator[str]:
+    if len(run.records) < run.settings.rounds:
+        yield f"The {len(run.records)} of {run.settings.rounds} rounds that there were:"
     table = run.history[run.history["chosen"]][["site", "round", "log_loss", "auc", "patients"]]
     yield table.to_string(index=False, float_format="{:.3f}".format)
     last = run.records[-1]

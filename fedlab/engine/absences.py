@@ -30,9 +30,11 @@ def never_trained(run: Run) -> dict[str, str]:
     >>> never_trained(fedlab.train(fedlab.load("heart_disease"), rounds=1, progress=False))
     {}
     """
-    if not run.asked or not set(run.asked) <= set(run.federation.names):  # rows were pooled: all took part
+    sites = [site for site in run.federation.names if not run.took_part.get(site)]
+    if not sites or not run.asked or not set(run.asked) <= set(run.federation.names):  # where rows are pooled all do
         return {}
-    return {site: _why(run, site) for site in run.federation.names if not run.took_part.get(site)}
+    failed = _failures(run)
+    return {site: _why(run, site, failed.get(site, [])) for site in sites}
 
 
 def absences(run: Run) -> dict[str, str]:
@@ -44,9 +46,10 @@ def absences(run: Run) -> dict[str, str]:
     >>> absences(fedlab.train(fedlab.load("heart_disease"), rounds=1, progress=False))
     {}
     """
-    failed = _failures(run)
-    sites = [site for site in run.federation.names if failed.get(site) or site in never_trained(run)]
-    return {site: _why(run, site) for site in sites}
+    failed, never = _failures(run), never_trained(run)
+    return {
+        site: _why(run, site, failed.get(site, [])) for site in run.federation.names if site in failed or site in never
+    }
 
 
 def one_class(run: Run) -> dict[str, str]:
@@ -77,22 +80,20 @@ def remarks(run: Run) -> list[str]:
     return told + [f"{site}: {what}" for site, what in one_class(run).items()]
 
 
-def _failures(run: Run) -> dict[str, list[tuple[int, str, str]]]:
-    """Return each site's failed answers: round, purpose and class of the error."""
-    out: dict[str, list[tuple[int, str, str]]] = {}
-    for number, purpose, sites, _, _, _, status in run.ledger_book.rows:
-        if status != "ok":
-            for site in sites:
-                out.setdefault(site, []).append((number, purpose, status))
+def _failures(run: Run) -> dict[str, list[tuple[str, str]]]:
+    """Return each site's failed answers: purpose and class of the error."""
+    out: dict[str, list[tuple[str, str]]] = {}
+    for entry in run.ledger_book.rows:
+        for site in entry.sites if entry.failed else ():
+            out.setdefault(site, []).append((entry.purpose, entry.status))
     return out
 
 
-def _why(run: Run, site: str) -> str:
+def _why(run: Run, site: str, failed: list[tuple[str, str]]) -> str:
     """Say how often a site failed, at what, and how."""
-    mine = _failures(run).get(site, [])
-    of_training = [error for _, purpose, error in mine if purpose == "train"]
+    of_training = [error for purpose, error in failed if purpose == "train"]
     told = []
-    if before := [error for _, purpose, error in mine if purpose in ("statistics", "prepare")]:
+    if before := [error for purpose, error in failed if purpose in ("statistics", "prepare")]:
         told.append(f"failed before round 1 ({_named(before)})")
     if of_training:
         asked = max(run.asked.get(site, 0), len(of_training))  # the round that ended the run is in no count
@@ -101,7 +102,7 @@ def _why(run: Run, site: str) -> str:
         )
     elif not run.took_part.get(site) and not run.asked.get(site):
         told.append(f"was asked to train in none of the {len(run.records)} rounds")
-    if later := [error for _, purpose, error in mine if purpose not in ("statistics", "prepare", "train")]:
+    if later := [error for purpose, error in failed if purpose not in ("statistics", "prepare", "train")]:
         told.append(f"failed to answer otherwise {len(later)} time{'s' * (len(later) > 1)} ({_named(later)})")
     return " and ".join(told)
 

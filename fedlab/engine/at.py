@@ -26,6 +26,7 @@ class AtSite:
     extra: Tensors
     memory: Tensors
     lr: Tensor
+    base_lr: Tensor
     steps: Tensor
     n: Tensor
     key: Tensor

@@ -25,9 +25,9 @@ from fedlab.engine.lifted import lift
 from fedlab.engine.net import home
 from fedlab.engine.padded import PaddedBatches
 from fedlab.engine.scores import padded, quick_scores
-from fedlab.engine.site import SiteWork
+from fedlab.engine.site import RowsChanged, SiteWork, changed, written
 from fedlab.engine.trees import tree_leaves, tree_map, tree_stack
-from fedlab.engine.work import Stop, Work, against, first_memory
+from fedlab.engine.work import Stop, Work, against, first_memory, theirs
 
 CHUNK = 512  # sites that step together
 
@@ -114,10 +114,12 @@ class StackedSites:
         at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)
         plans = row_plans(self._draws(parts), parts[0].job)
         box = self._box(parts, at, torch.from_numpy((plans[:, :, 0] >= 0).sum(0)))
-        work, done = self._work(parts), []
+        work, done, writings = self._work(parts), [], written(self.x, self.y)
         for some in chunks(len(who)):
             feed = PaddedBatches(self.x, self.y, plans[:, some], self.first[who[some]])
             done.append(work.train(tree_map(lambda v, some=some: v[some], box), feed, self.stop))
+        if written(self.x, self.y) != writings:
+            raise RowsChanged(changed("the sites"))
         upload, sent, memory = done[0] if len(done) == 1 else (_cat(each) for each in zip(*done, strict=True))
         good = _finite((upload, sent, memory))
         if not bool(good.all()):  # a site whose training failed keeps what it had
@@ -142,16 +144,21 @@ class StackedSites:
         return memory
 
     def _box(self, parts: Sequence[Part], at: Tensor | None, steps: Tensor) -> Tensors:
-        dtype, device = self.x.dtype, self.x.device
+        dtype, device, alg = self.x.dtype, self.x.device, self.sites[0].alg
 
         def chosen(v: Tensor) -> Tensor:
             return v if at is None else v[at]
 
+        def each(of_part: list[float]) -> Tensor:
+            numbers = [number for part, number in zip(parts, of_part, strict=True) for _ in part.who]
+            return torch.tensor(numbers, dtype=dtype, device=device)
+
         return {
-            "anchor": self._to_all(parts, [part.model for part in parts]),
-            "extra": self._to_all(parts, [part.extra for part in parts]),
-            "memory": tree_map(chosen, self._memory()),
-            "lr": torch.tensor([part.job.lr for part in parts for _ in part.who], dtype=dtype, device=device),
+            "anchor": theirs(alg, self._to_all(parts, [part.model for part in parts])),
+            "extra": theirs(alg, self._to_all(parts, [part.extra for part in parts])),
+            "memory": theirs(alg, tree_map(chosen, self._memory())),
+            "lr": each([part.job.lr for part in parts]),
+            "base_lr": each([part.job.base_lr or part.job.lr for part in parts]),
             "steps": steps.to(device, dtype),
             "n": chosen(self.sizes.to(device, dtype)),
             "key": self._keys(parts),
@@ -198,8 +205,11 @@ class StackedSites:
         """Log loss and AUC of each part's sites, in order, on their ``valid`` rows; hold the models."""
         who = [i for part in parts for i in part.who]
         at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)
+        before = written(self.x, self.valid)
         with torch.no_grad():
             models, p = self._predicted(parts, at)
+        if written(self.x, self.valid) != before:
+            raise RowsChanged(changed("the sites"))
         self.latest = models, {i: row for row, i in enumerate(who)}
         return quick_scores(self.labels if at is None else self.labels[who], p.cpu())
 

@@ -33,8 +33,9 @@ ORDER, MASKS, SLOWNESS = range(3)
 class Job:
     """What a site is told about the round besides the tensors: plain numbers, so that it travels anywhere.
 
-    ``clock`` is the number of steps that every place of training takes, or 0: each its own local epochs. ``clip`` is
-    the largest norm of a gradient, or 0; ``stragglers`` the share of the sites that manage only some of their steps.
+    ``base_lr`` is the rate before the schedule (0: ``lr`` is). ``clock`` is the number of steps that every place of
+    training takes, or 0: each its own local epochs. ``clip`` is the largest norm of a gradient, or 0; ``stragglers``
+    the share of the sites that manage only some of their steps.
     """
 
     round: int
@@ -43,6 +44,7 @@ class Job:
     batch_size: int
     local_epochs: int
     seed: int
+    base_lr: float = 0.0
     shuffle: bool = True
     clock: int = 0
     clip: float = 0.0

@@ -15,6 +15,7 @@ from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import Tensors, mean, statistic
 from fedlab.engine.run import Run
 from fedlab.engine.trees import finite, tree_cut, tree_stack
+from fedlab.engine.work import theirs
 
 Made: TypeAlias = tuple[Tensors, Tensors]
 """The server's model and memory after a round."""
@@ -61,7 +62,8 @@ class Combine:
             If a tensor of the new model is not finite, or not of its name, shape and dtype.
         """
         alg = self.run.algorithm
-        new, state = _next(alg, self.run.net.dtype, self.who, self.params, self.got, self.state)
+        given = (theirs(alg, tree) for tree in (self.params, self.got, self.state))
+        new, state = _next(alg, self.run.net.dtype, self.who, *given)
         for name, tensor in new.items():
             fault = _fault(name, tensor, self.params.get(name))
             if fault:

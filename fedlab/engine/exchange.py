@@ -18,6 +18,8 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.trees import finite, tree_map
 
+FATAL = "RowsChanged"
+"""The class of an error at a site that ends the run: its rows are no longer those of its patients."""
 REFUSED = "the site could not answer; its own log says why"
 
 
@@ -138,6 +140,9 @@ class Exchange:
         self._enter(question.round, question.purpose, answers, errors)
         for site, error in errors.items():
             self.errors.append((question.round, question.purpose, site, error))
+        if not isinstance(got, Stacked):
+            for fatal in (reply.cause for reply in got if reply.error == FATAL):
+                raise fatal or RuntimeError(f"{FATAL}: a model or an algorithm changed a site's rows in place")
         needed = max(min(self.min_sites, len(asked)), question.least)
         if len(answers.sites) < needed and question.spare:
             return Answers([], [])

@@ -27,6 +27,8 @@ from fedlab.engine.work import Stop, Stopped
 logging.getLogger("flwr").setLevel(logging.ERROR)  # only after the import, which sets its own level
 
 POLL = 0.01  # seconds between two looks for replies
+START = 300.0  # seconds in which some node must come, or say its name: a busy machine needs one or two minutes
+LONGEST = 86_400.0  # seconds in which some site must answer, where all lives that can be looked at
 KINDS = {"train": MessageType.TRAIN, "evaluate": MessageType.EVALUATE}
 STATE: dict[str, Tensors] = {"prepare": {}, "memory": {"alg": {}, "own": {}, "opt": {}}}
 
@@ -130,18 +132,44 @@ class FlowerTransport:
         Of a simulation or a SuperLink.
     sites : int
         How many nodes to wait for.
+    stop : callable
+        Looked at in every wait; where it says yes, the wait ends with :class:`~fedlab.engine.work.Stopped`.
+    check : callable
+        Raises, where what carries the messages is gone: then no answer can come, however long one waits.
+    tell : callable
+        Told what is waited for before the first question.
+
+    Raises
+    ------
+    TimeoutError
+        If for five minutes no further node comes, or says its name; or if one fails to say it.
     """
 
-    def __init__(self, grid: Grid, sites: int, *, stop: Stop = lambda: False) -> None:
-        self.grid, self.stop = grid, stop
+    def __init__(
+        self,
+        grid: Grid,
+        sites: int,
+        *,
+        stop: Stop = lambda: False,
+        check: Callable[[], None] = lambda: None,
+        tell: Callable[[str], None] = lambda doing: None,
+    ) -> None:
+        self.grid, self.stop, self.check = grid, stop, check
+        wait = Patience(START)
         while len(nodes := list(grid.get_node_ids())) < sites:
-            self._wait()
-        hello = self._send({node: pack({}, purpose="name") for node in nodes}, MessageType.QUERY)
+            if wait.over(len(nodes)):
+                raise TimeoutError(f"{len(nodes)} of {sites} sites came in {START:.0f} s: start the others")
+            self._rest()
+        tell("waiting for the sites")
+        hello = self._send({node: pack({}, purpose="name") for node in nodes}, MessageType.QUERY, limit=START)
+        if len(silent := [node for node in nodes if node not in hello or hello[node].has_error()]):
+            why = "they failed" if any(node in hello for node in silent) else f"no answer in {START:.0f} s"
+            raise TimeoutError(f"{len(silent)} of {sites} sites did not say their names ({why})")
         self.nodes = dict(sorted((str(m.content["plain"]["site"]), node) for node, m in hello.items()))
         self.sites = self.places = tuple(self.nodes)
 
     def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
-        """Send one message to each site and wait for all answers."""
+        """Send one message to each site and wait for all answers, for a day without a further one at most."""
         messages = {self.nodes[name]: pack(payload, purpose=purpose) for name in who}
         # what is held at a site is fetched even from a run that was stopped
         answers = self._send(
@@ -152,22 +180,41 @@ class FlowerTransport:
     def close(self) -> None:
         """The grid belongs to whoever made it."""
 
-    def _wait(self, *, stoppable: bool = True) -> None:
+    def _rest(self, *, stoppable: bool = True) -> None:
         if stoppable and self.stop():
             raise Stopped
         time.sleep(POLL)
 
-    def _send(self, contents: dict[int, RecordDict], kind: str, *, stoppable: bool = True) -> dict[int, Message]:
+    def _send(
+        self, contents: dict[int, RecordDict], kind: str, *, stoppable: bool = True, limit: float | None = None
+    ) -> dict[int, Message]:
+        """Return what came back from each node; who has not answered when nobody does any more is left out."""
         messages = [Message(content, node, kind) for node, content in contents.items()]
         of = dict(zip(self.grid.push_messages(messages), contents, strict=True))
         answers: dict[int, Message] = {}
-        while len(answers) < len(of):
-            missing = [number for number, node in of.items() if node not in answers]
-            for message in self.grid.pull_messages(missing):
-                answers[of[message.metadata.reply_to_message_id]] = message
-            if len(answers) < len(of):
-                self._wait(stoppable=stoppable)
+        wait = Patience(limit or LONGEST)
+        while of and not wait.over(len(of)):
+            for message in self.grid.pull_messages(list(of)):
+                if message.has_error():
+                    self.check()  # did one site fail, or all of them with what carries the messages?
+                answers[of.pop(message.metadata.reply_to_message_id)] = message
+            if of:
+                self._rest(stoppable=stoppable)
         return answers
+
+
+class Patience:
+    """A limit on silence: it is over when for so many seconds nothing has changed."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit, self.since = limit, time.monotonic()
+        self.seen: object = None
+
+    def over(self, seen: object) -> bool:
+        """Return whether nothing but ``seen`` was to be seen since long ago."""
+        if seen != self.seen:
+            self.seen, self.since = seen, time.monotonic()
+        return time.monotonic() - self.since > self.limit
 
 
 def _reply(name: str, purpose: str, message: Message | None) -> Reply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -13,6 +13,23 @@ from fedlab.algorithms.payload import declared
 from fedlab.engine.trees import tree_cut
 
 COLUMNS = ("round", "purpose", "site", "direction", "bytes", "content", "status")
+
+
+class Entry(NamedTuple):
+    """Messages of one kind: each of these sites got, or sent, so many bytes."""
+
+    round: int
+    purpose: str
+    sites: tuple[str, ...]
+    direction: str
+    bytes: int
+    content: str
+    status: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether the sites could not answer."""
+        return self.status != "ok"
 
 
 @dataclass
@@ -24,7 +41,7 @@ class Ledger:
 
     keep: bool = False
     messages: list[tuple[str, str, str, Any]] = field(default_factory=list)
-    rows: list[tuple[int, str, tuple[str, ...], str, int, str, str]] = field(default_factory=list)
+    rows: list[Entry] = field(default_factory=list)
     total: int = 0
 
     def add(self, round: int, purpose: str, sites: Sequence[str], direction: str, payload: Any, *, status: str = "ok",
@@ -36,7 +53,7 @@ class Ledger:
         if not sites:
             return
         each, content = declared(payload, stacked=stacked)
-        self.rows.append((round, purpose, tuple(sites), direction, each, content, status))
+        self.rows.append(Entry(round, purpose, tuple(sites), direction, each, content, status))
         self.total += each * len(sites)
         if self.keep:
             told = tree_cut(payload, len(sites), list) if stacked else repeat(payload, len(sites))

@@ -15,7 +15,7 @@ from fedlab.engine.trees import tree_map
 from fedlab.federation import Task, prepare
 from fedlab.federation.values import LARGEST
 from fedlab.models.layers import forward_pass
-from fedlab.models.trial import Trial
+from fedlab.models.trial import Trial, is_foreign
 
 # What vmap cannot carry, or carries wrongly: batch statistics see padding, masks come from the global generator.
 NOT_STACKABLE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
@@ -58,6 +58,7 @@ class Net:
         self.constants = {k: v.detach() for k, v in tensors.items() if k not in self.names}
         """What is not learned: frozen parameters and buffers, the same at every site from the start."""
         self.uncounted = [k for k in self.constants if k.endswith("num_batches_tracked")]
+        self.foreign = is_foreign(self.model)
 
     @property
     def random(self) -> bool:
@@ -102,6 +103,8 @@ class Net:
         constants = {k: v.clone() for k, v in self.constants.items()}
         lent = constants | params
         lent |= {k: lent[k].clone() for k in self.statistics}
+        if self.foreign and not train:  # what is predicted with may be the best model so far: it is lent, not given
+            lent = {k: v.clone() for k, v in lent.items()}
         if self.model.training != train:
             self.model.train(train)
         if self.trial.writes_rows:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.registry import ALGORITHMS, algorithm, brought
+from fedlab.engine.identity import content, differences
 from fedlab.engine.net import Net
 from fedlab.engine.optimisers import SGD, Adam
 from fedlab.engine.plain import decode, encode
@@ -46,6 +47,7 @@ def say_algorithm(alg: Algorithm) -> dict[str, Any]:
         "class": f"{cls.__module__}:{cls.__qualname__}",
         "said": str(alg),
         "fields": found,
+        "content": content(alg),
     }
 
 
@@ -105,8 +107,8 @@ def find_algorithm(
 
 
 def say_settings(settings: Settings) -> dict[str, Any]:
-    """Say the settings; under ``unsaid`` those that are functions or objects of one's own."""
-    said: dict[str, Any] = {"unsaid": {}}
+    """Say the settings; under ``unsaid`` those that are functions or objects of one's own, and their content."""
+    said: dict[str, Any] = {"unsaid": {}, "content": {}}
     for name, value in own_fields(settings).items():
         kind = type(value).__name__
         if OPTIMIZERS.get(kind) is type(value):
@@ -115,6 +117,7 @@ def say_settings(settings: Settings) -> dict[str, Any]:
         words = _words(value)
         if words is None and value is not None:
             said["unsaid"][name] = named(value)
+            said["content"][name] = content(value)
         else:
             said[name] = words
     return said
@@ -153,7 +156,13 @@ def _optimizer(said: Mapping[str, Any]) -> Any:
 
 def say_model(name: str, net: Net) -> dict[str, Any]:
     """Say which model it is, and how to tell another of that name."""
-    return {"name": name, "layers": _layers(net), "tensors": _shapes(net), "start": _start(net)}
+    return {
+        "name": name,
+        "layers": _layers(net),
+        "tensors": _shapes(net),
+        "start": _start(net),
+        "content": content(net.model),
+    }
 
 
 def _shapes(net: Net) -> dict[str, list[int]]:
@@ -196,5 +205,13 @@ def check_model(said: Mapping[str, Any], net: Net) -> list[str]:
         )
     if said["layers"] != _layers(net):
         return [f"the model's layers (then {said['layers']}, here {_layers(net)})"]
+    other = [f"the model's {what}" for what in differs(said, net.model)]
     start = _start(net)
-    return [] if said["start"] == start else [f"the model's start (then {said['start'][:12]}, here {start[:12]})"]
+    return other + (
+        [] if said["start"] == start else [f"the model's start (then {said['start'][:12]}, here {start[:12]})"]
+    )
+
+
+def differs(said: Mapping[str, Any], thing: Any) -> list[str]:
+    """Say in what a thing differs from the one that was said; nothing of a record that does not have its content."""
+    return list(differences(said["content"], content(thing))) if "content" in said else []

@@ -21,8 +21,10 @@ from torch import Tensor
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine import folder as files
+from fedlab.engine.ledger import Entry
 from fedlab.engine.parts import (
     check_model,
+    differs,
     find_algorithm,
     find_model,
     find_settings,
@@ -164,6 +166,9 @@ def unpack(
     chosen = find_settings(about["settings"], settings or {})
     run = begin(federation, find_model(about["model"], model), alg, chosen)
     apart = check_model(about["model"], run.net)
+    apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], run.algorithm)]
+    for name, said in about["settings"].get("content", {}).items():
+        apart += [f"{name}: {what}" for what in differs({"content": said}, getattr(run.settings, name))]
     run.model_name = about["model"]["name"]
     with torch.no_grad():
         for name, value in decode(history["constants"], tensors).items():
@@ -173,7 +178,7 @@ def unpack(
         if name in known:
             setattr(run, name, value)
     run.records = [Record(**decode(record, tensors)) for record in history["records"]]
-    run.ledger_book.rows = [(r, p, tuple(sites), *rest) for r, p, sites, *rest in history["ledger"]]
+    run.ledger_book.rows = [Entry(r, p, tuple(sites), *rest) for r, p, sites, *rest in history["ledger"]]
     run.ledger_book.total = history["bytes"]
     if "loop" in history and not run.models and not whole(alg):
         run.models = _held(decode(history["loop"], tensors)["sites"], sorted(federation.names))

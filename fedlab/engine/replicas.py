@@ -23,7 +23,7 @@ from fedlab.engine.local import LocalTransport, screened
 from fedlab.engine.rounds import Loop, Step, collect
 from fedlab.engine.run import Run
 from fedlab.engine.site import one_thread
-from fedlab.engine.train import begin, run_live
+from fedlab.engine.train import begin, carry_run, run_live
 from fedlab.engine.trees import tree_cut
 from fedlab.engine.work import Stop, Stopped
 from fedlab.federation import Federation
@@ -125,6 +125,7 @@ def _goes_on(run: Run, step: Callable[[], Step | None], lose: Lose | None) -> St
     try:
         return step()
     except Exception as error:
+        carry_run(error, run)
         if lose is None or isinstance(error, Stopped):
             raise
         lose(run, error)
@@ -160,6 +161,7 @@ def _together(
                 with one_thread():
                     got = stack.ask(asks, asked)
             except Exception as error:  # of a computation that all share: it fails for all of them
+                carry_run(error, runs[next(iter(asks))])
                 if lose is None or isinstance(error, Stopped) or not any(run.records for run in runs):
                     raise
                 for number in asks:
@@ -195,11 +197,7 @@ class _Driver:
         return _goes_on(self.loop.run, partial(self._advance, answer), self.lose)
 
     def _receive(self, ask: Ask, who: list[str], replies: Sequence[Reply] | Stacked) -> Step | None:
-        try:
-            return self._advance(self.loop.exchange.receive(ask, who, replies))
-        except TooFewSites as error:
-            error.run = self.loop.run
-            raise
+        return self._advance(self.loop.exchange.receive(ask, who, replies))
 
     def _advance(self, answer: Any) -> Step | None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any, TypeAlias
 
@@ -27,7 +27,7 @@ from fedlab.engine.net import no_preparation
 from fedlab.engine.run import Record, Run
 from fedlab.engine.schedules import factor
 from fedlab.engine.trees import tree_map
-from fedlab.engine.work import travels
+from fedlab.engine.work import theirs, travels
 from fedlab.federation import Summary, fit, merge
 
 
@@ -105,9 +105,16 @@ def rounds(run: Run, exchange: Exchange, *, keep: Keep | None = None, before: Te
             if isinstance(step, Event):
                 if keep:
                     keep(loop)
-                yield step
+                yield _handed_out(step)
     finally:
         collect(loop)
+
+
+def _handed_out(event: Event) -> Event:
+    """Return a round with tensors of its own: the server goes on with its."""
+    if event.chosen:
+        event.run.weights = tree_map(torch.clone, event.run.weights)
+    return replace(event, weights=tree_map(torch.clone, event.weights))
 
 
 def collect(loop: Loop) -> None:
@@ -177,7 +184,8 @@ class Loop(Held):
         self.clock = steps if self.alg.clocked else s.local_steps or 0
         self.run.steps_per_round = 1 if self.alg.full_batch else steps
         self.params = {**self.net.start(), **preparation}
-        self.state = self.alg.begin(self.params, len(self.places), torch.Generator().manual_seed(s.seed))
+        start = theirs(self.alg, self.params)
+        self.state = self.alg.begin(start, len(self.places), torch.Generator().manual_seed(s.seed))
         self.run.weights = self.params
 
     def _check_last_batches(self, rows: dict[str, int]) -> None:
@@ -259,7 +267,7 @@ class Loop(Held):
         return Job(
             round=number, rounds=s.rounds, lr=s.lr * factor(s.schedule, number, s.rounds),
             batch_size=self.longest if all_rows else s.batch_size, local_epochs=1 if all_rows else s.local_epochs,
-            seed=s.seed, shuffle=s.shuffle, clock=0 if all_rows else self.clock, clip=s.clip or 0.0,
+            seed=s.seed, base_lr=s.lr, shuffle=s.shuffle, clock=0 if all_rows else self.clock, clip=s.clip or 0.0,
             stragglers=0.0 if self.alg.clocked else s.stragglers,
         )  # fmt: skip
 

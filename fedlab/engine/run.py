@@ -115,9 +115,10 @@ class Run(Kept):
     @property
     def errors(self) -> pd.DataFrame:
         """One row per failed answer: round (0: before the first), site, class of the error; the ledger has the rest."""
-        rows = [(number, site, status) for number, _, sites, _, _, _, status in self.ledger_book.rows
-                if status != "ok" for site in sites]  # fmt: skip
-        return pd.DataFrame(rows, columns=["round", "site", "error"])
+        before = [(0, site, row.status) for row in self.ledger_book.rows if row.failed and not row.round
+                  for site in row.sites]  # fmt: skip
+        rows = [(r.round, site, error) for r in self.records for site, error in r.errors.items()]
+        return pd.DataFrame(before + rows, columns=["round", "site", "error"])
 
     # ------------------------------------------------------------------ the model
 

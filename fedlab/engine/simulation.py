@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import pickle
 import queue
+import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedlab.engine.exchange import Reply
+from fedlab.engine.exchange import Reply, TooFewSites
+from fedlab.engine.local import CORES
 from fedlab.engine.run import Run
+from fedlab.engine.simulator import JOINING, KNOCK, Order, end_group
 from fedlab.engine.site import SiteWork
 from fedlab.engine.work import Stop, Stopped
 
 if TYPE_CHECKING:
     from flwr.app import Context
-    from flwr.serverapp import Grid
 
-KNOCK = 10.0  # seconds to wait for a cluster's answer
+TICK = 0.1  # seconds between two looks whether to stop
+USUAL = 60.0  # seconds that a start takes at most on a machine that has little else to do
+STEP = 360.0  # seconds for one step of the start: several times what a machine with a load of 10 a core needs
+JOIN = 120.0  # seconds to join a cluster that runs: nothing has to be started for it
+SILENCE = 120.0  # seconds without a sign of life, which comes every second: Ray or this machine hangs
+FETCH = 60.0  # seconds for what the sites hold, where the run was broken off and they may still be at work
+CLOSE = 10.0  # seconds in which Ray may end by itself
+LONG = 10.0  # seconds after which it is said how long the sites have been at work
 INSTALL = "pip install 'fedlab-workbench[ray]'"
+BEGIN = "from fedlab.engine.simulator import main; main()"
+NOTE = "Flower's simulation on Ray"
+FETCHED = ("keep", "export")
+
+
+class SimulationLost(TooFewSites):
+    """Ray, or the process that runs the simulation, is gone or hangs; ``run`` holds all rounds so far."""
 
 
 class SimulationTransport:
     """Sites as nodes of Flower's simulation.
 
-    Flower runs in a thread of its own and lends its grid; the round loop stays with the caller, so that a run on Ray
-    can be watched and stopped like any other.
+    Flower and Ray run in a process of their own (:mod:`fedlab.engine.simulator`); the round loop stays with the caller,
+    so that a run on Ray can be watched and stopped like any other. That process says every second that all is well, as
+    far as can be seen: Ray's head and raylet answer. Sites that live may train for as long as a day; what is dead is
+    noticed within seconds, what hangs within minutes. Either way the run ends with a :class:`SimulationLost`, and with
+    it all that was started here.
 
     Raises
     ------
@@ -37,69 +63,185 @@ class SimulationTransport:
         If nothing answers at ``RAY_ADDRESS``.
     RuntimeError
         If the interpreter's path has a space: Ray starts its workers through it unquoted, and retries for ever.
+    SimulationLost
+        If the simulation does not start.
     ValueError
         If the algorithm pools rows: they do not leave their sites here.
     """
 
     def __init__(self, run: Run, *, stop: Stop) -> None:
         _check(run)
-        from fedlab.engine.flower import FlowerTransport
-
-        self._done = threading.Event()
-        self._grid: queue.Queue[Any] = queue.Queue()
-        self._thread = threading.Thread(target=self._simulate, args=(run,), daemon=True)
-        self._thread.start()
+        self.run, self.stop = run, stop
+        self.note = NOTE
+        self.sites: tuple[str, ...] = ()
+        self._step, self._number, self._broken_off = "its process", 0, False
+        self._lost: SimulationLost | None = None
+        self._heard: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._said: queue.Queue[bytes] = queue.Queue()
+        self._gone = threading.Event()
+        self._process, self._log = _begin()
         try:
-            self._inner = FlowerTransport(self._wait_for_grid(stop), len(run.federation.sites), stop=stop)
+            for work in (self._listen, self._speak):
+                threading.Thread(target=work, daemon=True).start()
+            self._said.put(pickle.dumps(_order(run)))
+            self.sites = tuple(self._wait("ready", self._starting))
         except BaseException:
             self.close()
             raise
-        self.sites, self.places = self._inner.sites, self._inner.places
-        self.note = "Flower's simulation on Ray"
+        self.places = self.sites
 
     def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
         """Ask the nodes."""
-        return self._inner.ask(purpose, who, payload)
+        if self._lost is not None:
+            raise self._lost
+        self._number += 1
+        self._say("ask", self._number, purpose, list(who), payload)
 
-    def close(self) -> None:
-        """End the simulation."""
-        self._done.set()
-        self._thread.join(timeout=60)
-
-    def _wait_for_grid(self, stop: Stop) -> Grid:
-        while True:
-            if stop():
-                raise Stopped
-            try:
-                got = self._grid.get(timeout=0.1)
-            except queue.Empty:
-                continue
-            if isinstance(got, BaseException):
-                raise RuntimeError(f"Flower's simulation did not start: {got}") from got
-            return got  # type: ignore[no-any-return]
-
-    def _simulate(self, run: Run) -> None:
-        from flwr.serverapp import ServerApp
-        from flwr.simulation import run_simulation
-
-        from fedlab.engine.flower import client_app
-
-        server = ServerApp()
-
-        @server.main()
-        def main(grid: Grid, context: Context) -> None:
-            self._grid.put(grid)
-            self._done.wait()
+        def doing(seconds: float) -> str:
+            return f"{purpose}, {len(who)} sites" + (f", {seconds:.0f} s" if seconds > LONG else "")
 
         try:
-            run_simulation(
-                server_app=server,
-                client_app=client_app(_work_of(run)),
-                num_supernodes=len(run.federation.sites),
-                backend_config={"init_args": _cluster(), "client_resources": {"num_cpus": 1}},
-            )
+            replies: list[Reply] = self._wait("replies", doing, stoppable=purpose not in FETCHED)[1]
         except BaseException as error:
-            self._grid.put(error)
+            self._broken_off = True
+            self._say("break")
+            if isinstance(error, TimeoutError):
+                return []
+            raise
+        return replies
+
+    def close(self) -> None:
+        """End the simulation, and all processes that it has started."""
+        try:
+            if self._lost is None:
+                self._say("break")
+                self._say("close")
+                self._gone.wait(CLOSE)
+        finally:
+            self._kill()
+            if self._lost is None:
+                self._log.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------------ waiting
+
+    def _wait(self, wanted: str, doing: Callable[[float], str], *, stoppable: bool = True) -> Any:
+        """Wait for a message of a kind, of the last question if it is an answer, and say what is waited for.
+
+        Raises
+        ------
+        Stopped
+            If the run is to stop.
+        SimulationLost
+            If no answer can come, or a step of the start takes too long.
+        TimeoutError
+            If a run that was broken off waits for what the sites hold.
+        """
+        asked = began = heard = time.monotonic()
+        while True:
+            stopped = self.stop()
+            if stopped and stoppable:
+                raise Stopped
+            try:
+                kind, value = self._heard.get(timeout=TICK)
+            except queue.Empty:
+                kind, value = "", None
+            now = time.monotonic()
+            heard = now if kind else heard
+            if kind == wanted and (wanted == "ready" or value[0] == self._number):
+                return value
+            if kind == "alive" and value:
+                often = "once" if value == 1 else f"{value} times"
+                self.note = f"{NOTE}; a site's process ended and was started again {often}"
+            if kind == "doing":
+                self._step, began = value, now
+            elif kind in ("dead", "gone"):
+                raise self._end(value or self._exit())
+            if now - heard > SILENCE:
+                raise self._end(f"nothing was heard of it for {SILENCE:.0f} s")
+            if wanted == "ready" and now - began > (limit := JOIN if self._step == JOINING else STEP):
+                raise self._end(f"that took more than {limit:.0f} s")
+            if (stopped or self._broken_off) and now - asked > FETCH:
+                raise TimeoutError
+            self.run.tell(doing(now - asked))
+
+    def _starting(self, seconds: float) -> str:
+        late = ", longer than usual: wait, or interrupt and take engine='auto'" if seconds > USUAL else ""
+        return f"Flower's simulation starts ({self._step}), {seconds:.0f} s{late}"
+
+    def _end(self, why: str) -> SimulationLost:
+        """Give the simulation up, and all that belongs to it; say why, and what is left."""
+        self._kill()
+        done, rounds = len(self.run.records), self.run.settings.rounds
+        what = f"was lost after {done} of {rounds} rounds" if self.sites else f"did not start (it was {self._step})"
+        kept = "The rounds before are kept (the error's .run). " if done else ""
+        self._lost = SimulationLost(
+            f"Flower's simulation on Ray {what}: {why.rstrip('.')}{_busy()}. {kept}{_remedy()}. "
+            f"What Ray and Flower say of it: {self._log}"
+        )
+        self._lost.run = self.run
+        return self._lost
+
+    def _exit(self) -> str:
+        """Say how a process that speaks no more has ended."""
+        self._kill()
+        code = self._process.returncode
+        return f"its process ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
+
+    # ------------------------------------------------------------------ the process
+
+    def _say(self, *message: Any) -> None:
+        self._said.put(pickle.dumps(message))
+
+    def _speak(self) -> None:
+        """Send what is to be said, in a thread: a process that hangs does not read."""
+        assert self._process.stdin is not None
+        with suppress(OSError, ValueError):
+            while content := self._said.get():
+                self._process.stdin.write(content)
+                self._process.stdin.flush()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with suppress(Exception), self._process.stdout as out:  # its end, or half a word of one that was killed
+            while True:
+                self._heard.put(pickle.load(out))
+        self._heard.put(("gone", ""))
+        self._gone.set()
+
+    def _kill(self) -> None:
+        if self._process.returncode is None:  # then its number is still its own, and that of its group
+            end_group(self._process.pid)
+            self._process.kill()
+            self._process.wait()
+        self._said.put(b"")
+
+
+def _begin() -> tuple[subprocess.Popen[bytes], Path]:
+    """Start the process; return it, and where its own words go."""
+    handle, name = tempfile.mkstemp(prefix="fedlab-ray-", suffix=".log")
+    env = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"} | os.environ
+    env["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))  # also for Ray's workers
+    with os.fdopen(handle, "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", BEGIN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            env=env, start_new_session=True,
+        )  # fmt: skip
+    return process, Path(name)
+
+
+def _order(run: Run) -> Order:
+    from ray import cloudpickle
+
+    pack: Callable[[object], bytes] = cloudpickle.dumps
+    try:
+        work = pack(_work_of(run))
+    except Exception as error:
+        raise ValueError(
+            f"{run.algorithm.name} on {run.model_name} cannot be sent to the sites' processes ({error}): leave out "
+            "what holds locks, files or connections, or use engine='auto'"
+        ) from error
+    sites = len(run.federation.sites)
+    return Order(sites, work, _address(), min(sites, CORES))
 
 
 def _work_of(run: Run) -> Callable[[Context], SiteWork]:
@@ -115,20 +257,38 @@ def _work_of(run: Run) -> Callable[[Context], SiteWork]:
     return work_of
 
 
-def _cluster() -> dict[str, Any]:
-    """Return how Ray is to start: in the cluster that ``RAY_ADDRESS`` names, where these modules must be, or here.
+def _remedy() -> str:
+    again = "Run it again"
+    if (address := _address()) != "local":
+        again = f"Look after the Ray cluster {address} and run it again, unset RAY_ADDRESS to simulate on this machine"
+    return f"{again}, or use engine='auto', which gives the same numbers without Ray"
 
-    ``"local"``, because Ray without an address first tries the machine's last cluster, for minutes if it is dead.
+
+def _busy() -> str:
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return f" (this machine is busy: a load of {load:.1f} on {CORES} cores)" if load > 2 * CORES else ""
+
+
+# ---------------------------------------------------------------------- what cannot run is refused at once
+
+
+def _address() -> str:
+    """Return where Ray is: where it runs in this process already, else where ``RAY_ADDRESS`` says, else nowhere yet.
+
+    These modules must be there too. ``"local"``, because Ray without an address first tries the machine's last cluster.
     """
-    return {"logging_level": "error", "log_to_driver": False, "address": os.environ.get("RAY_ADDRESS") or "local"}
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        return str(ray.get_runtime_context().gcs_address)
+    return os.environ.get("RAY_ADDRESS") or "local"
 
 
 def _check_cluster() -> None:
-    """Knock at the cluster that ``RAY_ADDRESS`` names: Ray itself would try a dead one for many minutes."""
-    told = os.environ.get("RAY_ADDRESS", "")
+    """Knock at the cluster that is to be joined: Ray itself would try a dead one for many minutes."""
+    told = _address()
     host, _, port = told.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
-        return  # "auto", "local": Ray's own words
+        return  # "local"; "auto", which the simulation finds and knocks at
     try:
         socket.create_connection((host, int(port)), timeout=KNOCK).close()
     except OSError as error:
@@ -149,13 +309,7 @@ def _check(run: Run) -> None:
             f"Ray cannot start workers from an interpreter whose path has a space ({sys.executable}): make the virtual "
             "environment in a folder without one, or use engine='auto', which gives the same numbers"
         )
-    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns in the notebook
-    try:
-        import flwr
-        import ray
-    except ImportError as error:
-        raise ImportError(f"engine='ray' needs Flower's simulation: {INSTALL}") from error
-    del flwr, ray
+    for package in ("flwr", "ray"):
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(f"engine='ray' needs Flower's simulation ({package} is missing): {INSTALL}")
     _check_cluster()

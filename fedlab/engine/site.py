@@ -23,12 +23,21 @@ from fedlab.engine.net import Net, all_digits, home, laid_out
 from fedlab.engine.optimisers import Optimizer
 from fedlab.engine.scores import padded, quick_scores
 from fedlab.engine.trees import finite
-from fedlab.engine.work import Stop, Work, first_memory
+from fedlab.engine.work import Stop, Work, first_memory, theirs
 from fedlab.federation import Examples, Site, fit, summarise
 
 
 class NotFinite(RuntimeError):
     """Training gave NaN or infinity: the site sends nothing and keeps what it had."""
+
+
+class RowsChanged(RuntimeError):
+    """A model or an algorithm changed a site's rows in place: what is computed from here on is of other patients."""
+
+
+def written(*tensors: Tensor) -> int:
+    """Return how often tensors were written in place."""
+    return sum(tensor._version for tensor in tensors)
 
 
 @dataclass
@@ -61,7 +70,27 @@ class SiteWork:
         return cls(name=" + ".join(site.name for site in sites), train_rows=both[0], valid_rows=both[1], **options)
 
     def answer(self, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Answer one question of the exchange."""
+        """Answer one question of the exchange.
+
+        Raises
+        ------
+        RowsChanged
+            If the rows are no longer what they were; it ends the run.
+        """
+        held = self._held()
+        before = written(*held)
+        try:
+            return self._answer(purpose, payload)
+        finally:
+            if written(*held) != before:
+                raise RowsChanged(changed(self.name))
+
+    def _held(self) -> list[Tensor]:
+        """All tensors of the site's rows."""
+        ready = () if self._ready is None else self._ready
+        return [self.train_rows.x, self.train_rows.y, self.valid_rows.x, self.valid_rows.y, *ready]
+
+    def _answer(self, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
         if purpose == "statistics":
             return self.statistics(own=payload["own"])
         if purpose == "prepare":
@@ -134,16 +163,21 @@ class SiteWork:
 
     def work(self, job: Job) -> Work:
         """Return the round's work for one site."""
-        return Work(self.alg, self.net, self.optimizer, job, _one, lambda box: self.ready())
+        return Work(self.alg, self.net, self.optimizer, job, _one, lambda box: self._rows())
+
+    def _rows(self) -> Batch:
+        x, y, weight = (theirs(self.alg, part) for part in self.ready())
+        return x, y, weight
 
     def box(self, model: Tensors, extra: Tensors, memory: Tensors, job: Job, steps: int) -> Tensors:
         """Gather the tensors that differ from site to site."""
         dtype, device = self.net.dtype, self.net.device
         return {
-            "anchor": self.net.placed(model),
-            "extra": self.net.placed(extra),
-            "memory": self.net.placed(memory),
+            "anchor": theirs(self.alg, self.net.placed(model)),
+            "extra": theirs(self.alg, self.net.placed(extra)),
+            "memory": theirs(self.alg, self.net.placed(memory)),
             "lr": torch.tensor(job.lr, dtype=dtype, device=device),
+            "base_lr": torch.tensor(job.base_lr or job.lr, dtype=dtype, device=device),
             "steps": torch.tensor(float(steps), dtype=dtype, device=device),
             "n": torch.tensor(float(len(self.train_rows)), dtype=dtype, device=device),
             "key": torch.tensor(self._key(job), device=device),
@@ -171,6 +205,14 @@ class SiteWork:
         held: Tensors = self.state.get("kept") or self.state.get("latest") or {}
         out: Tensors = home(held)
         return out
+
+
+def changed(where: str) -> str:
+    """Say what happened where rows were changed in place, and what to do."""
+    return (
+        f"the model or the algorithm changed the rows of {where} in place (x += …, x.clamp_(…)), which it did not on "
+        "its trial rows: make new tensors (x = x + …). The federation in this process is changed too: load it again"
+    )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from fedlab.algorithms import Algorithm, algorithm
 from fedlab.algorithms.tensors import Tensors
-from fedlab.engine.exchange import Exchange, TooFewSites, Transport
+from fedlab.engine.exchange import Exchange, Transport
 from fedlab.engine.local import LocalTransport
 from fedlab.engine.net import Net, all_digits
 from fedlab.engine.optimisers import SGD
@@ -31,20 +32,30 @@ def run_live(
     run: Run, *, stop: Stop = lambda: False, keep: Keep | None = None, before: Tensors | None = None
 ) -> Generator[Event]:
     """Carry a begun run through, yielding its rounds; ``keep`` and ``before`` as for :func:`~.rounds.rounds`."""
-    transport = _transport(run, stop)
+    try:
+        transport = _transport(run, stop)
+    except Stopped:  # a simulation takes its time to start
+        return
     exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
     try:
         yield from rounds(run, exchange, keep=keep, before=before)
     except Stopped:
         return
-    except TooFewSites as error:
-        error.run = run
+    except Exception as error:
+        carry_run(error, run)
         raise
     finally:
         note = getattr(transport, "note", "")
         if note:
             run.notes.append(note)
         transport.close()
+
+
+def carry_run(error: Exception, run: Run) -> None:
+    """Let an error that ends a run carry the rounds before it, as ``error.run``."""
+    if getattr(error, "run", None) is None:
+        with suppress(AttributeError):  # an exception with slots of its own
+            error.run = run  # type: ignore[attr-defined]
 
 
 def train(
@@ -77,7 +88,7 @@ def train(
     Raises
     ------
     TooFewSites
-        If fewer than ``min_sites`` answered; the error's ``run`` has the rounds before.
+        If fewer than ``min_sites`` answered. Like every error that ends a run it carries the rounds before, ``.run``.
 
     Examples
     --------
@@ -191,6 +202,5 @@ def _transport(run: Run, stop: Stop) -> Transport:
     if run.settings.engine == "ray":
         from fedlab.engine.simulation import SimulationTransport
 
-        run.tell("starting Flower's simulation, 10 s to a minute")
         return SimulationTransport(run, stop=stop)
     return LocalTransport(run, stop=stop)

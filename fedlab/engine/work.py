@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.base import Algorithm, is_foreign
 from fedlab.algorithms.tensors import Tensors, fixed
 from fedlab.engine.at import AtSite, Batch, join, parts
 from fedlab.engine.batches import Job
@@ -57,7 +57,29 @@ def travels(alg: Algorithm, params: Tensors) -> Tensors:
 def first_memory(alg: Algorithm, params: Tensors) -> Tensors:
     """Return what a site holds before the first round: the algorithm's memory, its own tensors, its optimiser."""
     own = {k: v.clone() for k, v in params.items() if stays(alg, k)}
-    return {"alg": tree_map(torch.clone, alg.remember(params)), "own": own, "opt": {}}
+    return {"alg": tree_map(torch.clone, alg.remember(theirs(alg, params))), "own": own, "opt": {}}
+
+
+def by_name(tree: Tensors, like: Tensors, said: str) -> Tensors:
+    """Put what an algorithm's method gave in the order of what is trained, which must have the same names.
+
+    Examples
+    --------
+    >>> by_name({"b": 2, "a": 1}, {"a": 0, "b": 0}, "direction")
+    {'a': 1, 'b': 2}
+    """
+    if tree.keys() != like.keys():
+        lacks, more = sorted(like.keys() - tree.keys()), sorted(tree.keys() - like.keys())
+        raise ValueError(
+            f"{said} must give a tensor for each that is trained, by its name: it "
+            + " and ".join([*[f"lacks {', '.join(lacks)}"] * bool(lacks), *[f"adds {', '.join(more)}"] * bool(more)])
+        )
+    return {k: by_name(tree[k], v, said) if isinstance(v, dict) else tree[k] for k, v in like.items()}
+
+
+def theirs(user: object, tree: Any) -> Any:
+    """Return tensors for code to do anything with: copies, where it is not fedlab's own."""
+    return tree_map(torch.clone, tree) if is_foreign(user) else tree
 
 
 def against(tensor: Tensor, scalar: Tensor) -> Tensor:
@@ -87,9 +109,9 @@ class Work:
         """Return the site's view of a step."""
         memory = box.get("memory", {"alg": {}, "own": {}})
         anchor = {**box.get("anchor", {}), **memory["own"]}
-        lr, steps, n = (box.get(k, UNREAD) for k in ("lr", "steps", "n"))
+        lr, base, steps, n = (box.get(k, UNREAD) for k in ("lr", "base_lr", "steps", "n"))
         return AtSite(
-            anchor, box.get("extra", {}), memory["alg"], lr, steps, n, box["key"],
+            anchor, box.get("extra", {}), memory["alg"], lr, base, steps, n, box["key"],
             self.job.round, self.job.rounds, step, self.net, lambda: self.rows(box), now,
             self.optimizer.momentum if isinstance(self.optimizer, SGD) else None,
         )  # fmt: skip
@@ -132,7 +154,8 @@ class Work:
             if self.job.clip:
                 grads = self._clipped(grads, keep)
             if type(self.alg).direction is not Algorithm.direction:
-                grads = self.lift(self._direction, (0, 0, 0, 0, 0, None))(grads, trained, still, box, now, step)
+                along = self.lift(self._direction, (0, 0, 0, 0, 0, None))(grads, trained, still, box, now, step)
+                grads = by_name(along, trained, "direction")
             new, next_state = self._move(trained, grads, state, lr, in_place=going is None)
             if type(self.alg).project is not Algorithm.project:
                 new = self._projected(new, still, box, step)
@@ -173,11 +196,11 @@ class Work:
         if self.one_rate and self.optimizer == PLAIN and in_place and type(self.alg).moves is Algorithm.moves:
             torch._foreach_add_(tree_leaves(trained), tree_leaves(grads), alpha=-self.job.lr)
             return trained, state
+        trained, grads, state = (theirs(self.optimizer, tree) for tree in (trained, grads, state))
         return self.optimizer.step(trained, grads, state, lr)
 
     def _projected(self, trained: Tensors, still: Tensors, box: Tensors, step: int) -> Tensors:
-        out: Tensors = self.lift(self._project, (0, 0, 0, None))(trained, still, box, step)
-        return out
+        return by_name(self.lift(self._project, (0, 0, 0, None))(trained, still, box, step), trained, "project")
 
     def _clipped(self, grads: Tensors, keep: Tensors | None) -> Tensors:
         """Clip the gradient of what moves."""

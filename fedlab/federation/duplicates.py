@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fedlab.federation.site import Examples, Split
 
@@ -59,7 +59,8 @@ def equal_rows(rows: Examples) -> Equal:
     seen: dict[bytes, int] = {}
     first = np.array([seen.setdefault(each, i) for i, each in enumerate(_sums(rows))], dtype=np.int64)
     pairs = _pairs(np.bincount(first))
-    return Equal(first, pairs > 0 and _expected_pairs(rows) >= BY_CHANCE * pairs)
+    by_chance = pairs > 0 and _expected_pairs(rows, np.unique(first)) >= BY_CHANCE * pairs
+    return Equal(first, by_chance)
 
 
 def _sums(rows: Examples) -> list[bytes]:
@@ -77,18 +78,24 @@ def _pairs(counts: Ints) -> float:
     return float((counts * (counts - 1) / 2).sum())
 
 
-def _expected_pairs(rows: Examples) -> float:
-    """Return how many equal pairs columns would give that know nothing of each other."""
+def _expected_pairs(rows: Examples, different: Ints) -> float:
+    """Return how many equal pairs columns would give that know nothing of each other.
+
+    How often a column's values agree is read off the ``different`` rows, of which copies cannot inflate it.
+    """
     n = len(rows)
-    flat: list[Tensor] = [rows.y.reshape(n, -1), rows.x.reshape(n, -1)]
-    alike = 1.0
-    for part in flat:
-        for column in part.numpy().T:
-            _, counts = np.unique(column, return_counts=True)  # all nan are one value
-            alike *= _pairs(counts) / max(n * (n - 1) / 2, 1)
-            if alike * n * n < 1e-9:
-                return 0.0
-    return alike * n * (n - 1) / 2
+    agree = _share(rows.y.numpy())
+    for column in rows.x.reshape(n, -1)[torch.from_numpy(different)].numpy().T:
+        agree *= _share(column)
+        if agree * n * n < 1e-9:
+            return 0.0
+    return agree * n * (n - 1) / 2
+
+
+def _share(column: NDArray[Any]) -> float:
+    """Return the share of pairs of different rows that agree in a column; all ``nan`` are one value."""
+    _, counts = np.unique(column, return_counts=True)
+    return _pairs(counts) / (len(column) * (len(column) - 1) / 2) if len(column) > 1 else 1.0
 
 
 def one_patient(rows: Examples, equal: Equal) -> Examples:

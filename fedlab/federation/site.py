@@ -15,9 +15,11 @@ from torch import Tensor
 from fedlab.federation.values import by_key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Feature:
     """One measurement, and its entry in the data dictionary.
+
+    Two are equal if all of it is, the order of the codes included: a category's columns stand in that order.
 
     Parameters
     ----------
@@ -40,6 +42,15 @@ class Feature:
     range: tuple[float, float] | None = None
     codes: Mapping[Any, str] | None = None
     missing: tuple[str, ...] = ()
+
+    def _all(self) -> tuple[Any, ...]:
+        return self.name, self.kind, self.unit, self.range, tuple((self.codes or {}).items()), self.missing
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == other._all() if isinstance(other, Feature) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.kind, self.unit))
 
     def __post_init__(self) -> None:
         if self.kind not in ("number", "category"):

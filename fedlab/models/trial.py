@@ -41,6 +41,18 @@ class Trial(NamedTuple):
     needs_two_rows: str = ""
 
 
+def is_foreign(model: nn.Module) -> bool:
+    """Return whether a model has code that is neither torch's nor fedlab's, and may do anything.
+
+    Examples
+    --------
+    >>> is_foreign(nn.Sequential(nn.Linear(2, 1)))
+    False
+    """
+    own = all(type(layer).__module__.split(".")[0] in ("torch", "fedlab") for layer in model.modules())
+    return not own or any(layer._forward_hooks or layer._forward_pre_hooks for layer in model.modules())
+
+
 def check_model(model: nn.Module, said: str) -> None:
     """Refuse a model with nothing to train, or whose tensors do not exist yet.
 
@@ -86,12 +98,18 @@ def try_model(model: nn.Module, rows: Tensor) -> Trial:
     """
     twin = copy.deepcopy(model)
     with torch.no_grad(), _own_generators(rows) as drawn:
-        own = rows.clone()
+        own, trained = rows.clone(), {k: (p, p.clone()) for k, p in twin.named_parameters() if p.requires_grad}
         out = twin.eval()(own)
         if not isinstance(out, Tensor):
             raise TypeError(f"it gives a {type(out).__name__}, and must give one tensor, the logits")
         before, watched = drawn(), _without_gradient(twin)
         twin.train()(own)
+        for name, (parameter, was) in trained.items():
+            if not torch.equal(parameter, was):
+                raise ValueError(
+                    f"it changes its parameter {name!r} in a forward pass: bound it with torch.nn.utils.parametrize, "
+                    "or after each step with an algorithm's project(vars, at)"
+                )
         moved = [name for name, was in watched.items() if _was_written(twin, name, *was)]
         random = before != drawn()
         return Trial(tuple(out.shape), tuple(moved), random, own._version > 0, _of_one_row(twin, rows[:1].clone()))

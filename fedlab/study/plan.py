@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedlab.algorithms import Algorithm
+from fedlab.engine.identity import content, differences
 from fedlab.engine.parts import named, say_algorithm, say_model, say_settings
 from fedlab.engine.record import same_data, say_data
 from fedlab.engine.settings import Settings
@@ -46,13 +47,13 @@ def say_plan(
     """Say what ``compare`` is asked."""
     first = begin(federation.resplit(seeds[0]), model, next(iter(arms.values())), {**settings, "seed": seeds[0]})
     said = say_settings(Settings(**settings))
-    said |= said.pop("unsaid")
+    said |= said.pop("unsaid") | said.pop("content")
     return {
         "data": say_data(federation),
         "model": say_model(first.model_name, first.net),
         "seeds": list(seeds),
         "settings": {name: value for name, value in said.items() if name not in ("seed", *WHERE)},
-        "trials": [{name: named(value) for name, value in trial.items()} for trial in tried],
+        "trials": [{name: content(value) for name, value in trial.items()} for trial in tried],
         "arms": {name: say_algorithm(alg) for name, alg in arms.items()},
     }
 
@@ -68,20 +69,35 @@ def apart(
         out += [
             f"{what} {name} ({_short(old)} there, {_short(asked[what].get(name))} asked)"
             for name, old in then[what].items()
-            if old != asked[what].get(name) and not (name == "fingerprint" and same_data(federation, then["data"]))
+            if old != asked[what].get(name)
+            and name != "content"
+            and not (name == "fingerprint" and same_data(federation, then["data"]))
         ]
+    out += [f"the model's {what}" for what in _other_content(then["model"], asked["model"])]
     for what in ("seeds", "trials"):
         if then[what] != asked[what]:
             out.append(f"{what} ({then[what]} there, {asked[what]} asked)")
     for name in dict.fromkeys([*then["settings"], *asked["settings"]]):
         old, new = (plan["settings"].get(name) for plan in (then, asked))
-        if old != new:
+        if old != new and isinstance(new, (dict, list)):
+            out += [f"{name}: {what}" for what in differences(old, new)]
+        elif old != new:
             out.append(f"{name} ({old} there, {new} asked)")
     for name in finished:
         old, new = (plan["arms"].get(name, {}) for plan in (then, asked))
-        if any(old.get(key) != new.get(key) for key in ("class", "fields")):
+        other = _other_content(old, new)
+        if any(old.get(key) != new.get(key) for key in ("class", "fields")) or (other and not new):
             out.append(f"the arm {name} ({old.get('said')} there, {new.get('said', 'nothing')} asked)")
+        elif other:
+            out.append(f"the arm {name}: {', '.join(other)}")
+        elif "content" not in old and old.get("fields") is None:
+            out.append(f"the arm {name} (an older fedlab kept it without what {old.get('said')} was made of)")
     return out
+
+
+def _other_content(then: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Say in what the content of two things differs; nothing where the older does not have it."""
+    return list(differences(then["content"], asked.get("content"))) if "content" in then else []
 
 
 def _short(value: Any) -> str:

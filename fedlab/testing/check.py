@@ -27,8 +27,8 @@ def check_algorithm(
 
     It leaves the global generators alone; gives the same result in every engine mode and beside other seeds, and the
     same bits when run again; whatever the order of the sites, and whoever answers; changes nothing in place; survives a
-    site that fails; can be saved and resumed between two rounds; and sends what its description says. What fails first
-    may end the list: the rest would only repeat it.
+    site that fails; can be saved and resumed between two rounds; sends what its description says; and learns where the
+    sites step with momentum. What fails first may end the list: the rest would only repeat it.
 
     Parameters
     ----------
@@ -87,4 +87,5 @@ def _properties(engines: Sequence[str]) -> list[tuple[str, Property]]:
         ("a site fails", properties.survives_a_failed_site),
         ("saved and resumed", properties.resumes),
         ("messages as described", properties.messages),
+        ("momentum at the sites", properties.momentum),
     ]

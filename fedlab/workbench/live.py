@@ -24,6 +24,7 @@ from fedlab.workbench.worker import Worker, warm_up
 UNWATCHED = "Here is a panel with buttons: open this notebook in JupyterLab to use it."
 METRICS = {"log loss": "log_loss", "AUC": "auc"}
 WRAP = {"flex_flow": "row wrap"}
+WARM = 60.0  # seconds to wait for torch's first round to be over; what was not warm then trains all the same
 
 
 class LivePanel(widgets.VBox):
@@ -184,7 +185,7 @@ class LivePanel(widgets.VBox):
 
     def begin(self, rounds: int) -> None:
         """Say that the first round is on its way."""
-        warm_up().wait()
+        warm_up().wait(WARM)
         self.bar.max, self.bar.value, self.bar.bar_style = rounds, 0, ""
         self.status.value = style.live(f"Round 1 of {rounds} is on its way.")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,26 @@ def test_truncated_download_that_promised_more(cache: Path, server: Server) -> N
     server.answers["/ward.csv"] = say(CONTENT[:5000], promised=len(CONTENT))
     with pytest.raises(OSError, match="the download broke off"):
         files.find("demo", data_file(server.url + "/ward.csv"))
+    assert left(cache) == []
+
+
+def test_a_server_that_says_no_more_is_not_waited_for(
+    cache: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def stall(handler: BaseHTTPRequestHandler) -> None:
+        say(CONTENT[:100], promised=len(CONTENT))(handler)
+        handler.wfile.flush()
+        over.wait()
+
+    monkeypatch.setattr(files, "TIMEOUT", 0.5)
+    server.answers["/ward.csv"] = stall
+    try:
+        with pytest.raises(OSError, match="could not be fetched .no answer in 0.5 s"):
+            files.find("demo", data_file(server.url + "/ward.csv"))
+    finally:
+        over.set()
     assert left(cache) == []
 
 

@@ -1,4 +1,7 @@
-"""Run in a process of its own by ``test_ray.py``: the same run on Ray and here, differences printed as JSON."""
+"""Run in a process of its own by ``test_ray.py``: the same run on Ray and here, differences printed as JSON.
+
+Every new word on what the run is doing is printed too, as a sign of life.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 import fedlab
 from fedlab.algorithms import Algorithm, FromFlower, algorithm
+from fedlab.engine import Run
 from tests.conftest import ragged
 
 
@@ -29,6 +33,17 @@ def named(name: str) -> Algorithm:
     return Leaky() if name == "leaky" else algorithm(name)
 
 
+def speak() -> None:
+    """Let every run say what it does, one line each time that it changes."""
+
+    def tell(self: Run, doing: str) -> None:
+        if doing != self.doing:
+            print(doing, flush=True)
+        self.doing = doing
+
+    Run.tell = tell
+
+
 def compare(name: str) -> dict[str, object]:
     fed, alg = ragged(), named(name)
     options = dict(rounds=3, batch_size=16, progress=False)
@@ -47,5 +62,6 @@ def compare(name: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    speak()
     for name in sys.argv[1:]:
         print("RESULT", json.dumps({"name": name, **compare(name)}), flush=True)

@@ -78,13 +78,15 @@ def test_a_chain_gives_what_one_site_at_a_time_gives(model: Factory | str, uneve
 
 
 @pytest.mark.parametrize("model", ["logistic", "mlp", "mlp_norm"])
-def test_a_chain_gives_the_bits_of_vmap(model: str, uneven: Federation) -> None:
+def test_a_chain_gives_what_vmap_gives(model: str, uneven: Federation) -> None:
+    """Not to the bit, which depends on the processor: a product with a sum in it may round once or twice."""
+
     class Own(FedAvg):  # an objective of one's own is carried by vmap
         def objective(self, vars, at):  # type: ignore[no-untyped-def]
             return at.loss(vars)
 
-    options = dict(rounds=3, batch_size=16, engine="batched", progress=False)
-    assert difference(*(fedlab.train(uneven, model, alg, **options) for alg in (FedAvg(), Own()))) == 0  # type: ignore[arg-type]
+    options = dict(rounds=3, batch_size=16, engine="batched", progress=False, dtype="float64")
+    assert difference(*(fedlab.train(uneven, model, alg, **options) for alg in (FedAvg(), Own()))) < 1e-9  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # vmap has no rule for weight_norm

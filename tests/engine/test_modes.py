@@ -34,9 +34,20 @@ def test_modes_agree_on_ragged_sites(name: str, model: str, short: Federation) -
 
 
 @pytest.mark.parametrize("name,model", [pair for pair in pairs("mlp") if "mlp_norm" not in pair.values])
-def test_modes_agree_in_float32_where_it_can(name: str, model: str, short: Federation) -> None:
-    """Not under BatchNorm: a last batch of a few rows (54 rows, batch 16) has a variance that amplifies rounding."""
-    assert difference(*both(short, model, name)) < 5e-5
+def test_modes_agree_in_float32_as_far_as_it_goes(name: str, model: str, short: Federation) -> None:
+    """To a thousandth of the way that the weights go; that it is the same work is shown in float64.
+
+    How far float32 is from itself depends on the processor. A step rounds to 6e-8 of a weight and there are 36, so each
+    could be amplified 400-fold; other work, such as a row too many in a batch, is off by a hundredth. Not under
+    BatchNorm: a last batch of a few rows (54 rows, batch 16) has a variance that amplifies more.
+    """
+    a, b = both(short, model, name)
+    own = [pair for site in b.models for pair in zip(a.models[site], b.models[site], strict=True)]
+    for one, other in [(a.weights, b.weights), *own]:
+        start = {k: v for k, v in a.net.start().items() if k in one}
+        went = max((one[k] - v).abs().max().item() for k, v in start.items())
+        assert max((one[k] - other[k]).abs().max().item() for k in start) <= 1e-3 * went
+        assert {one[k].dtype for k in start} == {torch.float32}
 
 
 @pytest.mark.parametrize("optimizer,lr", [(SGD(momentum=0.9), 0.05), (Adam(), 0.005)])

@@ -55,13 +55,13 @@ def test_pooling_rows_is_on_the_ledger(uneven: Federation) -> None:
 
 
 def test_the_model_has_its_preprocessing_inside(hospitals: Federation) -> None:
-    run = quick(hospitals, "fedavg", "mlp")
+    run = quick(hospitals, "fedavg", "mlp", dtype="float64")
     x = hospitals["Switzerland"].test.x
     assert x.isnan().any()
     p = torch.sigmoid(run.model()(x))[:, 0]
     frame = pd.DataFrame({"age": [63.0], "sex": [1]})
     want = run.net.probabilities([run.net.placed(run.weights)], x)[:, 1].cpu()
-    assert torch.allclose(p.double(), want, atol=1e-6)
+    assert torch.allclose(p, want, atol=1e-12)
     with pytest.raises(ValueError, match="no column 'cp'"):
         run.predict_proba(frame)
 

@@ -21,6 +21,7 @@ from fedlab.federation import Federation, LabelShift, Shifts
 from fedlab.report.numbers import FORMULA
 from fedlab.report.report import Report
 from fedlab.workbench import RunPanel, ShiftStudio
+from tests.patience import STILL
 
 MARK = "<img src=x onerror=alert(1)>"
 SITES = [
@@ -161,7 +162,7 @@ def test_panels_show_names_as_text(hostile: Federation, kind: type[RunPanel]) ->
     panel.controls.numbers["rounds"].value = 2
     try:
         panel.start()
-        panel.wait(60)
+        panel.wait(STILL)
         panel.code_button.click()
         panel.controls.numbers["rounds"].value = 3
         if isinstance(panel, RunPanel):
@@ -188,4 +189,4 @@ def test_panels_show_names_as_text(hostile: Federation, kind: type[RunPanel]) ->
         assert run is not None and len(run.records) == 2
     finally:
         panel.stop()
-        panel.wait(30)
+        panel.wait(STILL)

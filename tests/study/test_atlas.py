@@ -11,7 +11,7 @@ import fedlab
 from fedlab.federation import Federation
 from fedlab.figures import atlas_map
 
-FAST = {"rounds": 3, "resamples": 40, "progress": False}
+FAST = {"rounds": 3, "resamples": 40, "progress": False, "dtype": "float64"}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def test_its_cells_are_those_of_a_run_without_it(atlas: pd.DataFrame, hospitals:
     values = []
     for seed in (0, 1):
         others, late = hospitals.resplit(seed).holdout("Long Beach")
-        run = fedlab.train(others, "logistic", "fedavg", rounds=3, seed=seed, dtype="float32", progress=False)
+        run = fedlab.train(others, "logistic", "fedavg", rounds=3, seed=seed, dtype="float64", progress=False)
         values.append(run.report(unseen=[late]).set_index(["test", "metric"])["value"]["Long Beach", "log_loss"])
     mine = atlas.query("holdout and arm == 'fedavg' and metric == 'log_loss'")["value"].item()
-    assert mine == pytest.approx(sum(values) / 2, abs=1e-5)
+    assert mine == pytest.approx(sum(values) / 2, abs=1e-9)
 
 
 def test_a_hospital_from_elsewhere_can_be_held_out(atlas: pd.DataFrame, hospitals: Federation) -> None:

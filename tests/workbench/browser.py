@@ -11,10 +11,11 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
 
 import nbformat
 import pytest
+
+from tests.patience import STILL, until
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "only-for-this-test"
@@ -24,7 +25,7 @@ from fedlab.workbench import RunPanel
 
 hospitals = fedlab.load("heart_disease")
 panel = RunPanel(hospitals)
-panel.controls.numbers["rounds"].value = 50_000
+panel.controls.numbers["rounds"].value = 1_000_000
 panel""",
     "studio": """import fedlab
 from fedlab.workbench import ShiftStudio
@@ -35,7 +36,7 @@ studio""",
 }
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
-WAIT = 60_000
+WAIT = 1000 * STILL  # milliseconds for what one sees next: a step of the page, not the whole test
 SIZE = {"width": 1280, "height": 1500}
 IDLE = """() => {
   const at = window.jupyterapp && window.jupyterapp.shell.currentWidget;
@@ -78,18 +79,21 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = (home / "lab.log").open("w")
     server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=env, cwd=home, stdout=log, stderr=log)
     try:
-        end = monotonic() + 60
-        while True:
+        said = home / "lab.log"
+
+        def answers() -> bool:
+            assert server.poll() is None, said.read_text()[-3000:]
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token={TOKEN}", timeout=5)
-                break
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token={TOKEN}", timeout=30)
             except OSError:
-                assert server.poll() is None and monotonic() < end, (home / "lab.log").read_text()[-3000:]
-                sleep(0.2)
+                return False
+            return True
+
+        until(answers, moves=lambda: said.stat().st_size)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(STILL)
         log.close()
 
 

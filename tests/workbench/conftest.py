@@ -10,6 +10,7 @@ import pytest
 from fedlab.federation import Federation
 from fedlab.workbench import RunPanel
 from fedlab.workbench.live import LivePanel
+from tests.patience import STILL
 from tests.workbench.browser import lab, page
 
 __all__ = ["lab", "page"]  # fixtures
@@ -29,5 +30,5 @@ def make() -> Iterator[Callable[..., LivePanel]]:
     yield panel
     for one in made:
         one.stop()
-        one.wait(30)
+        one.wait(STILL)
         assert not one.busy

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,21 +11,14 @@ import torch
 from fedlab.engine import Run
 from fedlab.workbench import RunPanel
 from fedlab.workbench.chart import MIME
+from tests.patience import STILL, until
 
 LONG = 1_000_000  # rounds that nobody waits for
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for something that another thread does."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
-
-
 def finished(panel: RunPanel) -> Run:
     panel.start()
-    panel.wait(60)
+    panel.wait(STILL)
     assert not panel.busy and panel.run is not None, (panel.alert.value, panel.status.value)
     return panel.run
 

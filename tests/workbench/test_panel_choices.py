@@ -17,6 +17,7 @@ from fedlab.federation import Federation
 from fedlab.workbench import RunPanel, results
 from fedlab.workbench.controls import field_widgets, parameters, summary
 from fedlab.workbench.words import failures, progress
+from tests.patience import STILL
 from tests.workbench.panels import LONG, executed, finished, frame, running, same
 
 # ---------------------------------------------------------------------- what can be chosen
@@ -127,7 +128,7 @@ def test_the_code_of_a_stopped_run_gives_its_rounds(make: Callable[..., RunPanel
     run = running(panel)
     assert f"rounds={LONG}" in panel.code
     panel.stop()
-    panel.wait(30)
+    panel.wait(STILL)
     assert f"rounds={len(run.records)},  # it was stopped after {len(run.records)} of {LONG}" in panel.code
     assert same(executed(panel.code), run)
 

@@ -14,6 +14,7 @@ from fedlab.federation import Federation
 from fedlab.federation.shift import KINDS, AcquisitionShift, LabelShift, Shifts
 from fedlab.workbench import ShiftStudio, studio
 from fedlab.workbench.chart import MIME
+from tests.patience import STILL
 from tests.workbench.panels import LONG, chart_of, executed, finished, frame, same, until
 
 
@@ -121,7 +122,7 @@ def test_a_dial_stops_the_run_and_the_last_whole_one_stays_behind(made: Callable
     until(lambda: not panel.busy)
     assert 0 < len(half.records) < LONG
     panel.controls.numbers["rounds"].value = 4
-    panel.wait(60)
+    panel.wait(STILL)
     assert panel.run is not half and panel.before is clean and len(faint(panel)) == 4
     assert "Drawn: Hungary: label 0.60. Faintly behind: the hospitals as they are." in panel.said.value
     assert "log loss before" in panel.table.value and "fedlab.compare" in panel.table.value
@@ -131,7 +132,7 @@ def test_a_dial_stops_the_run_and_the_last_whole_one_stays_behind(made: Callable
 def test_a_run_of_other_data_has_nothing_behind_it(make: Callable[..., ShiftStudio]) -> None:
     panel = make(kind=ShiftStudio, rounds=2)
     panel.dials.turn("Hungary", label=0.4)
-    panel.wait(60)
+    panel.wait(STILL)
     panel.controls.data.recipe.value = "breast_cancer"
     assert panel.dials.severities == {} and panel.feature.value in [f.name for f in panel.choice().whole.features]
     finished(panel)
@@ -143,7 +144,7 @@ def test_the_code_gives_the_same_numbers(made: Callable[..., ShiftStudio], hospi
     panel.controls.data.ticks["Switzerland"].value = False
     panel.dials.turn("Hungary", label=0.4, documentation=0.3)
     panel.dials.turn("Long Beach", quantity=0.5)
-    panel.wait(60)
+    panel.wait(STILL)
     panel.code_button.click()
     assert "LabelShift(0.4)" in panel.code_view.value and ".shift(shifts)" in panel.code_view.value
     again = executed(panel.code, federation=hospitals)
@@ -156,7 +157,7 @@ def test_reset_forgets_dials_and_both_runs(made: Callable[..., ShiftStudio]) -> 
     untouched = drawn(panel)
     finished(panel)
     panel.dials.turn("Hungary", label=0.4)
-    panel.wait(60)
+    panel.wait(STILL)
     panel.reset_button.click()
     assert panel.run is panel.before is None and panel.dials.severities == {} and not chart_of(panel)
     assert drawn(panel) == untouched and panel.said.value == panel.table.value == "" and not panel.busy
@@ -189,6 +190,6 @@ def test_no_site_is_a_sentence(made: Callable[..., ShiftStudio]) -> None:
     assert "tick at least one hospital" in panel.alert.value and panel.dials.site.value is None
     panel.controls.data.ticks["O'Hare"].value = True
     panel.dials.turn("O'Hare", label=0.3)
-    panel.wait(60)
+    panel.wait(STILL)
     assert panel.alert.value == "" and panel.run is not None and panel.run.federation.names == ("O'Hare",)
     assert "O&#x27;Hare" in panel.dials.summary.value

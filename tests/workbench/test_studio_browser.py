@@ -6,7 +6,7 @@ import pytest
 
 from tests.workbench.browser import DRAWN, POINTS, SIZE, opened, press, shot, themed
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.browser
 
 FAINT = "() => [...document.querySelectorAll('.js-plotly-plot')].some(p => p.data.some(t => /run before/.test(t.name)))"
 

@@ -1,0 +1,190 @@
+"""A hospital that crosses into another federation keeps its meaning: columns, codes and classes go by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import fedlab
+from fedlab.federation import Feature, Federation, Site
+
+N = 90
+FEATURES = [
+    Feature("age", unit="years"),
+    Feature("sex", kind="category", codes={"F": "female", "M": "male"}),
+    Feature("pain", kind="category", codes={1: "none", 2: "some", 3: "much"}),
+    Feature("vessels", codes={0: "none", 1: "one"}),
+]
+
+
+def table(ward: str, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    df = pd.DataFrame({"ward": ward, "age": rng.normal(60, 10, N), "sex": rng.choice(["F", "M"], N)})
+    df["pain"], df["vessels"] = rng.integers(1, 4, N), rng.integers(0, 2, N)
+    risk = (df["age"] - 60) / 10 + (df["pain"] - 2) + 2 * (df["sex"] == "M")
+    return df.assign(outcome=np.where(rng.random(N) < 1 / (1 + np.exp(-risk)), "ill", "well"))
+
+
+def make(df: pd.DataFrame, features: Any = FEATURES, classes: Any = ("well", "ill")) -> Federation:
+    return Federation.from_frame(df, site="ward", label="outcome", features=features, classes=classes)
+
+
+HERE = make(pd.concat([table("A", 0), table("B", 1)]))
+LATE = table("C", 2)
+ELSEWHERE: dict[str, Federation] = {
+    "columns in another order": make(LATE, FEATURES[::-1]),
+    "classes in another order": make(LATE, FEATURES, ("ill", "well")),
+    "codes in another order": make(
+        LATE, [*FEATURES[:2], replace(FEATURES[2], codes={3: "much", 1: "none", 2: "some"}), FEATURES[3]]
+    ),
+    "codes that are other numbers": make(
+        LATE.assign(pain=LATE["pain"].map({1: 7, 2: 8, 3: 9}), vessels=LATE["vessels"].map({0: 5, 1: 4})),
+        [
+            *FEATURES[:2],
+            replace(FEATURES[2], codes={7: "none", 8: "some", 9: "much"}),
+            replace(FEATURES[3], codes={4: "one", 5: "none"}),
+        ],
+    ),
+    "the second of two codes first": make(
+        LATE, [FEATURES[0], replace(FEATURES[1], codes={"M": "male", "F": "female"}), *FEATURES[2:]]
+    ),
+    "a column more": make(LATE.assign(note=1.0), [*FEATURES, Feature("note")]),
+}
+TRUE = make(LATE)
+
+
+@pytest.fixture(scope="module")
+def run() -> fedlab.Run:
+    return fedlab.train(HERE, rounds=5, progress=False)
+
+
+def scores(table: pd.DataFrame) -> list[float]:
+    return table[table["test"] == "C"]["value"].tolist()
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_every_door_matches_by_name(kind: str, run: fedlab.Run) -> None:
+    late, true = ELSEWHERE[kind]["C"], TRUE["C"]
+    admitted = HERE.admit(late)
+    assert torch.equal(admitted.rows.x, true.rows.x) and torch.equal(admitted.rows.y, true.rows.y)
+    assert torch.equal(replace(HERE, sites=(*HERE.sites, late))["C"].rows.x, true.rows.x)
+    split = replace(late, split=true.split)  # whose draw goes by the labels' numbers
+    again = fedlab.train(HERE, rounds=5, progress=False)
+    assert scores(again.report(unseen=[split])) == scores(run.report(unseen=[true]))
+    assert scores(again.newcomer(split)) == scores(run.newcomer(true))
+    whole = fedlab.atlas(HERE, holdout=late, unseen=None, rounds=2, resamples=20, progress=False)
+    assert whole.loc[whole["holdout"], "value"].notna().any()
+
+
+REFUSED: dict[str, tuple[Federation, str]] = {
+    "no such column": (make(LATE, FEATURES[1:]), "'C' does not fit the federation: it has no column 'age'"),
+    "another unit": (
+        make(LATE, [replace(FEATURES[0], unit="months"), *FEATURES[1:]]),
+        "unit 'months' there and 'years'",
+    ),
+    "another kind": (make(LATE, [*FEATURES[:1], *FEATURES[1:2], Feature("pain"), FEATURES[3]]), "kind 'number' there"),
+    "a code that means another thing": (
+        make(LATE, [*FEATURES[:2], replace(FEATURES[2], codes={1: "no", 2: "some", 3: "much"}), FEATURES[3]]),
+        "the code 1 means 'no' there and 'none' here",
+    ),
+    "a code that is none here": (
+        make(
+            LATE.assign(pain=LATE["pain"].replace(3, 4)),
+            [*FEATURES[:2], replace(FEATURES[2], codes={1: "none", 2: "some", 4: "worse"}), FEATURES[3]],
+        ),
+        "'pain' has no code for '4'",
+    ),
+    "another class": (make(LATE.replace("well", "fine"), FEATURES, ("fine", "ill")), "no code for 'fine'"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_matched_is_refused_by_name(kind: str, run: fedlab.Run) -> None:
+    late, says = REFUSED[kind]
+    for door in (HERE.admit, run.newcomer, lambda site: run.report(unseen=[site])):
+        with pytest.raises(ValueError, match=says):
+            door(late["C"])  # type: ignore[operator]
+
+
+def test_all_that_differs_is_said_at_once() -> None:
+    late = make(LATE.replace("well", "fine"), FEATURES[1:], ("fine", "ill"))["C"]
+    with pytest.raises(ValueError, match="(?s)2 things are wrong.*no column 'age'.*'fine'"):
+        HERE.admit(late)
+
+
+def test_a_site_that_knows_nothing_is_taken_as_it_is_but_for_its_width() -> None:
+    bare = Site("C", TRUE["C"].rows, TRUE["C"].split)
+    assert HERE.admit(bare).features == HERE.features and HERE.admit(bare).classes == ("well", "ill")
+    narrow = Site("C", replace(bare.rows, x=bare.rows.x[:, :2]), bare.split)
+    with pytest.raises(ValueError, match="'C' has 2 columns, and the federation 6: age, sex=M, pain=1"):
+        HERE.admit(narrow)
+
+
+def test_the_same_name_is_not_the_same_hospital(run: fedlab.Run) -> None:
+    """What is stored of a report answers for these patients alone."""
+    true = TRUE["C"]
+    flipped = replace(true, rows=replace(true.rows, y=1 - true.rows.y))
+    kept = fedlab.train(HERE, rounds=5, progress=False)
+    first, other = (
+        kept.report(unseen=[site]).query("test == 'C' and metric == 'auc'")["value"].item() for site in (true, flipped)
+    )
+    assert first == pytest.approx(1 - other) and first != other
+    one, two = (kept.newcomer(site).query("metric == 'auc'")["value"].item() for site in (true, flipped))
+    assert (one, two) == (first, other)
+    opened = kept.test_openings
+    kept.report(unseen=[true])
+    assert kept.test_openings == opened, "the same report again is the stored one"
+    with pytest.raises(ValueError, match="'A' is a site of this run"):
+        kept.report(unseen=[HERE["A"]])
+
+
+# ---------------------------------------------------------------- facts that a redraw does not undo
+
+
+def test_thinned_stays_thinned() -> None:
+    few = HERE.thinned(20, seed=0)
+    assert [len(site.split.train) for site in few.resplit(3).sites] == [20, 20]
+    assert not np.array_equal(few["A"].split.train, few.resplit(3)["A"].split.train)
+    assert few.resplit(0).fingerprint == few.fingerprint
+    assert all(len(site.split.train) <= 20 for site in few.partition(fedlab.federation.IID(), sites=3).sites)
+    assert [len(site.split.train) for site in few.select("A").resplit(1).sites] == [20]
+    study = fedlab.compare(few, algorithms=["fedavg"], seeds=2, rounds=1, progress=False)
+    assert all(len(site.split.train) == 20 for run in study.runs["fedavg"] for site in run.federation.sites)
+    assert [len(s.split.train) for s in few.thinned(30, seed=0).sites] == [20, 20]
+
+
+# ---------------------------------------------------------------- levels that no training row has
+
+
+@pytest.mark.parametrize("engine", ["sequential", "batched"])
+@pytest.mark.parametrize("levels", [("a", "b", "c"), ("a", "b")])
+def test_a_code_that_no_training_row_has_is_missing(levels: tuple[str, ...], engine: str) -> None:
+    rng = np.random.default_rng(0)
+    known = levels[:-1]
+    df = pd.DataFrame({"ward": ["A", "B"] * 60, "age": rng.normal(size=120), "k": rng.choice(known, 120)})
+    df["outcome"] = np.where(df["age"] + (df["k"] == "a") + rng.normal(size=120) > 0, "ill", "well")
+    feature = Feature("k", kind="category", codes={level: level for level in levels})
+    for new, empty in ((levels[-1], None), (levels[0], None)):
+        given = df if new == levels[-1] else df.assign(k=levels[-1])  # of two codes either may be the new one
+        fed = make(given, [Feature("age"), feature])
+        test = np.flatnonzero(given["ward"] == "A")[fed["A"].split.test]
+        tables = [given.assign(k=given["k"].where(given.index != test[0], cell)) for cell in (new, empty)]
+        runs = [
+            fedlab.train(make(t, [Feature("age"), feature]), "mlp", rounds=3, engine=engine, progress=False)
+            for t in tables
+        ]
+        risk = [run.predict_proba(given.assign(k=given["k"].where(given.index != test[0], new))) for run in runs]
+        assert risk[0].equals(risk[1]), "one test cell changes nobody's model"
+        missing = runs[0].predict_proba(given.assign(k=given["k"].where(given.index != test[0], None)))
+        assert risk[0].equals(missing), "and it is read as an empty cell"
+        model = runs[0].model()
+        assert torch.allclose(
+            model(fed.encode(tables[0]))[:, 0].sigmoid().double(),
+            torch.from_numpy(risk[0]["ill"].to_numpy()),
+            atol=1e-5,
+        )
