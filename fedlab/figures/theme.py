@@ -22,7 +22,8 @@ GREY = "#7b7b7b"  # contrast 4.2 to white and 4.5 to JupyterLab's dark #111111
 GRID = "rgba(128, 128, 128, 0.25)"
 CLEAR = "rgba(0, 0, 0, 0)"
 NAME = "fedlab"
-NOTES = "notes"
+NOTES, ROOM = "notes", "room"
+LINE = 16  # pixels of a small line
 
 _AXIS = dict(gridcolor=GRID, linecolor=GREY, zeroline=False, automargin=True, ticks="outside", tickcolor=GRID,
              title=dict(standoff=8, font=dict(size=13)))  # fmt: skip
@@ -94,18 +95,20 @@ def head(figure: go.Figure, text: str, below: str = "", *, above_plot: int = 20)
             "y": 1,
             "pad": {"t": 2 + 12 * len(lines), "l": 6},
         },
-        margin_t=34 + 21 * len(lines) + 16 * len(small) + above_plot,
+        margin_t=34 + 21 * len(lines) + LINE * len(small) + above_plot,
     )
     return figure
 
 
 def take_notes(figure: go.Figure) -> list[str]:
-    """Take the line below the title and the notes out of a figure and return them, for who has a better place."""
-    below = html.unescape(str(figure.layout.title.subtitle.text or "").replace("<br>", " "))
-    notes = list((figure.layout.meta or {}).get(NOTES, []))
-    figure.layout.annotations = [note for note in figure.layout.annotations if note.name != NOTES]
-    figure.update_layout(title_subtitle=None, margin=dict(t=48, b=60), height=420, meta=None)
-    return [text for text in (below, *notes) if text]
+    """Take the line below the title and the notes out of a figure, and their room; return them, for a better place."""
+    subtitle, layout = str(figure.layout.title.subtitle.text or ""), figure.layout
+    above = LINE * (subtitle.count("<br>") + 1) if subtitle else 0
+    told = layout.meta or {NOTES: [], ROOM: 0}
+    figure.layout.annotations = [note for note in layout.annotations if note.name != NOTES]
+    margin = dict(t=layout.margin.t - above, b=(layout.margin.b or 60) - told[ROOM])
+    figure.update_layout(title_subtitle=None, margin=margin, height=layout.height - told[ROOM], meta=None)
+    return [html.unescape(subtitle.replace("<br>", " ")), *told[NOTES]] if subtitle else list(told[NOTES])
 
 
 def foot(figure: go.Figure, notes: Iterable[str], *, below: int = 50, width: int = 88) -> go.Figure:
@@ -118,9 +121,12 @@ def foot(figure: go.Figure, notes: Iterable[str], *, below: int = 50, width: int
         text="<br>".join(map(_text, lines)), name=NOTES, xref="paper", yref="paper", x=0, y=0, yshift=-below,
         xanchor="left", yanchor="top", align="left", showarrow=False, font=dict(size=11),
     )  # fmt: skip
-    figure.update_layout(meta={NOTES: [note for note in notes if note]})
-    room = below + 16 * len(lines) + 12
-    figure.update_layout(margin_b=room, height=(figure.layout.height or 420) + 16 * len(lines) + 12)
+    room = LINE * len(lines) + 12
+    figure.update_layout(
+        margin_b=below + room,
+        height=(figure.layout.height or 420) + room,
+        meta={NOTES: [note for note in notes if note], ROOM: room},
+    )
     return figure
 
 

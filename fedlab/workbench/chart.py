@@ -20,7 +20,7 @@ from fedlab.study.words import words
 from fedlab.workbench.style import paragraph
 
 MIME = "application/vnd.plotly.v1+json"
-HEIGHT = "450px"
+HEIGHT = "425px"
 EMPTY = "The curves of the hospitals appear here, round by round."
 
 
@@ -34,6 +34,11 @@ class Picture:
     height : str
         Kept free for it, so that nothing below jumps.
 
+    Attributes
+    ----------
+    box : VBox
+        Of the figure and what is to be said of it: as text of the page it wraps, however narrow the panel is.
+
     Examples
     --------
     >>> picture = Picture("Nothing to see yet.", height="300px")
@@ -42,18 +47,21 @@ class Picture:
     """
 
     def __init__(self, empty: str, *, height: str) -> None:
-        self.empty = empty
+        self.empty, self.notes = empty, widgets.HTML()
         self.output = widgets.Output(layout={"width": "100%", "min_height": height})
+        self.box = widgets.VBox([self.output, self.notes])
         self.clear()
 
     def show(self, figure: go.Figure, words: str) -> None:
         """Show a figure; ``words`` are for who cannot see it."""
+        self.notes.value = "".join(paragraph(note, "quiet") for note in take_notes(figure))
         # not "responsive": JupyterLab resizes plots itself, and the two together shrink one to nothing after a reload
         bundle = {**json.loads(figure.to_json()), "config": {"displaylogo": False}}
         self._set({MIME: bundle, "text/plain": words})
 
     def clear(self) -> None:
         """Show that there is nothing yet."""
+        self.notes.value = ""
         self._set({"text/html": f'<p class="fedlab-quiet">{self.empty}</p>', "text/plain": self.empty})
 
     def _set(self, data: dict[str, object]) -> None:
@@ -61,23 +69,10 @@ class Picture:
 
 
 class Chart(Picture):
-    """The live curve of one metric over the rounds.
-
-    Attributes
-    ----------
-    box : VBox
-        Of the curve and what is to be said of it: as text of the page it wraps, however narrow the panel is.
-    """
+    """The live curve of one metric over the rounds."""
 
     def __init__(self) -> None:
-        self.notes = widgets.HTML()
         super().__init__(EMPTY, height=HEIGHT)
-        self.box = widgets.VBox([self.output, self.notes])
-
-    def clear(self) -> None:
-        """Show that there is nothing yet."""
-        super().clear()
-        self.notes.value = ""
 
     def draw(self, runs: Sequence[Run], metric: str, *, rounds: int | None, behind: Run | None = None) -> None:
         """Show the run so far, or the spread of several.
@@ -88,7 +83,6 @@ class Chart(Picture):
             figure = seed_bands(runs, metric, rounds=rounds)
         else:
             figure = learning_curves(runs[0], metric, rounds=rounds, behind=behind)
-        self.notes.value = "".join(paragraph(note, "quiet") for note in take_notes(figure))
         what = words(metric)
         figure.update_layout(legend=dict(orientation="h", x=0, y=-0.2, yanchor="top"), title_font_size=14)
         figure.update_yaxes(title_text=what.name + ("" if what.higher else " (lower is better)"))

@@ -66,7 +66,7 @@ class ShiftStudio(LivePanel):
         self.controls.data.sites.observe(lambda change: self._follow_sites(), names="children")
         for watched in (self.feature, self.dials.site):
             watched.observe(lambda change: self.redraw(), names="value")
-        drawn = widgets.VBox([self.feature, self.picture.output], layout={"flex": "2 1 420px", "min_width": "0"})
+        drawn = widgets.VBox([self.feature, self.picture.box], layout={"flex": "2 1 420px", "min_width": "0"})
         settings = widgets.Accordion([self.controls.box], titles=("Data, model and training",), selected_index=None)
         self.lay_out(
             [widgets.Box([self.dials.box, drawn], layout=WRAP), self.alert, settings, self.row, self.code_box,
