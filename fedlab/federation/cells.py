@@ -17,14 +17,14 @@ def screened(counts: NDArray[np.int64], *, least: int = LEAST) -> NDArray[np.int
 
     Parameters
     ----------
-    counts : int array, shape [cells]
-        Patients a cell, each patient in one cell.
+    counts : int array, shape [..., cells]
+        Patients a cell, each patient in one cell; several tables are screened each by itself.
     least : int
         At least 1. A cell of so many may leave; an empty one too, for 0 looks like a cell that was set to 0.
 
     Returns
     -------
-    int array, shape [cells]
+    int array, shape [..., cells]
         Zeros where a cell was withheld.
 
     Examples
@@ -37,10 +37,15 @@ def screened(counts: NDArray[np.int64], *, least: int = LEAST) -> NDArray[np.int
     if least < 1:
         raise ValueError(f"least is {least}: the smallest cell that may leave a site holds at least 1 patient")
     counts = np.asarray(counts, dtype=np.int64)
-    kept = np.where(counts >= least, counts, 0)
-    while kept.any() and 0 < counts.sum() - kept.sum() < least:
-        kept[np.flatnonzero(kept == kept[kept > 0].min())[-1]] = 0
-    return kept
+    if not counts.shape[-1]:
+        return counts.copy()
+    flat = counts.reshape(-1, counts.shape[-1])
+    kept = np.where(flat >= least, flat, 0)
+    withheld = flat.sum(1) - kept.sum(1)
+    few = np.flatnonzero((withheld > 0) & (withheld < least) & kept.any(1))
+    some = np.where(kept[few] > 0, kept[few], np.iinfo(np.int64).max)
+    kept[few, flat.shape[1] - 1 - some[:, ::-1].argmin(1)] = 0  # the smallest that was kept is enough: it has ``least``
+    return kept.reshape(counts.shape)
 
 
 def noised(counts: NDArray[np.int64], *, epsilon: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -67,10 +67,7 @@ class Leave:
         flat = counts.reshape(-1, counts.shape[-1])
         if self.epsilon is not None:
             return noised(flat.ravel(), epsilon=self.epsilon, rng=rng).reshape(counts.shape)
-        kept = np.where(flat >= self.least, flat, 0)
-        withheld = flat.sum(1) - kept.sum(1)
-        for row in np.flatnonzero((withheld > 0) & (withheld < self.least)):  # only these need more than the small
-            kept[row] = screened(flat[row], least=self.least)
+        kept = screened(flat, least=self.least)
         top, size = flat.argmax(1), flat.sum(1)
         most = flat.max(1, initial=0)
         alone = ~kept.any(1) & (most >= self.least) & (size - most < self.least)
@@ -177,4 +174,8 @@ def block_means(column: Floats, each: int) -> Tensor:
     there = np.sort(column[~np.isnan(column)])
     if len(there) < each:
         return torch.empty(0, dtype=torch.float64)
-    return torch.tensor([part.mean() for part in np.array_split(there, len(there) // each)], dtype=torch.float64)
+    blocks = len(there) // each
+    size, longer = divmod(len(there), blocks)  # the first are longer by one
+    first, rest = there[: longer * (size + 1)], there[longer * (size + 1) :]
+    means = [part.reshape(-1, width).mean(1) for part, width in ((first, size + 1), (rest, size)) if len(part)]
+    return torch.from_numpy(np.concatenate(means))
