@@ -21,7 +21,7 @@ from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join
 from fedlab.engine.opened import report
 from fedlab.engine.settings import Settings
-from fedlab.federation import METRICS, Federation, Site
+from fedlab.federation import METRICS, Federation, Score, Site
 
 EVERY_SITE = "all sites"
 
@@ -174,14 +174,16 @@ class Run(Kept):
         asked = (resamples, tuple(site.name for site in unseen))
         if asked not in self._reports:
             self.test_openings += 1
-            sources, models = self._sources()
-            rows = [
-                row
-                for site in (*self.federation.sites, *unseen)
-                for row in self._score(site, sources, models, resamples)
-            ]
-            self._reports[asked] = pd.DataFrame(rows)
+            self._reports[asked] = self._scores((*self.federation.sites, *unseen), *self._sources(), resamples)
         return self._reports[asked].copy()
+
+    def at(self, site: Site, *, resamples: int = 0) -> pd.DataFrame:
+        """Score the reported round at one hospital that took no part; this opens its ``test``, and is counted.
+
+        Columns as :meth:`report` has them, which scores the federation's own hospitals too.
+        """
+        self.test_openings += 1
+        return self._scores([site], *self._sources(), resamples)
 
     calibration = closer.calibration
     subgroups = closer.subgroups
@@ -219,7 +221,7 @@ class Run(Kept):
         if asked not in self._reports:
             models = join(self, site, rounds=rounds)
             self.test_openings += 1
-            self._reports[asked] = pd.DataFrame(self._score(site, [self.algorithm.name], [models], resamples))
+            self._reports[asked] = self._scores([site], [self.algorithm.name], [models], resamples)
         return self._reports[asked].copy()
 
     def _sources(self) -> tuple[list[str], list[list[Tensors]]]:
@@ -227,18 +229,20 @@ class Run(Kept):
         sources = [EVERY_SITE] if self.algorithm.one_model else [n for n in self.federation.names if n in self.models]
         return sources, [self._models(None if source == EVERY_SITE else source) for source in sources]
 
-    def _score(
-        self, site: Site, sources: list[str], models: list[list[Tensors]], resamples: int
-    ) -> list[dict[str, Any]]:
-        each = report(site, self.net, models, part="test", resamples=resamples, seed=self.settings.seed)
-        y = site.test.y.numpy()
-        counts = np.bincount(y, minlength=len(self.federation.task.classes))
-        return [
-            {"train": source, "test": site.name, "metric": metric, **scores[metric]._asdict(), "patients": len(y),
-             "fewest": int(counts.min())}
-            for source, scores in zip(sources, each, strict=True)
-            for metric in METRICS
-        ]  # fmt: skip
+    def _scores(
+        self, sites: Sequence[Site], sources: list[str], models: list[list[Tensors]], resamples: int
+    ) -> pd.DataFrame:
+        rows = []
+        for site in sites:
+            each = report(site, self.net, models, part="test", resamples=resamples, seed=self.settings.seed)
+            y = site.split.test
+            counts = np.bincount(site.rows.y.numpy()[y], minlength=len(self.federation.task.classes))
+            rows += [
+                (source, site.name, metric, *scores[metric], len(y), int(counts.min()))
+                for source, scores in zip(sources, each, strict=True)
+                for metric in METRICS
+            ]
+        return pd.DataFrame(rows, columns=["train", "test", "metric", *Score._fields, "patients", "fewest"])
 
     # ------------------------------------------------------------------ looking at it
 

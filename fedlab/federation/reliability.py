@@ -64,10 +64,10 @@ def reliability(y: NDArray[np.int64], p: Floats, *, bins: int = BINS) -> list[Bi
 
 
 def called(y: NDArray[np.int64], p: Floats) -> tuple[Floats, Floats]:
-    """Return the probability that is to be calibrated and whether it came true (1 or 0), both [n]."""
-    if p.shape[1] == 2:
-        return p[:, 1], (y == 1).astype(float)
-    return p.max(1), (p.argmax(1) == y).astype(float)
+    """Return the probability that is to be calibrated, [..., n], and whether it came true (1 or 0)."""
+    if p.shape[-1] == 2:
+        return p[..., 1], (y == 1).astype(float)
+    return p.max(-1), (p.argmax(-1) == y).astype(float)
 
 
 def in_bin(said: Floats, bins: int = BINS) -> NDArray[np.int64]:

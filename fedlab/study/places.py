@@ -14,36 +14,54 @@ from fedlab.engine.run import EVERY_SITE
 from fedlab.federation.threshold import PREDICTS_NAN
 
 FEW = 10  # with fewer test patients in a class a site's AUC is mostly luck
+COLUMNS = ["arm", "where", "metric", "seed", "value"]
 MEANS = ("everywhere", "home", "home, large sites")
 
 
 def per_seed(scores: pd.DataFrame) -> pd.DataFrame:
     """Average a report: one ``value`` per ``arm, where, metric, seed``, sites alike; places as in ``Study.table``."""
+    scores = _coded(scores)
     own = scores[(scores["train"] == scores["test"]) | (scores["train"] == EVERY_SITE)]
-    large = own["test"].map(own.groupby("test")["fewest"].min() >= FEW)
+    fewest = own.groupby("test")["fewest"].min()
     among = shared(scores)
     at_home = own[among[own.index]]
-    places = (scores[among], at_home, at_home[large[at_home.index]])
-    rows = [part.assign(where=where) for where, part in zip(MEANS, places, strict=True)]
-    grouped = pd.concat([*rows, own.assign(where=own["test"])]).groupby(["arm", "where", "metric", "seed"], sort=False)
-    value, sites = grouped["value"].mean(skipna=False), grouped["test"].nunique()
-    whole = sites == sites.groupby(["where", "metric"]).transform("max")
-    return value.where(whole).reset_index()
+    places = (scores[among], at_home, at_home[at_home["test"].isin(fewest.index[fewest >= FEW])])
+    means = [_averaged(part, where) for where, part in zip(MEANS, places, strict=True)]
+    table = pd.concat([*means, _averaged(own)], ignore_index=True)
+    whole = table["sites"] == table.groupby(["where", "metric"])["sites"].transform("max")
+    return table.assign(value=table["value"].where(whole)).drop(columns="sites")
+
+
+def _coded(scores: pd.DataFrame) -> pd.DataFrame:
+    """Number the names: a report of hundreds of hospitals is compared and grouped by numbers, not by text."""
+    sites = pd.CategoricalDtype(dict.fromkeys([*scores["test"].unique(), *scores["train"].unique()]))
+    return scores.astype({"arm": "category", "metric": "category", "train": sites, "test": sites})
+
+
+def _averaged(part: pd.DataFrame, where: str = "") -> pd.DataFrame:
+    """Average over the rows of a place, or at each test site, and count the ``sites``."""
+    part = part.assign(where=part["test"])
+    keys = ["arm", "metric", "seed"] if where else ["arm", "where", "metric", "seed"]
+    grouped = part.groupby(keys, sort=False, observed=True)
+    table = grouped["value"].mean(skipna=False).to_frame().assign(sites=grouped["test"].nunique()).reset_index()
+    table = table.assign(where=where) if where else table
+    return table.astype({"arm": "str", "where": "str", "metric": "str"})[[*COLUMNS, "sites"]]
 
 
 def shared(scores: pd.DataFrame) -> pd.Series[bool]:
     """Tell which rows of a report a mean over hospitals is of."""
     out = pd.Series(False, index=scores.index)
     for metric in scores["metric"].unique():
-        out |= (scores["metric"] == metric) & scores["test"].isin(left_out(scores, metric))
+        out |= (scores["metric"] == metric) & scores["test"].isin([*left_out(scores, metric)])
     return ~out
 
 
 def left_out(scores: pd.DataFrame, metric: str) -> dict[str, str]:
     """Return the sites that no mean of a metric includes, and why."""
     rows = scores[scores["metric"] == metric]
-    of_patients = rows["value"].isna() & ~rows["reason"].str.startswith(PREDICTS_NAN)
-    told = rows[of_patients].groupby("test", sort=False)["reason"].first()
+    absent = rows[rows["value"].isna()]
+    of_patients = ~absent["reason"].str.startswith(PREDICTS_NAN)
+    told = absent[of_patients].groupby("test", sort=False)["reason"].first()
     return {} if len(told) == rows["test"].nunique() else {str(site): str(why) for site, why in told.items()}
 
 

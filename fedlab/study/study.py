@@ -17,7 +17,7 @@ from fedlab.study.failed import no_failures, told, why
 from fedlab.study.kept import Kept
 from fedlab.study.openings import enter
 from fedlab.study.pairs import pairs
-from fedlab.study.places import FEW, per_seed, without
+from fedlab.study.places import FEW, MEANS, per_seed, without
 from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
 
@@ -72,7 +72,7 @@ class Study(Kept):
             ]
             self._reports[resamples] = pd.concat(parts, ignore_index=True)
             enter(self)
-        return self._reports[resamples].copy()
+        return self._reports[resamples].copy(deep=False)  # pandas copies what is written to, and only then
 
     def atlas(self, *, resamples: int = 0) -> pd.DataFrame:
         """Train here, test there: mean over seeds of each arm, source and site; see :func:`fedlab.atlas`."""
@@ -116,14 +116,21 @@ class Study(Kept):
             raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(self.runs)}")
         scores = self.report()
         values = per_seed(scores)
-        rows = []
-        for (arm, where, metric), group in values.groupby(["arm", "where", "metric"], sort=False):
-            by_seed = group.set_index("seed")["value"]
+        keys = ["arm", "where", "metric"]
+        by_seed = values.set_index([*keys, "seed"])["value"].unstack("seed").reindex(columns=self.seeds)
+        series = dict(zip(by_seed.index, by_seed.to_numpy(), strict=True))
+        lost = {arm: why(self.failed, arm, len(self.seeds)) for arm in values["arm"].unique()}
+        gone = {metric: without(scores, metric, MEANS[0]) for metric in values["metric"].unique()}
+        overlap, rows = self.overlap, []
+        for arm, where, metric in values[keys].drop_duplicates().itertuples(index=False):
+            mine, theirs = series[arm, where, metric], series.get((against, where, metric))
             row = {"arm": arm, "where": where, "metric": metric}
-            row |= over_seeds(by_seed.tolist(), overlap=self.overlap, within=bounds(str(metric)))._asdict()
-            row |= self._difference(values, against, str(where), str(metric), by_seed)
-            reasons = why(self.failed, str(arm), len(self.seeds)), without(scores, str(metric), str(where))
-            row |= {"seeds": int(by_seed.notna().sum()), "reason": "; ".join(filter(None, reasons))}
+            row |= over_seeds(mine.tolist(), overlap=overlap, within=bounds(metric))._asdict()
+            apart = [np.nan] if theirs is None else (mine - theirs).tolist()
+            mean, _, low, high = over_seeds(apart, overlap=overlap)
+            row |= {"difference": mean, "difference_low": low, "difference_high": high}
+            reasons = lost[arm], gone[metric] if where in MEANS else ""
+            row |= {"seeds": int(np.isfinite(mine).sum()), "reason": "; ".join(filter(None, reasons))}
             rows.append(row)
         return pd.DataFrame(rows + self._without_result(rows))
 
@@ -136,15 +143,6 @@ class Study(Kept):
             if arm not in self.runs
             for where, metric in dict.fromkeys((row["where"], row["metric"]) for row in rows)
         ]
-
-    def _difference(
-        self, values: pd.DataFrame, against: str, where: str, metric: str, by_seed: pd.Series[Any]
-    ) -> dict[str, float]:
-        chosen = (values["arm"] == against) & (values["where"] == where) & (values["metric"] == metric)
-        reference = values[chosen].set_index("seed")["value"]
-        apart = (by_seed - reference.reindex(by_seed.index)).tolist() if len(reference) else [np.nan]
-        mean, _, low, high = over_seeds(apart, overlap=self.overlap)
-        return {"difference": mean, "difference_low": low, "difference_high": high}
 
     pairs = pairs
     verdict = verdict
