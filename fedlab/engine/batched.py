@@ -136,7 +136,9 @@ class StackedSites:
 
     def _memory(self) -> Tensors:
         if "memory" not in self.state:
-            alg, starts = self.sites[0].alg, tree_stack([site.net.placed(site.net.start()) for site in self.sites])
+            alg = self.sites[0].alg
+            each = {net: net.placed(net.start()) for net in {site.net for site in self.sites}}  # one a run
+            starts = tree_stack([each[site.net] for site in self.sites])
             self.state["memory"] = vmap(lambda p: first_memory(alg, p))({**starts, **self.state["prepare"]})
         memory: Tensors = self.state["memory"]
         return memory

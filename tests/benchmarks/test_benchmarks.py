@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import engine, figures, peers, spine, workloads
+from benchmarks import engine, figures, peers, spine, wide, workloads
 from fedlab.federation import Federation
 
 
@@ -74,7 +74,7 @@ def test_the_plain_loop_and_the_engine_do_the_same_work(model: Any, data: Federa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("benchmark", [spine, engine])
+@pytest.mark.parametrize("benchmark", [spine, engine, wide])
 def test_a_benchmark_writes_its_figures(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures.main("trial", benchmark.ABOUT, benchmark.measure, ["--quick", "--json", str(tmp_path / "f.json")])
     content = json.loads((tmp_path / "f.json").read_text())
