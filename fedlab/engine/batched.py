@@ -24,7 +24,7 @@ from fedlab.engine.chain import Chain
 from fedlab.engine.lifted import lift
 from fedlab.engine.net import home
 from fedlab.engine.padded import PaddedBatches
-from fedlab.engine.scores import padded, quick_scores
+from fedlab.engine.scores import padded, quick_scores, screened
 from fedlab.engine.site import SiteWork
 from fedlab.engine.trees import tree_leaves, tree_map, tree_stack
 from fedlab.engine.work import Stop, Work, against, first_memory
@@ -203,7 +203,8 @@ class StackedSites:
         with torch.no_grad():
             models, p = self._predicted(parts, at)
         self.latest = models, {i: row for row, i in enumerate(who)}
-        return quick_scores(self.labels if at is None else self.labels[who], p.cpu())
+        found = quick_scores(self.labels if at is None else self.labels[who], p.cpu())
+        return screened(found, [self.sites[i].leaving for i in who])
 
     def _predicted(self, parts: Sequence[Part], at: Tensor | None) -> tuple[list[Tensors], Tensor]:
         """Return each site's models and its probabilities; the contract's own model needs no more than a chain."""

@@ -15,10 +15,11 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
 from fedlab.engine.site import one_thread
 from fedlab.federation import METRICS, Examples, Score, Site
+from fedlab.federation.cells import LEAST
 from fedlab.federation.delong import DeLong, delong
 from fedlab.federation.groups import Grouping
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
-from fedlab.federation.reliability import Bin, reliability
+from fedlab.federation.reliability import Bin, calibration_error, reliability
 from fedlab.federation.threshold import Threshold, choose_thresholds
 
 Models = Sequence[list[Tensors]]
@@ -65,11 +66,19 @@ def thresholds(site: Site, net: Net, models: Models) -> list[Threshold]:
     return choose_thresholds(rows.y.numpy(), _predicted(net, models, rows.x))
 
 
-def calibration(site: Site, net: Net, models: Models, *, bins: int) -> list[list[Bin]]:
-    """Reliability of several predictors on the site's ``test`` rows; an empty list for one that predicts NaN."""
+def calibration(site: Site, net: Net, models: Models, *, bins: int) -> list[tuple[list[Bin], float]]:
+    """Reliability of several predictors on the site's ``test`` rows, and the calibration error in these bins.
+
+    No bin of fewer than five patients leaves: such ones are put together, after the error was computed, which is a mean
+    over all. The list is empty for one that predicts NaN.
+    """
     rows = site.test
+    y, who, every = rows.y.numpy(), rows.patients.of, np.ones((1, len(rows)))
+    few = len(rows.patients.first) < LEAST
     return [
-        reliability(rows.y.numpy(), p, bins=bins) if np.isfinite(p).all() else []
+        (reliability(y, p, bins=bins, who=who),
+         np.nan if few else float(calibration_error(y, p, every, bins=bins)[0]))
+        if np.isfinite(p).all() else ([], np.nan)
         for p in _predicted(net, models, rows.x)
     ]  # fmt: skip
 

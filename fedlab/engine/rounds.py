@@ -18,7 +18,7 @@ import torch
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.batches import Job, examples, steps_alone
-from fedlab.engine.choice import choose, rests
+from fedlab.engine.choice import choose, rests, withheld_note
 from fedlab.engine.combined import Combine, Made
 from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
 from fedlab.engine.held import Held
@@ -28,6 +28,8 @@ from fedlab.engine.schedules import factor
 from fedlab.engine.trees import tree_map
 from fedlab.engine.work import travels
 from fedlab.federation import Summary, fit, merge
+from fedlab.federation.cells import LEAST
+from fedlab.federation.preparation import nothing_told
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Loop(Held):
         own = self.alg.alone
         told: Answers = yield Ask("statistics", {"own": own})
         rows = {site: int(what["rows"]) for site, what in zip(told.sites, told.contents, strict=True)}
-        buffers = {} if own or self.run.federation.prepared else fit(merge([Summary(**c) for c in told.contents]))
+        buffers = {} if own or self.run.federation.prepared else self._fit(told)
         yield Ask("prepare", {"buffers": buffers})
         if self.run.federation.prepared:
             preparation: Tensors = {}
@@ -174,6 +176,23 @@ class Loop(Held):
         self.params = {**self.net.start(), **preparation}
         self.state = self.alg.begin(self.params, len(self.places), torch.Generator().manual_seed(s.seed))
         self.run.weights = self.params
+
+    def _fit(self, told: Answers) -> Tensors:
+        """Settle the preparation, and note what the sites withheld for it."""
+        sums = [Summary(**what) for what in told.contents]
+        whole = merge(sums)
+        if not bool(whole.present.any()):
+            raise ValueError(
+                f"no site has {LEAST} training patients with a value in any column, and of fewer nothing leaves it: "
+                "there is nothing to fill and scale with. Join small sites, or give prepared rows (prepared=True)"
+            )
+        if self.places != list(told.sites):  # the rows themselves are pooled
+            return fit(whole)
+        names = self.run.federation.sources
+        silent = {site: [names[k] for k in nothing_told(each)] for site, each in zip(told.sites, sums, strict=True)}
+        self.run.withheld = {site: list(dict.fromkeys(columns)) for site, columns in silent.items() if columns}
+        self.run.notes += withheld_note(self.run.withheld)
+        return fit(whole)
 
     # ------------------------------------------------------------------ one round
 

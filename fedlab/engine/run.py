@@ -51,6 +51,9 @@ class Run(Kept):
         The reported round: the one with the best log loss on ``valid`` (isolated: each site its own).
     notes : list of str
         What the engine has to say, e.g. why it went one site at a time.
+    withheld : dict of str to list of str
+        By site, the features of which it told nothing before the first round, as fewer than five of its training
+        patients have them (or none): they count as not measured there.
     examples_seen : int
         Training examples that went through a gradient, all places of training together, of answers that were used.
     test_openings : int
@@ -69,6 +72,7 @@ class Run(Kept):
     models: dict[str, list[Tensors]] = field(default_factory=dict)
     chosen: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    withheld: dict[str, list[str]] = field(default_factory=dict)
     steps_per_round: int = 0
     examples_seen: int = 0
     test_openings: int = 0

@@ -93,12 +93,23 @@ class Federation(Made):
         """Names of the columns of ``x`` (a category has several)."""
         return frame.columns(self.features)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Which feature each column of ``x`` comes from, of images each pixel; ``column 3`` where it has no name."""
+        if self.features:
+            return tuple(feature.name for feature in self.features for _ in frame.columns((feature,)))
+        return tuple(f"column {k}" for k in range(self.sites[0].rows.x[0].numel()))
+
     def encode(self, df: pd.DataFrame) -> Tensor:
         """Turn another table with the same columns into ``x`` [n, columns]: for patients not yet seen."""
         return frame.encode(df, self.features)
 
     def describe(self) -> pd.DataFrame:
-        """One row a site: patients, parts of the split, share of each class, share of missing cells."""
+        """One row a site: patients, parts of the split, share of each class, share of missing cells.
+
+        For whoever holds the tables: small counts stand as they are. What is sent on is screened
+        (:mod:`fedlab.federation.cells`), as ``fedlab report`` does.
+        """
         table = []
         for site in self.sites:
             y = site.rows.y.numpy()

@@ -25,7 +25,7 @@ from fedlab.federation.ranking import (
     sensitivity_at_specificity,
     weighted,
 )
-from fedlab.federation.reliability import called, in_bin
+from fedlab.federation.reliability import calibration_error
 from fedlab.federation.threshold import NONE, PREDICTS_NAN, Threshold, balanced_accuracy_at
 
 Metric = Callable[[NDArray[np.int64], Floats, Floats], Floats]
@@ -85,14 +85,6 @@ def _brier(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
     return _mean(((p - np.eye(p.shape[-1])[y]) ** 2).sum(-1), w)
 
 
-def _ece(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
-    """Expected calibration error over ten equal bins (Naeini et al., AAAI 2015)."""
-    said, right = called(y, p)
-    number, apart = in_bin(said), said - right
-    off = sum(np.abs(weighted(np.where(number == k, apart, 0.0), w)) for k in np.unique(number))
-    return ratio(np.asarray(off), w.sum(1))
-
-
 TOGETHER = 2**20  # weights of patients, resamples and models that are ranked at once, or those of one model
 CHOSEN = "balanced_accuracy_chosen"
 RANKED = {
@@ -106,7 +98,7 @@ METRICS: dict[str, Metric] = {
     "balanced_accuracy": _balanced_accuracy,
     "log_loss": log_loss,
     "brier": _brier,
-    "ece": _ece,
+    "ece": calibration_error,
     "average_precision": partial(_ranked, average_precision),
     CHOSEN: balanced_accuracy_at,
     "sensitivity_at_specificity_90": partial(_ranked, sensitivity_at_specificity),

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 
 from fedlab.engine.run import EVERY_SITE
 from fedlab.federation import Federation
+from fedlab.federation.cells import FEW
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head
-from fedlab.study.places import FEW
 from fedlab.study.words import Words, arm_name, few, number, signed, words
 
 # Luminance falls all the way, so that grey tells the same story; both ends stand out from white and from black.

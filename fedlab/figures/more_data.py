@@ -8,12 +8,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from fedlab.federation.cells import FEW
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.curves import plain
 from fedlab.figures.theme import NAME, foot, head, style
 from fedlab.study import LearningCurve
 from fedlab.study.curve import point
-from fedlab.study.places import FEW
 from fedlab.study.words import arm_name, digits_of, number, signed, words
 
 AXES = {"rows": "training rows per hospital, at most", "sites": "hospitals that take part"}

@@ -13,11 +13,12 @@ import pandas as pd
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine.run import EVERY_SITE
+from fedlab.federation.cells import FEW
 from fedlab.federation.metrics import bounds
 from fedlab.report.judged import Difference, judge
 from fedlab.study import Interval, LearningCurve, Study, over_seeds
 from fedlab.study.pairs import COLUMNS, gains, judged, paired, pairs, rows_of
-from fedlab.study.places import FEW, left_out
+from fedlab.study.places import left_out
 from fedlab.study.study import REFERENCE, average
 
 MAIN = ("auc", "accuracy", "log_loss")

@@ -11,9 +11,9 @@ from __future__ import annotations
 import pandas as pd
 
 from fedlab.engine.run import EVERY_SITE
+from fedlab.federation.cells import FEW
 from fedlab.federation.threshold import PREDICTS_NAN
 
-FEW = 10  # with fewer test patients in a class a site's AUC is mostly luck
 COLUMNS = ["arm", "where", "metric", "seed", "value"]
 MEANS = ("everywhere", "home", "home, large sites")
 

@@ -11,13 +11,14 @@ import pandas as pd
 
 from fedlab.engine.run import Run
 from fedlab.federation import METRICS, Federation
+from fedlab.federation.cells import FEW
 from fedlab.federation.metrics import bounds
 from fedlab.study import closer, two_arms
 from fedlab.study.failed import no_failures, told, why
 from fedlab.study.kept import Kept
 from fedlab.study.openings import enter
 from fedlab.study.pairs import pairs
-from fedlab.study.places import FEW, MEANS, per_seed, without
+from fedlab.study.places import MEANS, per_seed, without
 from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
 

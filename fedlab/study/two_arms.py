@@ -11,12 +11,13 @@ import pandas as pd
 
 from fedlab.engine import Run, opened
 from fedlab.federation import Site
+from fedlab.federation.cells import FEW
 from fedlab.federation.delong import unknown
 from fedlab.study.hospitals import OverSites, enough
 from fedlab.study.hospitals import over_sites as wilcoxon
 from fedlab.study.openings import enter
 from fedlab.study.pairs import judged, series
-from fedlab.study.places import FEW, per_seed
+from fedlab.study.places import per_seed
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fedlab.federation.cells import FEW
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.study.failed import told as failures
 from fedlab.study.pairs import gains, pairs, rows_of
-from fedlab.study.places import FEW, left_out
+from fedlab.study.places import left_out
 from fedlab.study.tuning import at_the_ends
 from fedlab.study.words import arm_name, digits_of, listed, words
 

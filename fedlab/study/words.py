@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from fedlab.algorithms import ALGORITHMS
 from fedlab.federation import METRICS, Federation
+from fedlab.federation.cells import FEW
 from fedlab.federation.metrics import LOWER_IS_BETTER
-from fedlab.study.places import FEW
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from fedlab.engine import Run
+from fedlab.federation.cells import FEW
 from fedlab.study import Study
-from fedlab.study.places import FEW
 from fedlab.study.words import arm_name, few, number
 from fedlab.workbench.style import table
 

@@ -14,11 +14,12 @@ import fedlab
 from fedlab.engine import opened
 from fedlab.engine.run import EVERY_SITE
 from fedlab.federation import METRICS, Federation
+from fedlab.federation.cells import FEW
 from fedlab.federation.metrics import CHOSEN, bounds, many_scores, scores
 from fedlab.federation.threshold import Threshold, choose_threshold, choose_thresholds
 from fedlab.study import over_seeds
 from fedlab.study.pairs import gains, paired, series
-from fedlab.study.places import FEW, MEANS, left_out, per_seed, without
+from fedlab.study.places import MEANS, left_out, per_seed, without
 from fedlab.study.study import Study
 
 RNG = np.random.default_rng(0)

@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlab.federation import Feature
 from fedlab.federation.cells import noised, screened
 from fedlab.study.heterogeneity.distances import Floats
-
-BLOCKS = 20  # at most so many blocks of a number leave a site
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,26 +153,3 @@ def counted(column: Floats, edges: Floats | None, number: int) -> NDArray[np.int
     there = column[~np.isnan(column)]
     cell = there.astype(int) if edges is None else np.searchsorted(edges, there, side="left")
     return np.append(np.bincount(cell, minlength=number), len(column) - len(there))
-
-
-def block_size(patients: int, least: int) -> int:
-    """Return how many patients a block has at least: ``least``, or so many that there are at most 20 blocks."""
-    return max(least, -(-patients // BLOCKS))
-
-
-def block_means(column: Floats, each: int) -> Tensor:
-    """Order the values and return the means of blocks of at least ``each``; none if there are fewer.
-
-    Examples
-    --------
-    >>> block_means(np.array([3.0, 1.0, 2.0, 9.0, np.nan]), 2).tolist()
-    [1.5, 6.0]
-    """
-    there = np.sort(column[~np.isnan(column)])
-    if len(there) < each:
-        return torch.empty(0, dtype=torch.float64)
-    blocks = len(there) // each
-    size, longer = divmod(len(there), blocks)  # the first are longer by one
-    first, rest = there[: longer * (size + 1)], there[longer * (size + 1) :]
-    means = [part.reshape(-1, width).mean(1) for part, width in ((first, size + 1), (rest, size)) if len(part)]
-    return torch.from_numpy(np.concatenate(means))
