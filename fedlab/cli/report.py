@@ -18,6 +18,7 @@ from fedlab.cli.fetch import need
 from fedlab.cli.wrong import Wrong
 from fedlab.federation import Federation
 from fedlab.models import build
+from fedlab.report.door import outgoing
 from fedlab.report.files import writable, write_all
 from fedlab.report.gap import Gap, lead
 from fedlab.report.numbers import as_csv, as_json, settings
@@ -74,7 +75,7 @@ def carry_out(order: Order) -> Iterator[str]:
 
     began = time.perf_counter()
     recipe = data_recipes.recipes()[order.recipe]
-    gap = measure(data_recipes.load(order.recipe), order)
+    gap = outgoing(measure(data_recipes.load(order.recipe), order))
     seconds = time.perf_counter() - began
     about = About(
         recipe.TITLE, recipe.CITATION, recipe.LICENCE, made_of(gap, order, seconds), not recipe.SITE_KEY, order.link

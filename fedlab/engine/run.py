@@ -22,6 +22,7 @@ from fedlab.engine.newcomer import join
 from fedlab.engine.opened import report
 from fedlab.engine.settings import Settings
 from fedlab.federation import METRICS, Federation, Score, Site
+from fedlab.federation.cells import patients_by_class
 
 EVERY_SITE = "all sites"
 
@@ -239,10 +240,11 @@ class Run(Kept):
         rows = []
         for site in sites:
             each = report(site, self.net, models, part="test", resamples=resamples, seed=self.settings.seed)
-            y = site.split.test
-            counts = np.bincount(site.rows.y.numpy()[y], minlength=len(self.federation.task.classes))
+            at, who = site.split.test, site.rows.patients.of
+            counts = patients_by_class(who[at], site.rows.y.numpy()[at], len(self.federation.task.classes))
+            patients, fewest = len(np.unique(who[at])), int(counts.min())
             rows += [
-                (source, site.name, metric, *scores[metric], len(y), int(counts.min()))
+                (source, site.name, metric, *scores[metric], patients, fewest)
                 for source, scores in zip(sources, each, strict=True)
                 for metric in METRICS
             ]

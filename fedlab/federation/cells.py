@@ -121,19 +121,35 @@ def withheld(count: float, *, least: int = LEAST) -> bool:
     return 0 < count < least
 
 
-def shown(count: float) -> str:
-    """Write a count as it may leave; ``nan`` is one that was withheld before.
+def written(count: float) -> str:
+    """Write a count of a table that may have been screened: ``nan`` is one that was withheld.
 
     Examples
     --------
-    >>> shown(1234), shown(3), shown(0), shown(float("nan"))
-    ('1,234', '<5', '0', '<5')
+    >>> written(76), written(3), written(float("nan"))
+    ('76', '3', '<5')
     """
-    return f"<{LEAST}" if math.isnan(count) or withheld(count) else f"{count:,.0f}"
+    return f"<{LEAST}" if math.isnan(count) else f"{count:.0f}"
 
 
-def enough_for_interval(rarest: float) -> bool:
-    """Return whether so many patients of the rarest class are enough for an interval of an AUC over patients."""
+def shown(count: float) -> str:
+    """Write a count as it may leave.
+
+    Examples
+    --------
+    >>> shown(76), shown(3), shown(0), shown(float("nan"))
+    ('76', '<5', '0', '<5')
+    """
+    return written(math.nan if withheld(count) else count)
+
+
+def is_few(count: float) -> bool:
+    """Return whether a score that needs every class is mostly luck with so many of one; ``nan`` was withheld as few."""
+    return not count >= FEW
+
+
+def enough_for_interval(rarest: Any) -> Any:
+    """Return whether so many patients of the rarest class (one number, or an array) give an AUC an interval."""
     return rarest >= ENOUGH
 
 

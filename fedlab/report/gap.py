@@ -13,7 +13,7 @@ import pandas as pd
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine.run import EVERY_SITE
-from fedlab.federation.cells import FEW
+from fedlab.federation.cells import is_few
 from fedlab.federation.metrics import bounds
 from fedlab.report.judged import Difference, judge
 from fedlab.study import Interval, LearningCurve, Study, over_seeds
@@ -78,10 +78,16 @@ class Gap:
         return LARGE if 0 < len(self.few) < len(self.study.federation.sites) else ""
 
     @cached_property
-    def few(self) -> dict[str, int]:
-        """Sites with fewer than ten test patients in a class, and how many those are at least."""
+    def few(self) -> dict[str, float]:
+        """Sites with fewer than ten test patients in a class, and how many those are at least (``nan``: withheld)."""
         fewest = self.study.report().groupby("test")["fewest"].min()
-        return {str(site): int(count) for site, count in fewest.items() if count < FEW}
+        return {str(site): float(count) for site, count in fewest.items() if is_few(count)}
+
+    @cached_property
+    def lucky(self) -> list[str]:
+        """Those of them that count in the means of AUC all the same."""
+        gone = left_out(self.study.report(), "auc")
+        return [site for site in self.few if site not in gone]
 
     # ------------------------------------------------------------------ the opened test
 

@@ -57,8 +57,19 @@ def shared(scores: pd.DataFrame) -> pd.Series[bool]:
 
 
 def left_out(scores: pd.DataFrame, metric: str) -> dict[str, str]:
-    """Return the sites that no mean of a metric includes, and why."""
+    """Return the sites that no mean of a metric includes, and why.
+
+    A report that is to be sent on also says of its rows what is no ``headline``: that of too few patients.
+    """
     rows = scores[scores["metric"] == metric]
+    gone = _silent(rows)
+    luck = rows.loc[~rows["headline"], "test"].unique() if "headline" in rows else []
+    every = {**dict.fromkeys(map(str, luck), f"fewer than {FEW} test patients of a class"), **gone}
+    return gone if len(every) == rows["test"].nunique() else every
+
+
+def _silent(rows: pd.DataFrame) -> dict[str, str]:
+    """Return the sites whose patients do not allow for the metric of these rows; none if no site's do."""
     absent = rows[rows["value"].isna()]
     of_patients = ~absent["reason"].str.startswith(PREDICTS_NAN)
     told = absent[of_patients].groupby("test", sort=False)["reason"].first()

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fedlab.engine.run import Run
 from fedlab.federation import METRICS, Federation
-from fedlab.federation.cells import FEW
+from fedlab.federation.cells import FEW, written
 from fedlab.federation.metrics import bounds
 from fedlab.study import closer, two_arms
 from fedlab.study.failed import no_failures, told, why
@@ -53,6 +53,9 @@ class Study(Kept):
     test_openings: int = 0
     plan: dict[str, Any] = field(default_factory=dict)
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
+
+    told = staticmethod(written)
+    """How a count of patients is written in tables and figures: in a person's own process as it is."""
 
     @property
     def arms(self) -> tuple[str, ...]:

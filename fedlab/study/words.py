@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedlab.algorithms import ALGORITHMS
 from fedlab.federation import METRICS, Federation
-from fedlab.federation.cells import FEW
+from fedlab.federation.cells import is_few, patients_by_class, written
 from fedlab.federation.metrics import LOWER_IS_BETTER
 
 
@@ -106,12 +107,16 @@ def listed(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
 
 
-def few(federation: Federation) -> dict[str, str]:
-    """Name the sites with fewer than ten test patients in a class: site to ``"2 healthy test patients"``."""
-    found = {}
+def few(federation: Federation, told: Callable[[float], str] = written) -> dict[str, str]:
+    """Name the sites with fewer than ten test patients in a class: site to ``"2 healthy test patients"``.
+
+    ``told`` writes a count: :func:`~fedlab.federation.cells.shown` for what is to be sent on.
+    """
+    found, classes = {}, federation.task.classes
     for site in federation.sites:
-        y = site.test.y.tolist()
-        count, rarest = min((y.count(k), name) for k, name in enumerate(federation.task.classes))
-        if count < FEW:
-            found[site.name] = f"{count} {rarest} test patient{'' if count == 1 else 's'}"
+        rows = site.test
+        counts = patients_by_class(rows.patients.of, rows.y.numpy(), len(classes)).tolist()
+        count, rarest = min(zip(counts, classes, strict=True))
+        if is_few(count):
+            found[site.name] = f"{told(count)} {rarest} test patient{'' if count == 1 else 's'}"
     return found
