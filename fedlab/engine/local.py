@@ -44,13 +44,12 @@ class LocalTransport:
         options: dict[str, Any] = dict(
             alg=alg, net=net, optimizer=settings.optimizer, prepared=federation.prepared, stop=self.stop
         )
-        groups = alg.arrange(sites)
-        options["pooling"] = any(len(group) > 1 for group in groups)
         self.work = {site.name: SiteWork.of(site, **options) for site in sites}
         self.sites = tuple(self.work)
         self.number = {name: i for i, name in enumerate(self.sites)}
         places = [
-            self.work[group[0].name] if len(group) == 1 else SiteWork.pooled(group, **options) for group in groups
+            self.work[group[0].name] if len(group) == 1 else SiteWork.pooled(group, **options)
+            for group in alg.arrange(sites)
         ]
         self.trainers = {place.name: place for place in places}
         self.places = tuple(self.trainers)

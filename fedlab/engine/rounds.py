@@ -186,8 +186,6 @@ class Loop(Held):
                 f"no site has {LEAST} training patients with a value in any column, and of fewer nothing leaves it: "
                 "there is nothing to fill and scale with. Join small sites, or give prepared rows (prepared=True)"
             )
-        if self.places != list(told.sites):  # the rows themselves are pooled
-            return fit(whole)
         names = self.run.federation.sources
         silent = {site: [names[k] for k in nothing_told(each)] for site, each in zip(told.sites, sums, strict=True)}
         self.run.withheld = {site: list(dict.fromkeys(columns)) for site, columns in silent.items() if columns}

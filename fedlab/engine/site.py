@@ -48,7 +48,6 @@ class SiteWork:
     optimizer: Optimizer
     prepared: bool
     stop: Stop = lambda: False
-    pooling: bool = False  # the rows themselves go to one place: there is no door left to screen at
     state: Tensors = field(default_factory=dict)
     _ready: Batch | None = None
 
@@ -92,8 +91,7 @@ class SiteWork:
         x = self.train_rows.x
         if own or self.prepared:
             return {"rows": torch.tensor(float(len(x)), dtype=torch.float64)}
-        summary = summarise(x)
-        return (summary if self.pooling else told(summary, patients_with(x, self.train_rows.patients.of)))._asdict()
+        return told(summarise(x), patients_with(x, self.train_rows.patients.of))._asdict()
 
     def prepare(self, buffers: Tensors) -> None:
         """Keep the federation's preparation, or without one the site's own."""
@@ -167,8 +165,8 @@ class SiteWork:
 
     @cached_property
     def leaving(self) -> Leaving:
-        """What of the scores on ``valid`` may leave: nothing is withheld where nothing leaves, or the rows do."""
-        if self.pooling or self.alg.alone and not self.alg.one_model:
+        """What of the scores on ``valid`` may leave; a site that learns and chooses alone sends nothing."""
+        if self.alg.alone and not self.alg.one_model:
             return ALL
         return leaving(self.valid_rows, len(self.net.task.classes))
 
