@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fedlab.engine import Run
-from fedlab.federation.cells import FEW
+from fedlab.federation.cells import FEW, LEAST, written
 from fedlab.study import Study
 from fedlab.study.words import arm_name, few, number
 from fedlab.workbench.style import table
@@ -33,11 +33,11 @@ def on_valid(runs: Sequence[Run], *, before: Run | None = None) -> str:
         cells = [_scored(chosen, site) for chosen in shown]
         where = shown[0].loc[site] if site in shown[0].index else None
         rows.append([site, "–" if where is None else str(where["round"]), *sum(cells, []),
-                     "–" if where is None else str(where["patients"])])  # fmt: skip
+                     "–" if where is None else written(where["patients"] or math.nan)])  # fmt: skip
     old = [] if before is None else ["log loss before", "AUC before"]
     notes = [TOO_GOOD, ONE_SPLIT] if old else [TOO_GOOD]
     if any(chosen["auc"].isna().any() for chosen in shown):
-        notes.append("–: an AUC needs patients of every class.")
+        notes.append(f"–: an AUC leaves a hospital from {LEAST} patients of every class on, a log loss from {LEAST}.")
     head = ["site", "reported round", "log loss", "AUC", *old, "n"]
     return table(head, rows, caption="Reported round on valid", notes=notes)
 
