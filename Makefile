@@ -79,6 +79,7 @@ bench: .venv/.test ## speed and published results against the targets, into benc
 	-$(PY) -m benchmarks.eicu --json benchmarks/results/eicu.json
 	$(PY) -m benchmarks.harmoniser --json benchmarks/results/harmoniser.json
 	$(PY) -m benchmarks.explainer --json benchmarks/results/explainer.json
+	$(PY) -m benchmarks.wide --json benchmarks/results/wide.json
 	$(PY) -m benchmarks.readme
 
 figure: .venv/.test ## draw the README's figure anew (needs Chromium)

@@ -9,7 +9,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
-NAMES = ("engine", "published", "harmoniser", "explainer")
+NAMES = ("engine", "published", "harmoniser", "explainer", "wide")
 
 
 def table(content: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from fedlab.engine.chain import Chain
 from fedlab.engine.lifted import lift
 from fedlab.engine.net import home
 from fedlab.engine.padded import PaddedBatches
-from fedlab.engine.scores import padded, quick_scores
+from fedlab.engine.scores import padded, quick_scores, screened
 from fedlab.engine.site import RowsChanged, SiteWork, changed, written
 from fedlab.engine.trees import tree_leaves, tree_map, tree_stack
 from fedlab.engine.work import Stop, Work, against, first_memory, theirs
@@ -138,7 +138,9 @@ class StackedSites:
 
     def _memory(self) -> Tensors:
         if "memory" not in self.state:
-            alg, starts = self.sites[0].alg, tree_stack([site.net.placed(site.net.start()) for site in self.sites])
+            alg = self.sites[0].alg
+            each = {net: net.placed(net.start()) for net in {site.net for site in self.sites}}  # one a run
+            starts = tree_stack([each[site.net] for site in self.sites])
             self.state["memory"] = vmap(lambda p: first_memory(alg, p))({**starts, **self.state["prepare"]})
         memory: Tensors = self.state["memory"]
         return memory
@@ -211,7 +213,8 @@ class StackedSites:
         if written(self.x, self.valid) != before:
             raise RowsChanged(changed("the sites"))
         self.latest = models, {i: row for row, i in enumerate(who)}
-        return quick_scores(self.labels if at is None else self.labels[who], p.cpu())
+        found = quick_scores(self.labels if at is None else self.labels[who], p.cpu())
+        return screened(found, [self.sites[i].leaving for i in who])
 
     def _predicted(self, parts: Sequence[Part], at: Tensor | None) -> tuple[list[Tensors], Tensor]:
         """Return each site's models and its probabilities; the contract's own model needs no more than a chain."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from fedlab.engine.absences import keeps_own
 from fedlab.engine.run import Run
+from fedlab.federation.cells import LEAST
 
 EARLY = "stopped early"
+SILENT = f"fewer than {LEAST} validation patients"
 
 
 def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict[str, float]) -> list[str]:
     """Note for which sites this round is the best so far: by log loss on ``valid``, ties to the earlier.
 
-    Alone, each site has its own best round; else the sites' mean, weighted by patients, decides for all.
+    Alone, each site has its own best round; else the sites' mean, weighted by patients, decides for all. A site of
+    fewer than five validation patients tells nothing and is left out; where no site tells anything, it is the last.
 
     Parameters
     ----------
@@ -36,13 +40,54 @@ def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict
     elif run.algorithm.alone and not run.algorithm.one_model:
         better = [site for site, got in valid.items() if got["log_loss"] < best.get(site, math.inf)]
         best |= {site: valid[site]["log_loss"] for site in better}
-    else:
-        n = sum(got["n"] for got in valid.values())
-        loss = sum(got["n"] * got["log_loss"] for got in valid.values()) / n
+    elif told := [got for got in valid.values() if got["n"]]:
+        n = sum(got["n"] for got in told)
+        loss = sum(got["n"] * got["log_loss"] for got in told) / n
         better = list(run.federation.names) if loss < best.get("", math.inf) else []
         best[""] = min(loss, best.get("", math.inf))
+    else:
+        better = list(run.federation.names)
+    if run.settings.evaluate and not any(SILENT in note for note in run.notes):
+        run.notes += _silent([site for site, got in valid.items() if not got["n"]], len(valid))
     run.chosen |= dict.fromkeys(better, number)
     return better
+
+
+def _silent(sites: list[str], of: int) -> list[str]:
+    """Say, if need be, which sites take no part in the choice."""
+    if not sites:
+        return []
+    if len(sites) == of:
+        return [f"the last round is reported: every site has {SILENT}, so that none tells how a round did"]
+    return [f"the round is chosen without {shortened(sites)}: {SILENT}, of whom nothing leaves a site"]
+
+
+def withheld_note(withheld: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say, if need be, of which features a site told nothing.
+
+    Examples
+    --------
+    >>> withheld_note({"Long Beach": ["ca"]})
+    ['withheld, as fewer than 5 of a site's training patients have it: ca at Long Beach']
+    """
+    sites: dict[tuple[str, ...], list[str]] = {}
+    for site, features in withheld.items():
+        sites.setdefault(tuple(features), []).append(site)
+    told = [f"{shortened(features)} at {shortened(where)}" for features, where in sites.items()]
+    why = f"withheld, as fewer than {LEAST} of a site's training patients have it"
+    return [f"{why}: {shortened(told, joint='; ')}"] if told else []
+
+
+def shortened(names: Sequence[str], most: int = 6, joint: str = ", ") -> str:
+    """List names, of many the first.
+
+    Examples
+    --------
+    >>> shortened(["A", "B", "C"], most=2)
+    'A, B and 1 more'
+    """
+    rest = len(names) - most
+    return joint.join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def rests(run: Run, number: int) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedlab.algorithms.ranges import in_range
 from fedlab.engine import opened
 from fedlab.federation import METRICS
+from fedlab.federation.cells import FEW
 from fedlab.federation.groups import group_by
 from fedlab.federation.metrics import CHOSEN
 from fedlab.federation.reliability import BINS, Bin
@@ -22,9 +23,6 @@ from fedlab.federation.threshold import PREDICTS_NAN
 
 if TYPE_CHECKING:
     from fedlab.engine.run import Run
-
-UNCERTAIN = 10
-"""A bin of fewer patients is marked: its share could be almost anything."""
 
 
 def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
@@ -44,6 +42,10 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
         and the ``reason`` of a ``nan``. Of more than two classes: the probability of the class that is called, and the
         share of calls that are right.
 
+        A site computes the curve where its patients are, and tells no bin of fewer than five of them: neighbouring bins
+        are put together, the first then holds all their patients and goes up to the last one's ``high``, and the others
+        say so. ``error`` is the calibration error, in the bins that were asked for: a mean over all patients.
+
     Examples
     --------
     >>> import fedlab
@@ -58,20 +60,18 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
         self.test_openings += 1
         rows = []
         for site in self.federation.sites:
-            for source, found in zip(sources, opened.calibration(site, self.net, models, bins=bins), strict=True):
-                rows += [{"train": source, "test": site.name} | row for row in _bins(found, bins)]
+            told = opened.calibration(site, self.net, models, bins=bins)
+            for source, (found, error) in zip(sources, told, strict=True):
+                where = {"train": source, "test": site.name}
+                rows += [where | row | {"error": error} for row in _bins(found, bins)]
         self._reports[asked] = pd.DataFrame(rows)
     return self._reports[asked].copy()
 
 
 def _bins(found: list[Bin], bins: int) -> list[dict[str, Any]]:
     nan = float("nan")
-    reason = "no patients" if found else PREDICTS_NAN
-    found = found or [Bin(k / bins, (k + 1) / bins, nan, nan, nan, nan, 0) for k in range(bins)]
-    return [
-        {"bin": k, **each._asdict(), "uncertain": each.patients < UNCERTAIN, "reason": "" if each.patients else reason}
-        for k, each in enumerate(found, start=1)
-    ]
+    found = found or [Bin(k / bins, (k + 1) / bins, nan, nan, nan, nan, 0, PREDICTS_NAN) for k in range(bins)]
+    return [{"bin": k, **each._asdict(), "uncertain": each.patients < FEW} for k, each in enumerate(found, start=1)]
 
 
 def subgroups(
@@ -84,6 +84,9 @@ def subgroups(
     resamples: int = 0,
 ) -> pd.DataFrame:
     """Score the reported round by subgroup of the locked ``test`` patients; this opens ``test``, and is counted.
+
+    The table is for whoever has the patients in their own process, and shows small groups with their counts: what of it
+    is sent on has to be screened (:mod:`fedlab.federation.cells`).
 
     Parameters
     ----------

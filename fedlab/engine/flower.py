@@ -68,16 +68,18 @@ def unpack(record: RecordDict) -> dict[str, Any]:
 
 
 def _flat(tree: Tensors, prefix: str = "") -> Tensors:
+    """Name each leaf by its path, written as a JSON pointer (RFC 6901): a name may hold any sign, also a ``/``."""
     out: Tensors = {}
     for name, value in tree.items():
-        out |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
+        path = prefix + name.replace("~", "~0").replace("/", "~1")
+        out |= _flat(value, f"{path}/") if isinstance(value, dict) else {path: value}
     return out
 
 
 def _nested(flat: Tensors) -> Tensors:
     out: Tensors = {}
     for path, value in flat.items():
-        *parents, last = path.split("/")
+        *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in path.split("/"))
         place = out
         for parent in parents:
             place = place.setdefault(parent, {})

@@ -38,8 +38,8 @@ class LocalTransport:
 
     def __init__(self, run: Run, *, stop: Stop) -> None:
         federation, alg, net, settings = run.federation, run.algorithm, run.net, run.settings
-        self._halt = threading.Event()
-        self.stop: Stop = lambda: stop() or self._halt.is_set()
+        self._halt = halt = threading.Event()
+        self.stop: Stop = lambda: stop() or halt.is_set()  # not of self: a circle would keep all rows after the run
         sites = sorted(federation.sites, key=lambda site: site.name)
         options: dict[str, Any] = dict(
             alg=alg, net=net, optimizer=settings.optimizer, prepared=federation.prepared, stop=self.stop

@@ -21,6 +21,8 @@ from fedlab.models.trial import Trial, is_foreign
 NOT_STACKABLE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention)
 
 
+PREPARED = 2**21  # numbers in the rows that are prepared at once for several models, or those of one model
+
 Place: TypeAlias = tuple[dict[str, Any], str, str]
 """Where a module keeps a tensor: its own table, the key in it, and the tensor's name in the model."""
 
@@ -140,8 +142,28 @@ class Net:
 
     def probabilities(self, models: list[Tensors], x: Tensor) -> Tensor:
         """Mean of the models' class probabilities for raw rows, float64 [n, classes]."""
+        return self.each_probabilities([models], x)[0]
+
+    def each_probabilities(self, predictors: list[list[Tensors]], x: Tensor) -> Tensor:
+        """The same of several predictors, float64 [predictors, n, classes].
+
+        Each model is passed the rows by itself, as a single one is, so that its numbers do not depend on the others;
+        what is prepared for many is prepared at once.
+        """
+        x, every = laid_out(x), [model for members in predictors for model in members]
         with all_digits():
-            return self.vote(models, laid_out(x))
+            logits = [each for some in _groups(every, x) for each in self._each_logits(some, x)]
+            together = self.task.probabilities(torch.cat(logits).double())
+            p = together.reshape(len(logits), -1, together.shape[1])
+            if len(every) == len(predictors):
+                return p
+            return torch.stack([members.mean(0) for members in p.split([len(members) for members in predictors])])
+
+    def _each_logits(self, models: list[Tensors], x: Tensor) -> Iterator[Tensor]:
+        named = [k for k in models[0] if fixed(k)]
+        rows = self.ready({k: torch.stack([model[k] for model in models]).unsqueeze(1) for k in named}, x)
+        for k, model in enumerate(models):  # a copy lies as the rows of a single model do
+            yield self(model, rows[k].clone() if named else rows, train=False)
 
     def vote(self, models: list[Tensors], x: Tensor) -> Tensor:
         """The same for rows as they lie: inside ``vmap`` they cannot be laid out anew."""
@@ -165,6 +187,12 @@ class Net:
     def slow_stacked(self) -> bool:
         """Tell whether stacking costs more than it saves: convolutions, but not on a GPU, where it is twice as fast."""
         return self.convolves and self.device.type == "cpu"
+
+
+def _groups(models: list[Tensors], x: Tensor) -> Iterator[list[Tensors]]:
+    """Cut into so many models as rows can be prepared for at once."""
+    size = max(1, PREPARED // max(1, x.numel()))
+    return (models[start : start + size] for start in range(0, len(models), size))
 
 
 def _places(model: nn.Module, tensors: Tensors) -> list[Place]:

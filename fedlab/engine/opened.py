@@ -15,11 +15,12 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
 from fedlab.engine.site import one_thread
 from fedlab.federation import METRICS, Examples, Score, Site
+from fedlab.federation.cells import LEAST
 from fedlab.federation.delong import DeLong, delong
 from fedlab.federation.groups import Grouping
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
-from fedlab.federation.reliability import Bin, reliability
-from fedlab.federation.threshold import Threshold, choose_threshold
+from fedlab.federation.reliability import Bin, calibration_error, reliability
+from fedlab.federation.threshold import Threshold, choose_thresholds
 
 Models = Sequence[list[Tensors]]
 
@@ -36,11 +37,8 @@ class GroupScores(NamedTuple):
 def report(site: Site, net: Net, models: Models, *, part: str, resamples: int, seed: int) -> list[dict[str, Score]]:
     """Every metric of several predictors on one part of a site's rows, each at its threshold chosen on ``valid``."""
     rows: Examples = getattr(site, part)
-    y = rows.y.numpy()
-    return [
-        net.task.scores(y, p, threshold=threshold, resamples=resamples, seed=seed)
-        for p, threshold in zip(_predicted(net, models, rows.x), thresholds(site, net, models), strict=True)
-    ]
+    p, chosen = _predicted(net, models, rows.x), thresholds(site, net, models)
+    return net.task.many_scores(rows.y.numpy(), p, thresholds=chosen, resamples=resamples, seed=seed)
 
 
 def one_metric(sites: Sequence[Site], net: Net, models: Models, metric: str) -> NDArray[np.float64]:
@@ -65,14 +63,22 @@ def _value(metric: str, y: NDArray[np.int64], p: NDArray[np.float64]) -> float:
 def thresholds(site: Site, net: Net, models: Models) -> list[Threshold]:
     """Choose each predictor's threshold on the site's own ``valid`` rows."""
     rows = site.valid
-    return [choose_threshold(rows.y.numpy(), p) for p in _predicted(net, models, rows.x)]
+    return choose_thresholds(rows.y.numpy(), _predicted(net, models, rows.x))
 
 
-def calibration(site: Site, net: Net, models: Models, *, bins: int) -> list[list[Bin]]:
-    """Reliability of several predictors on the site's ``test`` rows; an empty list for one that predicts NaN."""
+def calibration(site: Site, net: Net, models: Models, *, bins: int) -> list[tuple[list[Bin], float]]:
+    """Reliability of several predictors on the site's ``test`` rows, and the calibration error in these bins.
+
+    No bin of fewer than five patients leaves: such ones are put together, after the error was computed, which is a mean
+    over all. The list is empty for one that predicts NaN.
+    """
     rows = site.test
+    y, who, every = rows.y.numpy(), rows.patients.of, np.ones((1, len(rows)))
+    few = len(rows.patients.first) < LEAST
     return [
-        reliability(rows.y.numpy(), p, bins=bins) if np.isfinite(p).all() else []
+        (reliability(y, p, bins=bins, who=who),
+         np.nan if few else float(calibration_error(y, p, every, bins=bins)[0]))
+        if np.isfinite(p).all() else ([], np.nan)
         for p in _predicted(net, models, rows.x)
     ]  # fmt: skip
 
@@ -136,7 +142,8 @@ def _too_small(counts: NDArray[np.int64], classes: Sequence[str], *, smallest: i
     return {}
 
 
-def _predicted(net: Net, models: Models, x: Tensor) -> list[NDArray[np.float64]]:
+def _predicted(net: Net, models: Models, x: Tensor) -> NDArray[np.float64]:
+    """Return the probabilities that each predictor gives rows ``x``, [models, n, classes]."""
     small = nullcontext() if net.convolves else one_thread()  # of a small model threads cost more than they save
     with torch.no_grad(), small:
-        return [net.probabilities(list(map(net.placed, members)), x).cpu().numpy() for members in models]
+        return net.each_probabilities([list(map(net.placed, members)) for members in models], x).cpu().numpy()

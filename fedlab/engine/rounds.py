@@ -19,7 +19,7 @@ from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.absences import keeps_own, never_trained, remarks
 from fedlab.engine.batches import Job, examples, steps_alone
-from fedlab.engine.choice import choose, rests
+from fedlab.engine.choice import choose, rests, withheld_note
 from fedlab.engine.combined import Combine, Made
 from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
 from fedlab.engine.held import Held
@@ -29,6 +29,8 @@ from fedlab.engine.schedules import factor
 from fedlab.engine.trees import tree_map
 from fedlab.engine.work import theirs, travels
 from fedlab.federation import Summary, fit, merge
+from fedlab.federation.cells import LEAST
+from fedlab.federation.preparation import nothing_told
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class Loop(Held):
         own = self.alg.alone
         told: Answers = yield Ask("statistics", {"own": own})
         rows = {site: int(what["rows"]) for site, what in zip(told.sites, told.contents, strict=True)}
-        buffers = {} if own or self.run.federation.prepared else fit(merge([Summary(**c) for c in told.contents]))
+        buffers = {} if own or self.run.federation.prepared else self._fit(told)
         yield Ask("prepare", {"buffers": buffers})
         if self.run.federation.prepared:
             preparation: Tensors = {}
@@ -210,6 +212,21 @@ class Loop(Held):
             f"in batches of {batch} the last one has a single row at {which}, and the model cannot train on one row "
             f"({fault}): {remedy}, or leave a site of one row out"
         )
+
+    def _fit(self, told: Answers) -> Tensors:
+        """Settle the preparation, and note what the sites withheld for it."""
+        sums = [Summary(**what) for what in told.contents]
+        whole = merge(sums)
+        if not bool(whole.present.any()):
+            raise ValueError(
+                f"no site has {LEAST} training patients with a value in any column, and of fewer nothing leaves it: "
+                "there is nothing to fill and scale with. Join small sites, or give prepared rows (prepared=True)"
+            )
+        names = self.run.federation.sources
+        silent = {site: [names[k] for k in nothing_told(each)] for site, each in zip(told.sites, sums, strict=True)}
+        self.run.withheld = {site: list(dict.fromkeys(columns)) for site, columns in silent.items() if columns}
+        self.run.notes += withheld_note(self.run.withheld)
+        return fit(whole)
 
     # ------------------------------------------------------------------ one round
 

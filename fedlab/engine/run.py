@@ -24,6 +24,7 @@ from fedlab.engine.newcomer import join
 from fedlab.engine.opened import report
 from fedlab.engine.settings import Settings
 from fedlab.federation import METRICS, Federation, Score, Site
+from fedlab.federation.cells import patients_by_class
 from fedlab.federation.reserved import EVERY_SITE
 
 
@@ -54,6 +55,9 @@ class Run(Kept):
         What the engine has to say: why it went one site at a time, which sites failed, how often and how.
     took_part, asked : Counter
         In how many rounds each site's training was used, and in how many it was asked to train.
+    withheld : dict of str to list of str
+        By site, the features of which it told nothing before the first round, as fewer than five of its training
+        patients have them (or none): they count as not measured there.
     examples_seen : int
         Training examples that went through a gradient, all places of training together, of answers that were used.
     test_openings : int
@@ -74,6 +78,7 @@ class Run(Kept):
     notes: list[str] = field(default_factory=list)
     took_part: Counter[str] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
+    withheld: dict[str, list[str]] = field(default_factory=dict)
     steps_per_round: int = 0
     examples_seen: int = 0
     test_openings: int = 0
@@ -185,14 +190,16 @@ class Run(Kept):
         asked = (resamples, tuple(map(self.federation.digest, unseen)))
         if asked not in self._reports:
             self.test_openings += 1
-            sources, models = self._sources()
-            rows = [
-                row
-                for site in (*self.federation.sites, *unseen)
-                for row in (*self._score(site, sources, models, resamples), *self._not_scored(site))
-            ]
-            self._reports[asked] = pd.DataFrame(rows)
+            self._reports[asked] = self._every_score((*self.federation.sites, *unseen), resamples)
         return self._reports[asked].copy()
+
+    def at(self, site: Site, *, resamples: int = 0) -> pd.DataFrame:
+        """Score the reported round at one hospital that took no part; this opens its ``test``, and is counted.
+
+        Columns as :meth:`report` has them, which scores the federation's own hospitals too.
+        """
+        self.test_openings += 1
+        return self._every_score([self.federation.admit(site)], resamples)
 
     calibration = closer.calibration
     subgroups = closer.subgroups
@@ -231,7 +238,7 @@ class Run(Kept):
         if asked not in self._reports:
             models = join(self, site, rounds=rounds)
             self.test_openings += 1
-            self._reports[asked] = pd.DataFrame(self._score(site, [self.algorithm.name], [models], resamples))
+            self._reports[asked] = self._scores([site], [self.algorithm.name], [models], resamples)
         return self._reports[asked].copy()
 
     def _sources(self) -> tuple[list[str], list[list[Tensors]]]:
@@ -239,28 +246,33 @@ class Run(Kept):
         sources = [EVERY_SITE] if self.algorithm.one_model else [n for n in self.federation.names if n in self.models]
         return sources, [self._models(None if source == EVERY_SITE else source) for source in sources]
 
-    def _score(
-        self, site: Site, sources: list[str], models: list[list[Tensors]], resamples: int
-    ) -> list[dict[str, Any]]:
-        each = report(site, self.net, models, part="test", resamples=resamples, seed=self.settings.seed)
-        return [row for source, scores in zip(sources, each, strict=True) for row in self._rows(source, site, scores)]
+    def _every_score(self, sites: Sequence[Site], resamples: int) -> pd.DataFrame:
+        """Score all models at these sites; one that there should be and is not has ``nan``, and why."""
+        missing = {source: f"{NO_MODEL}: it {why}" for source, why in self._without_model().items()}
+        return self._scores(sites, *self._sources(), resamples, missing)
 
-    def _not_scored(self, site: Site) -> list[dict[str, Any]]:
-        """Rows of the hospitals that should have a model of their own and have none: ``nan``, and why."""
-        return [
-            row
-            for source, why in self._without_model().items()
-            for row in self._rows(source, site, dict.fromkeys(METRICS, Score(np.nan, reason=f"{NO_MODEL}: it {why}")))
-        ]
-
-    def _rows(self, source: str, site: Site, scores: Mapping[str, Score]) -> list[dict[str, Any]]:
-        y = site.test.y.numpy()
-        fewest = int(np.bincount(y, minlength=len(self.federation.task.classes)).min())
-        about = {"patients": len(y), "fewest": fewest}
-        return [
-            {"train": source, "test": site.name, "metric": metric, **scores[metric]._asdict(), **about}
-            for metric in METRICS
-        ]
+    def _scores(
+        self,
+        sites: Sequence[Site],
+        sources: list[str],
+        models: list[list[Tensors]],
+        resamples: int,
+        missing: Mapping[str, str] | None = None,
+    ) -> pd.DataFrame:
+        rows = []
+        nothing = {source: dict.fromkeys(METRICS, Score(np.nan, reason=why)) for source, why in (missing or {}).items()}
+        for site in sites:
+            found = report(site, self.net, models, part="test", resamples=resamples, seed=self.settings.seed)
+            told = dict(zip(sources, found, strict=True)) | nothing
+            at, who = site.split.test, site.rows.patients.of
+            counts = patients_by_class(who[at], site.rows.y.numpy()[at], len(self.federation.task.classes))
+            about = len(np.unique(who[at])), int(counts.min())
+            rows += [
+                (source, site.name, metric, *each[metric], *about)
+                for source, each in told.items()
+                for metric in METRICS
+            ]
+        return pd.DataFrame(rows, columns=["train", "test", "metric", *Score._fields, "patients", "fewest"])
 
     def _without_model(self) -> dict[str, str]:
         """Return the sites that should have a model of their own and have none, and why."""

@@ -1,15 +1,55 @@
-"""Log loss and AUC of many sites at once: what each round can afford."""
+"""Log loss and AUC of many sites at once: what each round can afford, and what of it may leave them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlab.federation import Examples
+from fedlab.federation.cells import LEAST, patients_by_class
+
 NOBODY = -1
 """The label that pads."""
+
+
+class Leaving(NamedTuple):
+    """Which of a site's scores may leave it: those that are means of patients, and those that need every class."""
+
+    means: bool
+    every_class: bool
+
+
+ALL = Leaving(True, True)
+
+
+def leaving(rows: Examples, classes: int) -> Leaving:
+    """Tell by the patients that the rows are of (:mod:`fedlab.federation.cells`)."""
+    who = rows.patients.of
+    rarest = int(patients_by_class(who, rows.y.numpy(), classes).min())
+    return Leaving(len(rows.patients.first) >= LEAST, rarest >= LEAST)
+
+
+def screened(scores: dict[str, NDArray[np.float64]], sites: Sequence[Leaving]) -> dict[str, NDArray[np.float64]]:
+    """Return what of the scores of :func:`quick_scores` leaves these sites.
+
+    ``nan`` where it may not; and ``n`` 0 where not even how many it would be of.
+
+    Examples
+    --------
+    >>> two = {"log_loss": np.array([0.5, 0.4]), "auc": np.array([0.8, 1.0]), "n": np.array([9.0, 4.0])}
+    >>> {name: value.tolist() for name, value in screened(two, [Leaving(True, False), Leaving(False, False)]).items()}
+    {'log_loss': [0.5, nan], 'auc': [nan, nan], 'n': [9.0, 0.0]}
+    """
+    means, every_class = (np.array(each) for each in zip(*sites, strict=True))
+    return {
+        "log_loss": np.where(means, scores["log_loss"], np.nan),
+        "auc": np.where(every_class, scores["auc"], np.nan),
+        "n": np.where(means, scores["n"], 0.0),
+    }
 
 
 def padded(labels: Sequence[Tensor]) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,11 @@ from fedlab.engine.at import Batch
 from fedlab.engine.batches import Draws, Job, row_plan, site_keys
 from fedlab.engine.net import Net, all_digits, home, laid_out
 from fedlab.engine.optimisers import Optimizer
-from fedlab.engine.scores import padded, quick_scores
+from fedlab.engine.scores import ALL, Leaving, leaving, padded, quick_scores, screened
 from fedlab.engine.trees import finite
 from fedlab.engine.work import Stop, Work, first_memory, theirs
 from fedlab.federation import Examples, Site, fit, summarise
+from fedlab.federation.preparation import patients_with, told
 
 
 class NotFinite(RuntimeError):
@@ -111,11 +113,14 @@ class SiteWork:
     # ------------------------------------------------------------------ before the first round
 
     def statistics(self, *, own: bool) -> Tensors:
-        """Tell how many training rows there are and, unless the preparation is the site's own, their summary."""
-        rows = torch.tensor(float(len(self.train_rows)), dtype=torch.float64)
+        """Tell how many training rows there are and, unless the preparation is the site's own, their summary.
+
+        Of a column that fewer than five training patients have, it says what it would if nobody had it.
+        """
+        x = self.train_rows.x
         if own or self.prepared:
-            return {"rows": rows}
-        return summarise(self.train_rows.x)._asdict()
+            return {"rows": torch.tensor(float(len(x)), dtype=torch.float64)}
+        return told(summarise(x), patients_with(x, self.train_rows.patients.of))._asdict()
 
     def prepare(self, buffers: Tensors) -> None:
         """Keep the federation's preparation, or without one the site's own."""
@@ -189,7 +194,15 @@ class SiteWork:
         with torch.no_grad():
             p = self.net.probabilities(models, self.valid_rows.x)
         self.state["latest"] = _numbered(models)
-        return {name: float(each[0]) for name, each in quick_scores(padded([self.valid_rows.y]), p[None].cpu()).items()}
+        found = screened(quick_scores(padded([self.valid_rows.y]), p[None].cpu()), [self.leaving])
+        return {name: float(each[0]) for name, each in found.items()}
+
+    @cached_property
+    def leaving(self) -> Leaving:
+        """What of the scores on ``valid`` may leave; a site that learns and chooses alone sends nothing."""
+        if self.alg.alone and not self.alg.one_model:
+            return ALL
+        return leaving(self.valid_rows, len(self.net.task.classes))
 
     def predictors(self, model: Tensors, extra: Tensors, job: Job) -> list[Tensors]:
         """Return the models that the site predicts with."""

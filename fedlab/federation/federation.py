@@ -16,8 +16,9 @@ from torch import Tensor
 from fedlab.federation import frame
 from fedlab.federation.align import aligned
 from fedlab.federation.made import Made
+from fedlab.federation.names import check_names
 from fedlab.federation.numbers import whole
-from fedlab.federation.reserved import refuse_reserved
+from fedlab.federation.problems import Problems
 from fedlab.federation.site import Feature, Site
 from fedlab.federation.splits import draw_rows, split_rows
 from fedlab.federation.task import Task
@@ -75,8 +76,9 @@ class Federation(Made):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"two sites are called {twice[0]!r}: give each site a name of its own")
-        for name in names:
-            refuse_reserved(name)
+        problems = Problems()
+        check_names(problems, sites=names, classes=self.task.classes, features=self.features)
+        problems.raise_all()
         if self.features and len(set(self.columns)) < len(self.columns):
             twice = [c for c, n in Counter(self.columns).items() if n > 1]
             raise ValueError(f"two columns are called {twice[0]!r}: give each feature a name of its own")
@@ -153,12 +155,23 @@ class Federation(Made):
         """Names of the columns of ``x`` (a category has several)."""
         return frame.columns(self.features)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Which feature each column of ``x`` comes from, of images each pixel; ``column 3`` where it has no name."""
+        if self.features:
+            return tuple(feature.name for feature in self.features for _ in frame.columns((feature,)))
+        return tuple(f"column {k}" for k in range(self.sites[0].rows.x[0].numel()))
+
     def encode(self, df: pd.DataFrame) -> Tensor:
         """Turn another table with the same columns into ``x`` [n, columns]: for patients not yet seen."""
         return frame.encode(df, self.features)
 
     def describe(self) -> pd.DataFrame:
-        """One row a site: patients, parts of the split, share of each class, share of missing cells."""
+        """One row a site: patients, parts of the split, share of each class, share of missing cells.
+
+        For whoever holds the tables: small counts stand as they are. What is sent on is screened
+        (:mod:`fedlab.federation.cells`), as ``fedlab report`` does.
+        """
         table = []
         for site in self.sites:
             y = site.rows.y.numpy()

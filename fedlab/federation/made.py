@@ -16,6 +16,7 @@ from torch import Tensor
 from fedlab.federation import roles, tensors
 from fedlab.federation.duplicates import counted, equal_rows, one_patient, say_equal, straddling
 from fedlab.federation.frame import encoded, named, read_features
+from fedlab.federation.names import check_names
 from fedlab.federation.problems import Problems
 from fedlab.federation.site import Examples, Feature, Site, Split
 from fedlab.federation.splits import split_rows
@@ -119,12 +120,15 @@ class Made:
         column = {role: name_ for name_, role in used.items()}
         known = read_features(df, features, used, problems)
         x = encoded(df, known, problems)
+        check_names(problems, features=known)
         with problems:
             names = roles.read_sites(df, column["site"])
+            check_names(problems, sites=dict.fromkeys(names))
         with problems:
             whose = roles.read_groups(df, column["group"]) if group is not None else np.arange(len(df))
         with problems:
             y, task = roles.read_label(df, column["label"], column["site"], classes)
+            check_names(problems, classes=task.classes)
         problems.raise_all()
         given = [features] if isinstance(features, (str, Feature)) else features or ()
         described = {f.name for f in given if isinstance(f, Feature)}

@@ -1,21 +1,31 @@
 """Metrics of predicted probabilities, weighted and vectorised so that a bootstrap can be afforded.
 
-Every metric takes the weights of many resamples at once: a bootstrap resample is a row of counts. On one
-row of ones each equals scikit-learn's (the tests hold them to it); scikit-learn's own calls cost
-milliseconds apiece, which is more than the training between them.
+Every metric takes the weights of many resamples at once: a bootstrap resample is a row of counts; and the predictions
+of many models on the same patients, ``p`` [..., n, classes], for [..., resamples]. On one row of ones each equals
+scikit-learn's (the tests hold them to it); scikit-learn's own calls cost milliseconds apiece, which is more than the
+training between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation.ranking import Floats, Ranking, auc, average_precision, rank, ratio, sensitivity_at_specificity
-from fedlab.federation.reliability import BINS, called, in_bin
+from fedlab.federation.ranking import (
+    Floats,
+    Ranking,
+    auc,
+    average_precision,
+    rank,
+    ratio,
+    sensitivity_at_specificity,
+    weighted,
+)
+from fedlab.federation.reliability import calibration_error
 from fedlab.federation.threshold import NONE, PREDICTS_NAN, Threshold, balanced_accuracy_at
 
 Metric = Callable[[NDArray[np.int64], Floats, Floats], Floats]
@@ -36,11 +46,12 @@ class Score(NamedTuple):
 
 def _rankings(y: NDArray[np.int64], p: Floats, w: Floats) -> list[Ranking]:
     """Rank by the positive class; of several classes one ranking each, against the rest."""
-    return [rank(y == k, p[:, k], w) for k in ([1] if p.shape[1] == 2 else range(p.shape[1]))]
+    return [rank(y == k, p[..., k], w) for k in ([1] if p.shape[-1] == 2 else range(p.shape[-1]))]
 
 
 def _macro(metric: Callable[[Ranking], Floats], rankings: list[Ranking]) -> Floats:
-    return sum((metric(ranking) for ranking in rankings), np.zeros(1)) / len(rankings)
+    out: Floats = np.sum([metric(ranking) for ranking in rankings], axis=0) / len(rankings)
+    return out
 
 
 def _ranked(metric: Callable[[Ranking], Floats], y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
@@ -48,39 +59,33 @@ def _ranked(metric: Callable[[Ranking], Floats], y: NDArray[np.int64], p: Floats
 
 
 def _mean(value: Floats, w: Floats) -> Floats:
-    return ratio(w @ value, w.sum(1))
+    return ratio(weighted(value, w), w.sum(1))
 
 
 def _accuracy(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
-    return _mean((p.argmax(1) == y).astype(float), w)
+    return _mean((p.argmax(-1) == y).astype(float), w)
 
 
 def _balanced_accuracy(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
-    right = (p.argmax(1) == y).astype(float)
-    each: Floats = np.array([_mean(right[y == k], w[:, y == k]) for k in np.unique(y)])
+    right = (p.argmax(-1) == y).astype(float)
+    each: Floats = np.array([_mean(right[..., y == k], w[:, y == k]) for k in np.unique(y)])
     middle: Floats = each.mean(0)
     return middle
 
 
 def log_loss(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
-    """Mean negative log-likelihood in nats, probabilities clipped as scikit-learn does; shape [resamples]."""
-    chosen = p[np.arange(len(y)), y]
+    """Mean negative log-likelihood in nats, probabilities clipped as scikit-learn does; shape [..., resamples]."""
+    chosen = p[..., np.arange(len(y)), y]
     return _mean(-np.log(np.clip(chosen, np.finfo(p.dtype).eps, 1.0)), w)
 
 
 def _brier(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
-    if p.shape[1] == 2:
-        return _mean((p[:, 1] - y) ** 2, w)
-    return _mean(((p - np.eye(p.shape[1])[y]) ** 2).sum(1), w)
+    if p.shape[-1] == 2:
+        return _mean((p[..., 1] - y) ** 2, w)
+    return _mean(((p - np.eye(p.shape[-1])[y]) ** 2).sum(-1), w)
 
 
-def _ece(y: NDArray[np.int64], p: Floats, w: Floats) -> Floats:
-    """Expected calibration error over ten equal bins (Naeini et al., AAAI 2015)."""
-    said, right = called(y, p)
-    bins = np.eye(BINS)[in_bin(said)]
-    return ratio(np.abs((w * (said - right)) @ bins).sum(1), w.sum(1))
-
-
+TOGETHER = 2**20  # weights of patients, resamples and models that are ranked at once, or those of one model
 CHOSEN = "balanced_accuracy_chosen"
 RANKED = {
     "auc": auc,
@@ -93,7 +98,7 @@ METRICS: dict[str, Metric] = {
     "balanced_accuracy": _balanced_accuracy,
     "log_loss": log_loss,
     "brier": _brier,
-    "ece": _ece,
+    "ece": calibration_error,
     "average_precision": partial(_ranked, average_precision),
     CHOSEN: balanced_accuracy_at,
     "sensitivity_at_specificity_90": partial(_ranked, sensitivity_at_specificity),
@@ -134,31 +139,49 @@ def scores(
     seed : int
         Of the bootstrap.
     """
-    unfit = _unfit(y, p)
-    if unfit:
-        return {name: Score(np.nan, reason=unfit) for name in METRICS}
+    return many_scores(y, p[None], thresholds=[threshold], resamples=resamples, seed=seed)[0]
+
+
+def many_scores(
+    y: NDArray[np.int64], p: Floats, *, thresholds: Sequence[Threshold], resamples: int = 0, seed: int = 0
+) -> list[dict[str, Score]]:
+    """As :func:`scores` for several models on the same patients, ``p`` [models, n, classes], one threshold each."""
+    if len(y) == 0:
+        return [_nothing("no patients") for _ in thresholds]
+    out = [_nothing(PREDICTS_NAN) for _ in thresholds]
     weights = np.ones((1, len(y)))
     if resamples:
         rng = np.random.default_rng(np.random.SeedSequence([seed, 3]))
         draws = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=resamples)
         weights = np.concatenate([weights, draws])
-    rankings = _rankings(y, p, weights)  # sorted once for all that need it
-    metrics = METRICS | {CHOSEN: partial(balanced_accuracy_at, threshold=threshold.value)}
-    absent = p.shape[1] - len(np.unique(y))
-    out = {}
-    for name, metric in metrics.items():
-        reason = _lacks(name, absent, y, p.shape[1]) or (threshold.reason if name == CHOSEN else "")
-        if reason:
-            out[name] = Score(np.nan, reason=reason)
-        else:
-            out[name] = _score(_macro(RANKED[name], rankings) if name in RANKED else metric(y, p, weights))
+    fit = np.flatnonzero(np.isfinite(p).all((1, 2)))
+    size = max(1, TOGETHER // weights.size)
+    for some in (fit[start : start + size] for start in range(0, len(fit), size)):
+        for k, found in zip(some, _scored(y, p[some], weights, [thresholds[k] for k in some]), strict=True):
+            out[k] = found
     return out
 
 
-def _unfit(y: NDArray[np.int64], p: Floats) -> str:
-    if len(y) == 0:
-        return "no patients"
-    return "" if np.isfinite(p).all() else PREDICTS_NAN
+def _nothing(reason: str) -> dict[str, Score]:
+    return {name: Score(np.nan, reason=reason) for name in METRICS}
+
+
+def _scored(y: NDArray[np.int64], p: Floats, w: Floats, thresholds: Sequence[Threshold]) -> list[dict[str, Score]]:
+    """Score models that predict numbers."""
+    rankings = _rankings(y, p, w)  # sorted once for all that need it
+    at = np.array([threshold.value for threshold in thresholds])
+    metrics = METRICS | {CHOSEN: partial(balanced_accuracy_at, threshold=at)}
+    absent = p.shape[-1] - len(np.unique(y))
+    out: list[dict[str, Score]] = [{} for _ in thresholds]
+    for name, metric in metrics.items():
+        if reason := _lacks(name, absent, y, p.shape[-1]):
+            found = [Score(np.nan, reason=reason)] * len(out)
+        else:
+            found = _score(_macro(RANKED[name], rankings) if name in RANKED else metric(y, p, w))
+        for each, score, threshold in zip(out, found, thresholds, strict=True):
+            silent = name == CHOSEN and not score.reason and threshold.reason
+            each[name] = Score(np.nan, reason=threshold.reason) if silent else score
+    return out
 
 
 def _lacks(name: str, absent: int, y: NDArray[np.int64], classes: int) -> str:
@@ -170,9 +193,13 @@ def _lacks(name: str, absent: int, y: NDArray[np.int64], classes: int) -> str:
     return ""
 
 
-def _score(values: Floats) -> Score:
-    drawn = values[1:][np.isfinite(values[1:])]
-    if len(drawn) == 0:
-        return Score(float(values[0]))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Score(float(values[0]), float(low), float(high))
+def _score(values: Floats) -> list[Score]:
+    """Read values [models, 1 + resamples]: the first are the scores, the others give their intervals."""
+    drawn = values[:, 1:]
+    known = np.isfinite(drawn)
+    many = known.sum(1)
+    ends = np.full((2, len(values)), np.nan)
+    for n in np.unique(many[many > 0]):  # what has as many resamples left is a matrix again
+        rows = np.flatnonzero(many == n)
+        ends[:, rows] = np.quantile(drawn[rows][known[rows]].reshape(len(rows), n), [0.025, 0.975], axis=1)
+    return [Score(*row) for row in zip(values[:, 0].tolist(), *ends.tolist(), strict=True)]

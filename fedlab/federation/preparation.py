@@ -4,6 +4,11 @@ A site sends counts, sums and sums of squares of its training rows, never a row.
 about the site's own mean and merged as Chan, Golub & LeVeque (1983) do: the plain ones lose all digits where a
 mean is large against its spread.
 
+Nothing leaves of a column that fewer than five of the site's training patients have (:func:`told`): it counts as not
+measured *there*. Its values are filled and scaled as those of the sites that told of it; where none did, as if nobody
+had it. How many rows lack a column follows from the counts, also where they are few: any other number would move the
+mean away from that of the patients.
+
 The result is four small buffers that belong to the trained model and travel with it:
 
 ``fill``
@@ -25,8 +30,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from fedlab.federation.cells import LEAST
 
 
 class Summary(NamedTuple):
@@ -57,6 +66,41 @@ def summarise(x: Tensor) -> Summary:
     centre = total / present.clamp(min=1)
     squares = (x - centre).square().nansum(0)
     return Summary(torch.tensor(float(len(x)), dtype=torch.float64), present, total, squares)
+
+
+def patients_with(x: Tensor, who: NDArray[np.int64]) -> Tensor:
+    """Count the patients who have a value, column by column; ``who`` [n] are whose rows ``x`` [n, features] are.
+
+    Examples
+    --------
+    >>> nan = float("nan")
+    >>> patients_with(torch.tensor([[1.0, nan], [2.0, nan], [nan, 3.0]]), np.array([0, 0, 1])).tolist()
+    [1.0, 1.0]
+    """
+    there = (~x.isnan()).double()
+    patients = int(who.max()) + 1 if len(who) else 0
+    if patients == len(who):
+        return there.sum(0)
+    rows = torch.zeros(patients, *x.shape[1:], dtype=torch.float64)
+    return (rows.index_add_(0, torch.from_numpy(who), there) > 0).double().sum(0)
+
+
+def told(summary: Summary, patients: Tensor) -> Summary:
+    """Return what of a summary leaves a site: nothing of a column that fewer than five ``patients`` [features] have.
+
+    Examples
+    --------
+    >>> s = summarise(torch.tensor([[1.0], [3.0]]))
+    >>> told(s, torch.tensor([2.0])).total.item(), told(s, torch.tensor([5.0])).total.item()
+    (0.0, 4.0)
+    """
+    rows, *rest = summary
+    return Summary(rows, *(torch.where(patients >= LEAST, each, 0.0) for each in rest))
+
+
+def nothing_told(summary: Summary) -> list[int]:
+    """Return the columns of which a site told nothing: fewer than five of its training patients have them, or none."""
+    return torch.nonzero(summary.present.reshape(-1) == 0).reshape(-1).tolist()
 
 
 def merge(summaries: Sequence[Summary]) -> Summary:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation.ranking import Floats
+from fedlab.federation.cells import LEAST, steps
+from fedlab.federation.ranking import Floats, ratio, weighted
 
 BINS = 10
 
@@ -16,7 +17,8 @@ class Bin(NamedTuple):
     """The patients whose predicted probability lies in ``low`` (included) to ``high``.
 
     ``predicted`` is the mean probability among them and ``observed`` the share of them that are positive, ``nan`` where
-    there are none; ``observed_low`` and ``observed_high`` are its 95 % Wilson interval.
+    there are none; ``observed_low`` and ``observed_high`` are its 95 % Wilson interval. ``reason`` says why there is
+    nobody.
     """
 
     low: float
@@ -26,9 +28,10 @@ class Bin(NamedTuple):
     observed_low: float
     observed_high: float
     patients: int
+    reason: str = ""
 
 
-def reliability(y: NDArray[np.int64], p: Floats, *, bins: int = BINS) -> list[Bin]:
+def reliability(y: NDArray[np.int64], p: Floats, *, bins: int = BINS, who: NDArray[Any] | None = None) -> list[Bin]:
     """Sort patients into equal bins of predicted probability and compare with what happened.
 
     The bins are those of the expected calibration error, which is the mean of ``|predicted - observed|`` over patients
@@ -42,6 +45,14 @@ def reliability(y: NDArray[np.int64], p: Floats, *, bins: int = BINS) -> list[Bi
         Finite.
     bins : int
         At least 1.
+    who : array, shape [n], optional
+        Whose row it is, for a curve that leaves a site: neighbouring bins are put together until each holds five
+        patients or nobody. The first of them holds all, and the others say so. Of fewer patients than that, none does.
+
+    Returns
+    -------
+    list of Bin
+        As many as ``bins``.
 
     Examples
     --------
@@ -53,21 +64,47 @@ def reliability(y: NDArray[np.int64], p: Floats, *, bins: int = BINS) -> list[Bi
     """
     said, right = called(y, p)
     number = in_bin(said, bins)
+    ends, reasons = np.arange(bins), [""] * bins
+    if who is not None and len(np.unique(who)) < LEAST:
+        number, said, right = number[:0], said[:0], right[:0]
+        reasons = [f"fewer than {LEAST} patients"] * bins
+    elif who is not None:
+        for step in steps(number, who, bins):
+            number[(number >= step.start) & (number < step.stop)] = step.start
+            ends[step.start] = step.stop - 1
+            reasons[step.start + 1 : step.stop] = [f"put together with bin {step.start + 1}"] * (len(step) - 1)
     patients = np.bincount(number, minlength=bins)
     there = np.maximum(patients, 1)
     predicted = np.where(patients > 0, np.bincount(number, said, minlength=bins) / there, np.nan)
     observed = np.where(patients > 0, np.bincount(number, right, minlength=bins) / there, np.nan)
     low, high = wilson(observed, patients)
-    columns = [np.arange(bins) / bins, np.arange(1, bins + 1) / bins, predicted, observed, low, high]
-    rows = zip(*(column.tolist() for column in columns), patients.tolist(), strict=True)
+    columns = [np.arange(bins) / bins, (ends + 1) / bins, predicted, observed, low, high]
+    counts = patients.tolist()
+    reasons = [reason or "no patients" * (n == 0) for reason, n in zip(reasons, counts, strict=True)]
+    rows = zip(*(column.tolist() for column in columns), counts, reasons, strict=True)
     return [Bin(*row) for row in rows]
 
 
+def calibration_error(y: NDArray[np.int64], p: Floats, w: Floats, *, bins: int = BINS) -> Floats:
+    """Expected calibration error over equal bins (Naeini et al., AAAI 2015), shape [..., resamples].
+
+    Parameters
+    ----------
+    y : int array, shape [n]
+    p : float array, shape [..., n, classes]
+    w : float array, shape [resamples, n]
+    """
+    said, right = called(y, p)
+    number, apart = in_bin(said, bins), said - right
+    off = sum(np.abs(weighted(np.where(number == k, apart, 0.0), w)) for k in np.unique(number))
+    return ratio(np.asarray(off), w.sum(1))
+
+
 def called(y: NDArray[np.int64], p: Floats) -> tuple[Floats, Floats]:
-    """Return the probability that is to be calibrated and whether it came true (1 or 0), both [n]."""
-    if p.shape[1] == 2:
-        return p[:, 1], (y == 1).astype(float)
-    return p.max(1), (p.argmax(1) == y).astype(float)
+    """Return the probability that is to be calibrated, [..., n], and whether it came true (1 or 0)."""
+    if p.shape[-1] == 2:
+        return p[..., 1], (y == 1).astype(float)
+    return p.max(-1), (p.argmax(-1) == y).astype(float)
 
 
 def in_bin(said: Floats, bins: int = BINS) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlab.federation.metrics import Score, scores
+from fedlab.federation.metrics import Score, many_scores, scores
 from fedlab.federation.threshold import NONE, Threshold
 
 
@@ -73,6 +74,18 @@ class Task:
     ) -> dict[str, Score]:
         """Every metric of predicted probabilities ``p`` [n, classes]: see :mod:`fedlab.federation.metrics`."""
         return scores(y, p, threshold=threshold, resamples=resamples, seed=seed)
+
+    def many_scores(
+        self,
+        y: NDArray[np.int64],
+        p: NDArray[np.float64],
+        *,
+        thresholds: Sequence[Threshold],
+        resamples: int = 0,
+        seed: int = 0,
+    ) -> list[dict[str, Score]]:
+        """Every metric of several models on the same patients, ``p`` [models, n, classes]."""
+        return many_scores(y, p, thresholds=thresholds, resamples=resamples, seed=seed)
 
     def check_output(self, shape: torch.Size, n: int) -> None:
         """Refuse a model whose output does not fit the task.

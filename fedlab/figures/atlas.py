@@ -11,10 +11,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.federation import Federation
+from fedlab.federation.cells import FEW, is_few, written
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head, label
-from fedlab.study.places import FEW
 from fedlab.study.words import Words, arm_name, few, number, signed, words
 
 # Luminance falls all the way, so that grey tells the same story; both ends stand out from white and from black.
@@ -132,16 +132,17 @@ def _hover(cell: Cell, row: _Row, site: str, what: Words) -> str:
     text = f"<b>trained at {label(source)}, tested at {label(site)}</b><br>{what.name} {number(cell['value'], 3)}"
     if not math.isnan(cell["low"]):
         text += f" [{number(cell['low'], 3)}, {number(cell['high'], 3)}]"
-    return text + f"<br>n = {cell['patients']:.0f} test patients, {cell['fewest']:.0f} of the rarest class"
+    return text + f"<br>n = {written(cell['patients'])} test patients, {written(cell['fewest'])} of the rarest class"
 
 
 def _layout(cells: pd.DataFrame, rows: list[_Row], sites: list[str]) -> go.Layout:
-    n, unseen = cells.groupby("test")["patients"].first(), set(cells.loc[cells["holdout"], "test"])
+    n = {site: written(count) for site, count in cells.groupby("test")["patients"].first().items()}
+    unseen = set(cells.loc[cells["holdout"], "test"])
     return go.Layout(
         template=NAME,
         xaxis=dict(side="top", tickvals=list(range(len(sites))), tickangle=-90 if len(sites) > CROWDED else 0,
                    showgrid=False, ticks="", showline=False,
-                   ticktext=[f"{'<br>'.join(map(label, _column(site, len(sites))))}<br>n = {n[site]:.0f}"
+                   ticktext=[f"{'<br>'.join(map(label, _column(site, len(sites))))}<br>n = {n[site]}"
                              + ", seen by none" * (site in unseen) for site in sites],
                    range=[-0.5, len(sites) - 0.5]),
         yaxis=dict(tickvals=list(range(len(rows))), ticktext=[row.label for row in rows], showgrid=False, ticks="",
@@ -207,7 +208,7 @@ def _write(figure: go.Figure, grid: list[list[Cell]], rows: list[_Row], sites: l
 
 
 def _text(cell: Cell, apart: float) -> str:
-    mark = " †" if cell["fewest"] < FEW else ""
+    mark = " †" if is_few(cell["fewest"]) else ""
     text = f"<b>{number(cell['value'])}</b>{mark}"
     if not math.isnan(apart):
         text += f" <span style='font-size:11px'>({signed(apart)})</span>"
@@ -237,9 +238,11 @@ def _notes(cells: pd.DataFrame, sites: list[str], federation: Federation | None,
     if len(sites) <= ROOM and (cells["train"] == cells["test"]).any():
         notes[0] += " In brackets: difference to the hospital's own model."
     fewest = cells.groupby("test")["fewest"].min()
-    small = [site for site in sites if fewest[site] < FEW]
+    small = [site for site in sites if is_few(fewest[site])]
     named = few(federation) if federation is not None else {}
-    told = [f"{s}: {named.get(s, f'{fewest[s]:.0f} test patients in its rarest class')}" for s in small]
+    named |= {s: f"{written(fewest[s])} test patients in its rarest class"
+              for s in small if s not in named or math.isnan(fewest[s])}  # fmt: skip
+    told = [f"{s}: {named[s]}" for s in small]
     # what needs both classes hangs on the few; a mean over all patients does not
     luck = "mostly luck, and " if metric in NEEDS_EVERY_CLASS else ""
     return [*notes, "† " + "; ".join(told) + f": {luck}not in the title's means." if told else ""]

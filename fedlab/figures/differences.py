@@ -53,7 +53,7 @@ def differences(study: Study, metric: str = "auc", *, against: str = "isolated",
     paired = study.pairs(metric=metric)  # refuses a study of one arm
     table = gains(study, metric=metric, against=against) if at_home else _from_pairs(paired, against)
     arms, places = [arm for arm in study.arms if arm != against], list(table["where"].unique())
-    small = few(study.federation) if at_home else {}
+    small = few(study.federation, told=study.told) if at_home else {}
     names = [f"{label(place)}{' †' * (place in small)}" for place in places]
     figure = make_subplots(1, len(places), shared_yaxes=True, shared_xaxes="all", horizontal_spacing=0.02,
                            subplot_titles=names if at_home else None)  # fmt: skip

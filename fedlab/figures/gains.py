@@ -47,7 +47,7 @@ def who_gains(study: Study, metric: str = "auc", *, federated: str | None = None
     table = study.table()
     table = table[table["metric"] == metric].set_index(["arm", "where"])
     places = [*study.federation.names, *([ANYWHERE] if everywhere else [])]
-    small = few(study.federation)
+    small = few(study.federation, told=study.told)
     figure = go.Figure(layout=_layout(study, places, small, what.axis))
     for at, place in enumerate(places):
         _bar(figure, [(table.loc[(arm, place), "mean"], at + d) for arm, (_, d, _) in arms.items()])
@@ -115,9 +115,8 @@ def _layout(study: Study, places: list[str], small: dict[str, str], axis: str) -
         if place == ANYWHERE:
             labels.append("<b>any hospital</b><br>its own or not")
         else:
-            labels.append(
-                f"{label(place)}{' †' if place in small else ''}<br>n = {len(study.federation[place].split.test)}"
-            )
+            n = study.told(len(study.federation[place].split.test))
+            labels.append(f"{label(place)}{' †' if place in small else ''}<br>n = {n}")
     return go.Layout(
         template=NAME,
         xaxis=dict(title_text=axis + ", test patients"),

@@ -8,12 +8,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from fedlab.federation.cells import is_few, written
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.curves import plain
 from fedlab.figures.theme import NAME, foot, head, label, style
 from fedlab.study import LearningCurve
 from fedlab.study.curve import point
-from fedlab.study.places import FEW
 from fedlab.study.words import arm_name, digits_of, number, signed, words
 
 AXES = {"rows": "training rows per hospital, at most", "sites": "hospitals that take part"}
@@ -150,9 +150,9 @@ def _notes(curve: LearningCurve, metric: str, where: str) -> list[str]:
     notes.append("All points have as many gradient steps, to within a round. The round is chosen on all valid patients "
                  "of the hospitals that take part.")  # fmt: skip
     fewest = curve.scores.groupby("test", sort=False)["fewest"].min()
-    small = [site for site in fewest.index if fewest[site] < FEW and where in (*PLACES, site)]
+    small = [site for site in fewest.index if is_few(fewest[site]) and where in (*PLACES, site)]
     if small and metric in NEEDS_EVERY_CLASS:
-        counts = "; ".join(f"{site}: {fewest[site]:.0f} test patients in its rarest class" for site in small)
+        counts = "; ".join(f"{site}: {written(fewest[site])} test patients in its rarest class" for site in small)
         notes.append(f"{counts}: mostly luck, and {'not ' * (where == LARGE)}in these means.")
     if len(curve.failures):
         notes.append("Not computed: " + "; ".join(

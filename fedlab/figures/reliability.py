@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fedlab.engine.closer import UNCERTAIN
 from fedlab.federation import Federation
+from fedlab.federation.cells import FEW
 from fedlab.federation.reliability import wilson
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
 from fedlab.figures.theme import GREY, GRID, NAME, Style, foot, head, label
@@ -115,7 +115,7 @@ def _add_diagonal(figure: go.Figure, row: int, column: int) -> None:
 def _add_bins(
     figure: go.Figure, bins: pd.DataFrame, name: str, look: Style, row: int, column: int, *, first: bool, alone: bool
 ) -> None:
-    sure = (bins["patients"] >= UNCERTAIN).tolist()
+    sure = (bins["patients"] >= FEW).tolist()
     said = [f"{n:.0f}" for n in bins["patients"]]
     ends = list(zip(bins["observed_low"], bins["observed_high"], said, strict=True))
     figure.add_scatter(
@@ -168,9 +168,7 @@ def _finding(table: pd.DataFrame, arms: list[str]) -> str:
 
 
 def _error(rows: pd.DataFrame) -> float:
-    gap = ((rows["predicted"] - rows["observed"]).abs() * rows["patients"]).fillna(0.0)
-    both = rows.assign(gap=gap).groupby(["seed", "test"])[["gap", "patients"]].sum()
-    each = (both["gap"] / both["patients"].where(both["patients"] > 0)).to_numpy()
+    each = rows.groupby(["seed", "test"])["error"].first().to_numpy()
     known = each[np.isfinite(each)]
     return float(known.mean()) if len(known) else math.nan
 

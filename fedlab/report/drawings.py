@@ -63,7 +63,9 @@ def more(gap: Gap) -> str:
 
 def training(gap: Gap) -> str:
     """Whether the training came to an end: one run, round by round."""
-    arm = gap.federated or gap.study.arms[-1]
+    arm = gap.federated or next((arm for arm in reversed(gap.study.arms) if arm in gap.shared), None)
+    if arm is None:  # hospitals that learn alone tell nobody how they did, and some may have chosen on few patients
+        return ""
     run = gap.study.runs[arm][0]
     told = f"Run of {arm_name(arm)} with seed {run.settings.seed}"
     caption = f"{told}: log loss on the validation patients after each round; the reported round is marked."

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedlab.federation.cells import written
+from fedlab.report.door import BARS, described
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.judged import UNKNOWN, Difference
 from fedlab.study.failed import told as failures
@@ -56,7 +58,7 @@ def away(gap: Gap) -> list[str]:
     if not gap.isolated or len(names) < 2:
         return []
     told = [_dropped(gap, metric, gap.away(metric, "elsewhere")) for metric in MAIN]
-    if gap.large:
+    if gap.large and gap.lucky:
         home, elsewhere = ((REFERENCE, where + gap.large) for where in ("home", "elsewhere"))
         less = _dropped(gap, "auc", gap.shown("auc", elsewhere, home), gap.large)
         told.insert(1, f"Without {listed(list(gap.few))}, {less}")
@@ -105,8 +107,8 @@ def hidden(gap: Gap) -> list[str]:
     if federation.task.kind != "binary":
         return []
     positive = federation.task.classes[1]
-    share = federation.describe()[f"share {positive}"]
-    if share.max() - share.min() <= UNEVEN:
+    share = described(federation)[f"share {positive}"].dropna()
+    if share.empty or share.max() - share.min() <= UNEVEN:
         return []
     return [
         f"AUC looks at the order of patients alone. The share “{positive}” runs from {share.min():.0%} at "
@@ -134,7 +136,7 @@ def calibration(gap: Gap) -> list[str]:
 def limits(gap: Gap) -> list[str]:
     """How it was judged, and what the intervals do and do not cover."""
     defaults = "Settings are fedlab’s defaults, tuned for no arm."
-    return [*_judgement(gap), *_luck(gap), defaults, "For teaching and research, not for the care of patients."]
+    return [*_judgement(gap), BARS, *_luck(gap), defaults, "For teaching and research, not for the care of patients."]
 
 
 def _judgement(gap: Gap) -> list[str]:
@@ -157,14 +159,15 @@ def _judgement(gap: Gap) -> list[str]:
 
 
 def _luck(gap: Gap) -> list[str]:
-    named = few(gap.study.federation)
+    named = few(gap.study.federation, told=gap.study.told)
     told = []
     for site, count in gap.few.items():
         spread = [gap.interval(arm, "auc", gap.own(arm, site)[1]).sd for arm in gap.study.arms]
         swing = f": its AUC swings from seed to seed with an sd of up to {max(spread):.2f}"
-        what = named.get(site, f"{count} test patients in its rarest class")
+        what = named.get(site, f"{written(count)} test patients in its rarest class")
         said = f"{site} has only {what}{swing if np.isfinite(max(spread)) else ''}"
-        told.append(f"{said}; what is said of large sites leaves it out.")
+        without = "what is said of large sites leaves it out" if site in gap.lucky else "no mean of AUC has it"
+        told.append(f"{said}; {without}.")
     return told
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import pandas as pd
 
 from fedlab.algorithms import Algorithm
+from fedlab.federation.cells import is_few
 from fedlab.federation.metrics import bounds
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.report.judged import Difference, judge
 from fedlab.study import Interval, LearningCurve, Study, over_seeds
 from fedlab.study.pairs import COLUMNS, gains, judged, paired, pairs, rows_of
-from fedlab.study.places import FEW, left_out
+from fedlab.study.places import left_out
 from fedlab.study.study import REFERENCE, average
 
 MAIN = ("auc", "accuracy", "log_loss")
@@ -77,10 +78,16 @@ class Gap:
         return LARGE if 0 < len(self.few) < len(self.study.federation.sites) else ""
 
     @cached_property
-    def few(self) -> dict[str, int]:
-        """Sites with fewer than ten test patients in a class, and how many those are at least."""
+    def few(self) -> dict[str, float]:
+        """Sites with fewer than ten test patients in a class, and how many those are at least (``nan``: withheld)."""
         fewest = self.study.report().groupby("test")["fewest"].min()
-        return {str(site): int(count) for site, count in fewest.items() if count < FEW}
+        return {str(site): float(count) for site, count in fewest.items() if is_few(count)}
+
+    @cached_property
+    def lucky(self) -> list[str]:
+        """Those of them that count in the means of AUC all the same."""
+        gone = left_out(self.study.report(), "auc")
+        return [site for site in self.few if site not in gone]
 
     # ------------------------------------------------------------------ the opened test
 

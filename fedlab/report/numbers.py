@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from fedlab.federation.cells import ENOUGH, FEW, LEAST, written
+from fedlab.report.door import BARS, HOME, outgoing
 from fedlab.report.findings import findings, limits, verdict
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.short import in_short
 from fedlab.report.tables import on_link
 from fedlab.study.pairs import rows_of
 
+WITHHELD = f"a count below {LEAST} is withheld"
 COLUMNS = ["arm", "seed", "train", "test", "metric", "value", "low", "high", "patients", "fewest", "reason"]
 
 
 def as_json(gap: Gap, link: float, about: dict[str, Any]) -> str:
-    """Return the numbers as strict JSON, with ``about`` beside them."""
+    """Return the numbers as strict JSON, with ``about`` beside them; null is what was withheld, or cannot be."""
     return json.dumps(clean(as_dict(gap, link) | about), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -24,12 +28,13 @@ def as_csv(gap: Gap) -> str:
     """Return one row per arm, seed, training and test hospital and metric.
 
     ``low`` and ``high`` are the 95 % bootstrap interval over the test patients, ``fewest`` those of the rarest class,
-    and ``reason`` says why there is no value.
+    and ``reason`` says why there is no value. A count below five is written ``<5``.
     """
-    table = gap.opened[COLUMNS]
+    table = outgoing(gap).opened[COLUMNS]
     words = table.select_dtypes(exclude="number").columns
-    safe = table.assign(**{column: table[column].map(no_formula) for column in words})
-    return str(safe.to_csv(index=False, lineterminator="\n"))
+    safe = {column: table[column].map(no_formula) for column in words}
+    counts = {column: table[column].map(written) for column in ("patients", "fewest")}
+    return str(table.assign(**safe, **counts).to_csv(index=False, lineterminator="\n"))
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -51,13 +56,17 @@ def no_formula(cell: Any) -> Any:
 
 
 def as_dict(gap: Gap, link: float) -> dict[str, Any]:
-    """Return every number of the report, in the form that the README's tables are made from."""
+    """Return every number of the report, in the form that the README's tables are made from, as it may be sent on."""
+    gap = outgoing(gap)
     study = gap.study
+    keys = ["arm", "train", "test", "metric"]
+    why = gap.opened[gap.opened["reason"] != ""].groupby(keys)["reason"].first().to_dict()
     atlas: dict[str, Any] = {}
     for row in gap.atlas.to_dict("records"):
         place = atlas.setdefault(row["arm"], {}).setdefault(row["train"], {}).setdefault(row["test"], {})
         kept = ("sd", "low", "high", "patients", "fewest", "seeds")
-        place[row["metric"]] = {"mean": row["value"]} | {key: row[key] for key in kept}
+        reason = why.get(tuple(row[key] for key in keys)) or WITHHELD * bool(math.isnan(row["fewest"]))
+        place[row["metric"]] = {"mean": row["value"]} | {key: row[key] for key in kept} | {"reason": reason}
     cost = {str(row["arm"]): row | {"link_seconds": on_link(row["bytes"], link)}
             for row in rows_of(study.cost().reset_index())}  # fmt: skip
     families = ("everywhere", "home", "away")
@@ -80,6 +89,7 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
         "findings": {heading: said for heading, said in findings(gap)} | {"Limits": limits(gap)},
         "judged": {name: {m: list(gap.family(name, m).values()) for m in MAIN} for name in families},
         "more_data": rows_of(gap.curve.table()) if gap.curve else [],
+        "bars": {"told": LEAST, "in_headline_means": FEW, "interval": ENOUGH, "said": BARS, "home": HOME},
         "intervals": {
             "arms": "95 %, corrected resampled t over seeds",
             "atlas": f"95 %, bootstrap over one split's test patients ({gap.resamples} resamples), averaged over seeds",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from fedlab.report import drawings, tables
+from fedlab.report.door import described, outgoing
 from fedlab.report.findings import calibration, findings, limits, verdict
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.short import in_short
@@ -34,7 +35,8 @@ class About:
 
 
 def page(gap: Gap, about: About) -> str:
-    """Return the whole document."""
+    """Return the whole document, of what may be sent on."""
+    gap = outgoing(gap)
     parts = {
         "In short": _short(gap),
         "The sites": _sites(gap, about),
@@ -73,11 +75,13 @@ def page(gap: Gap, about: About) -> str:
 
 def _question(gap: Gap) -> str:
     federation = gap.study.federation
-    sites, patients = len(federation.sites), int(federation.describe()["patients"].sum())
+    known = described(federation)["patients"]
+    patients = f"{'more than ' * bool(known.isna().any())}{known.sum():,.0f}"  # one that is withheld is not in the sum
     what = f"“{federation.task.classes[1]}”" if federation.task.kind == "binary" else "the class"
     return (
-        f'<p class="question">{sites} hospitals, {patients:,} patients, one question: how much better can they predict '
-        f"{_text(what)} together than alone, and does it take moving their patients’ records to one place?</p>"
+        f'<p class="question">{len(federation.sites)} hospitals, {patients} patients, one question: how much better '
+        f"can they predict {_text(what)} together than alone, and does it take moving their patients’ records to one "
+        "place?</p>"
     )
 
 

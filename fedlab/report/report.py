@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fedlab.algorithms import Algorithm
 from fedlab.federation import Federation
+from fedlab.report.door import outgoing
 from fedlab.report.files import writable, write_all
 from fedlab.report.gap import Gap
 from fedlab.report.measured import ARMS, Asked, measure
@@ -31,7 +32,7 @@ class Report:
     Parameters
     ----------
     gap : Gap
-        The numbers.
+        The numbers, as they may be sent on: ``gap.study`` withholds what fewer than five patients stand behind.
     about : About
         What the report says of itself.
     seconds : float
@@ -169,7 +170,7 @@ def report(
 def make(federation: Federation, asked: Asked, about: About, *, command: str, progress: bool = True) -> Report:
     """Measure what is asked, and add to ``about`` what one needs to make the report again."""
     began = time.perf_counter()
-    gap = measure(federation, asked, progress=progress)
+    gap = outgoing(measure(federation, asked, progress=progress))
     seconds = time.perf_counter() - began
     return Report(gap, replace(about, facts=made_of(gap, asked, command, seconds)), seconds)
 

@@ -28,9 +28,10 @@ def in_short(gap: Gap) -> list[tuple[str, str]]:
         if not gap.unseen.empty:
             told = _told(gap.away(metric, "unseen") for metric in MAIN)
             lines.append((f"{name} at a hospital it has never seen, against one that has:", told))
-    if gap.large and lines:
+    if gap.few and lines:
         few = listed(list(gap.few))
-        lines.append(("AUC", f"at {few} is mostly luck, with too few test patients of one class, and counts in these."))
+        counts = "counts in these" if gap.lucky else "is in no mean here"
+        lines.append(("AUC", f"at {few} is mostly luck, with too few test patients of one class, and {counts}."))
     return lines
 
 

@@ -6,7 +6,9 @@ import math
 
 import pandas as pd
 
+from fedlab.federation.cells import LEAST, shown, withheld
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
+from fedlab.report.door import FEW_PATIENTS, HOME, described
 from fedlab.report.gap import MAIN, Gap, Place
 from fedlab.report.table import Against, Cell, table
 from fedlab.study.study import REFERENCE
@@ -26,16 +28,25 @@ ACROSS = 8  # hospitals that fit side by side on paper
 
 def sites(gap: Gap) -> str:
     """The hospitals and their patients."""
-    found = gap.study.federation.describe()
+    found, held = described(gap.study.federation), gap.study.federation.describe()
     shares = [column for column in found.columns if column.startswith("share")]
     rows = []
     for site, row in found.iterrows():
         about = gap.study.federation[str(site)].about
         where = ", ".join(filter(None, [about.get("hospital", ""), about.get("country", "")]))
-        counts = [f"{row[column]:.0f}" for column in ("patients", "train", "valid", "test")]
-        rows.append([str(site), where, *counts, *(f"{row[column]:.0%}" for column in shares)])
+        counts = [_told(held.loc[site, column], row[column]) for column in ("patients", "train", "valid", "test")]
+        rows.append([str(site), where, *counts, *("–" if math.isnan(row[c]) else f"{row[c]:.0%}" for c in shares)])
     head = ["site", "hospital", "patients", "train", "valid", "test", *shares]
-    return table("The sites, with one split’s rows to fit on, choose on and report on.", head, rows, text=2)
+    caption = (
+        "The sites, with one split’s rows to fit on, choose on and report on. –: withheld, as a count below "
+        f"{LEAST} would follow from it."
+    )
+    return table(caption, head, rows, text=2)
+
+
+def _told(count: float, told: float) -> str:
+    """Write a count of a site: of one that is not small, but would give a small one away, a dash."""
+    return "–" if math.isnan(told) and not withheld(count) else shown(count)
 
 
 def differences(gap: Gap) -> str:
@@ -104,7 +115,7 @@ def at_home(gap: Gap) -> str:
             ]
             rows.append([arm_name(arm), *cells])
     caption = (
-        "At home: each hospital’s own test patients. Mean ± sd over seeds; below it the paired difference to the "
+        f"{HOME} –: {FEW_PATIENTS}, or of a class. Mean ± sd over seeds; below it the paired difference to the "
         "hospital’s own model with its 95 % interval, called clear where it stays so among all models at all "
         "hospitals (Holm). ↓ lower is better."
     )

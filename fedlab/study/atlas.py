@@ -120,8 +120,7 @@ def at_holdout(study: Study, holdout: Site, resamples: int = 0) -> pd.DataFrame:
         for run in runs:
             seed = run.settings.seed
             there = alone.resplit(seed)[holdout.name]
-            scores = run.report(resamples=resamples, unseen=[there])
-            rows.append(scores[scores["test"] == holdout.name].assign(arm=arm, seed=seed))
+            rows.append(run.at(there, resamples=resamples).assign(arm=arm, seed=seed))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -152,7 +151,7 @@ def unseen_sites(
             rest = [split.holdout(name)[0] for split in splits]
             *_, runs = train_seeds(rest, model, alg, seeds=seeds, **settings)
             for seed, split, run in zip(seeds, splits, runs, strict=True):
-                scores = run.report(resamples=resamples, unseen=[split[name]])
-                rows.append(scores[scores["test"] == name].assign(arm=alg.name, train=f"{ALL_BUT}{name}", seed=seed))
+                scores = run.at(split[name], resamples=resamples)
+                rows.append(scores.assign(arm=alg.name, train=f"{ALL_BUT}{name}", seed=seed))
             line.update()
     return pd.concat(rows, ignore_index=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedlab.algorithms import Algorithm, algorithm
+from fedlab.algorithms import ALGORITHMS, Algorithm, algorithm
 from fedlab.engine.progress import progress_line
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
@@ -149,7 +149,13 @@ def name_arms(algorithms: Sequence[str | Algorithm] | Mapping[str, str | Algorit
     if isinstance(algorithms, Mapping):
         if not algorithms:
             raise ValueError("there is no algorithm to compare: name at least one")
-        return {name: algorithm(which) for name, which in algorithms.items()}
+        arms = {name: algorithm(which) for name, which in algorithms.items()}
+        for name, alg in arms.items():
+            if name in ALGORITHMS and alg.name != name:  # a verdict and a report would take it for that one
+                raise ValueError(
+                    f"the arm {name!r} is {alg}, and there is another algorithm of that name: rename the arm"
+                )
+        return arms
     if isinstance(algorithms, (str, Algorithm)):
         algorithms = [algorithms]
     chosen = [algorithm(which) for which in algorithms]

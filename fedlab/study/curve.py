@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from fedlab.federation import Federation
+from fedlab.federation.cells import FEW
 from fedlab.federation.metrics import bounds
 from fedlab.federation.reserved import EVERYWHERE, LARGE_SITES, TOOK_NO_PART, TOOK_PART
-from fedlab.study.places import FEW, shared
+from fedlab.study.places import shared
 from fedlab.study.statistics import over_seeds, overlap
 
 MAIN = ("auc", "accuracy", "log_loss")

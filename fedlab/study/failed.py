@@ -1,12 +1,14 @@
-"""Seeds on which an algorithm fails: its row says so, and the rest stands."""
+"""Seeds on which an algorithm fails, and sites that did not take part: their rows say so, and the rest stands."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from fedlab.engine.absences import absences, keeps_own, never_trained, one_class
 from fedlab.engine.run import Run
 
 if TYPE_CHECKING:
@@ -64,11 +66,48 @@ def why(failed: pd.DataFrame, arm: str, seeds: int) -> str:
     return f"failed on {len(rows)} of {seeds} seeds (seed {first['seed']} in round {first['round']}: {first['error']})"
 
 
+def missed(runs: Sequence[Run]) -> dict[str, str]:
+    """Return the sites that did not take part as they were asked to: on how many seeds, and how on the first.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> missed([fedlab.train(fedlab.load("heart_disease"), rounds=1, progress=False)])
+    {}
+    """
+    return _by_site([absences(run) for run in runs])
+
+
+def _by_site(each: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Return what there is to say of each site, one dict a seed: the first such, and on how many seeds there is one."""
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for found in each:
+        first = found | first
+        counts.update(found.keys())
+    return {site: f"{what}, on {counts[site]} of {len(each)} seeds" for site, what in first.items()}
+
+
 def told(study: Study) -> list[str]:
-    """One sentence an arm that failed on some seeds."""
+    """One sentence an arm that failed on some seeds, and one an arm and a site that did not take part as asked."""
     arms = dict.fromkeys(study.failed["arm"])
-    return [
+    failures = [
         f"{arm} {why(study.failed, arm, len(study.seeds))}"
         + (": it is judged on the others." if arm in study.arms else ": it has no result.")
         for arm in arms
     ]
+    return failures + [sentence for arm, runs in study.runs.items() for sentence in _absent(arm, runs)]
+
+
+def _absent(arm: str, runs: Sequence[Run]) -> list[str]:
+    never = {site for run in runs for site in never_trained(run)}
+    own = keeps_own(runs[0].algorithm)
+
+    def so(site: str) -> str:
+        if site not in never:
+            return ""
+        return ": there it has no model of its own and no score" if own else ": there it learnt without that hospital"
+
+    told = [f"{arm}: {site} {what}{so(site)}." for site, what in missed(runs).items()]
+    return told + [f"{arm}: {site} learns from one class alone, as {what}."
+                   for site, what in _by_site([one_class(run) for run in runs]).items()]  # fmt: skip

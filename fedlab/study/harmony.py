@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from fedlab.engine.exchange import Ask, Exchange
 from fedlab.engine.progress import progress_line
 from fedlab.engine.survey import survey
-from fedlab.federation.cells import LEAST
+from fedlab.federation.cells import LEAST, screened
 from fedlab.federation.harmonise import Proposal, Undecided, apply, contradictory, propose, summarise
 from fedlab.federation.harmonise.changes import Change
 
@@ -24,10 +25,19 @@ PROPOSED = ("site", "column", "kind", "change", "evidence", "confidence")
 
 @dataclass
 class Desk:
-    """What lies at a site: the table as it is now, and as the hospital wrote it."""
+    """What lies at a site: the table as it is now and as the hospital wrote it, and which column names the patient."""
 
     table: pd.DataFrame
     written: pd.DataFrame
+    patient: str | None = None
+
+    def changed(self, column: str, *, least: int) -> int:
+        """Count the patients whose cells of a column have changed; 0 where so many, or so many others, are too few."""
+        apart = (self.table[column].astype(str) != self.written[column].astype(str)).to_numpy()
+        who = np.arange(len(apart)) if self.patient is None else self.written[self.patient].astype(str).to_numpy()
+        those = len(np.unique(who[apart]))
+        kept = screened(np.array([those, len(np.unique(who)) - those]), least=least)
+        return int(kept[0])
 
 
 def answer(desk: Desk, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
@@ -37,9 +47,8 @@ def answer(desk: Desk, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
         return {"columns": _packed(told)}
     changes = [Change(**change) for change in payload["changes"].values()]
     desk.table = apply(desk.written, changes)
-    changed = [int((desk.table[c].astype(str) != desk.written[c].astype(str)).sum()) for c in desk.written]
-    told = {str(c): n for c, n in zip(desk.written, changed, strict=True)}
-    return {"changed": {c: n for c, n in told.items() if n >= payload["least"]}}
+    changed = {str(c): desk.changed(c, least=payload["least"]) for c in desk.written}
+    return {"changed": {c: n for c, n in changed.items() if n}}
 
 
 @dataclass
@@ -209,7 +218,7 @@ def harmonise(
             raise ValueError(f"the table of site {site!r} is empty: leave the site out, or read its file again")
     if least < 1:
         raise ValueError(f"least is {least}: the smallest cell that may leave a site holds at least 1 patient")
-    desks = {site: Desk(table, table) for site, table in tables.items()}
+    desks = {site: Desk(table, table, patient) for site, table in tables.items()}
     gate = survey(desks, answer)
     payload = {"least": least} | ({"patient": patient} if patient is not None else {})
     summaries = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fedlab.federation.metrics import LOWER_IS_BETTER
+from fedlab.federation.reserved import MEANS
 from fedlab.study.paired import Paired, ahead, corrected_t, holm
 from fedlab.study.places import per_seed, without
 
@@ -70,18 +71,23 @@ def gains(study: Study, *, metric: str, against: str) -> pd.DataFrame:
     ``p_holm`` is adjusted for all of the table: every hospital with every arm.
     """
     rows: list[dict[str, Any]] = []
+    each = per_seed(study.report())
+    told = _silent(study, metric)
     for where in study.federation.names:
-        values = series(study, metric, where)
+        values = series(study, metric, where, each=each)
         for arm in study.arms:
             if arm != against:
-                found = paired(study, values, arm, against, metric, where)
+                found = paired(study, values, arm, against, metric, where, told=told)
                 rows.append({"where": where, "one": arm, "other": against} | found)
     return judged(rows, ["where", "one", "other", *COLUMNS], metric)
 
 
-def series(study: Study, metric: str, where: str) -> dict[str, pd.Series[float]]:
-    """One number a seed for each arm at one place; refuses a metric or place that is not there."""
-    values = per_seed(study.report())
+def series(study: Study, metric: str, where: str, *, each: pd.DataFrame | None = None) -> dict[str, pd.Series[float]]:
+    """One number a seed for each arm at one place; refuses a metric or place that is not there.
+
+    ``each`` is what :func:`~fedlab.study.places.per_seed` makes of the report, for who asks for many places.
+    """
+    values = per_seed(study.report()) if each is None else each
     for name, asked in (("metric", metric), ("where", where)):
         known = list(dict.fromkeys(values[name]))
         if asked not in known:
@@ -93,31 +99,47 @@ def series(study: Study, metric: str, where: str) -> dict[str, pd.Series[float]]
 
 
 def paired(
-    study: Study, values: dict[str, pd.Series[float]], one: str, other: str, metric: str, where: str
+    study: Study,
+    values: dict[str, pd.Series[float]],
+    one: str,
+    other: str,
+    metric: str,
+    where: str,
+    *,
+    told: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """``one`` minus ``other`` on the seeds that both have; a test that cannot be made says why."""
+    """``one`` minus ``other`` on the seeds that both have; a test that cannot be made says why.
+
+    ``told`` are the report's reasons of a metric, for who asks for many places.
+    """
     apart = (values[one] - values[other]).reindex(study.seeds).tolist()
     kept = [d for d in apart if math.isfinite(d)]
     try:
         found = corrected_t(apart, overlap=study.overlap)
     except ValueError as problem:
-        why = str(problem) if kept else _absent(study, metric, where, (one, other))
+        why = str(problem) if kept else _absent(study, metric, where, (one, other), told)
         mean = sum(kept) / len(kept) if kept else math.nan
         found = Paired(mean, math.nan, math.nan, math.nan, math.nan, len(kept), why)
     row = found._asdict()
-    row["reason"] = "; ".join(filter(None, [found.reason, without(study.report(), metric, where)]))
+    gone = without(study.report(), metric, where) if where in MEANS else ""
+    row["reason"] = "; ".join(filter(None, [found.reason, gone]))
     del row["sd"]
     return row
 
 
-def _absent(study: Study, metric: str, where: str, arms: tuple[str, str]) -> str:
-    """Say why there is no score of both arms at a place."""
+def _silent(study: Study, metric: str) -> pd.DataFrame:
+    """Rows of the report that have a reason in place of a metric."""
     scores = study.report()
-    rows = scores[(scores["metric"] == metric) & scores["arm"].isin(arms) & (scores["reason"] != "")]
-    told = list(
-        dict.fromkeys(rows[rows["test"] == where]["reason"] if where in study.federation.names else rows["reason"])
-    )
-    return f"{metric} cannot be computed at {where}" + (f": {'; '.join(told)}" if told else "")
+    rows = scores[scores["metric"] == metric]
+    return rows[rows["reason"] != ""]
+
+
+def _absent(study: Study, metric: str, where: str, arms: tuple[str, str], told: pd.DataFrame | None) -> str:
+    """Say why there is no score of both arms at a place."""
+    rows = _silent(study, metric) if told is None else told
+    rows = rows[rows["test"] == where] if where in study.federation.names else rows
+    why = list(dict.fromkeys(rows[rows["arm"].isin(arms)]["reason"]))
+    return f"{metric} cannot be computed at {where}" + (f": {'; '.join(why)}" if why else "")
 
 
 def judged(rows: list[dict[str, Any]], columns: list[str], metric: str) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -80,11 +81,16 @@ def over_seeds(
         return Interval(math.nan, math.nan, math.nan, math.nan)
     if len(kept) == 1:
         return Interval(float(kept[0]), math.nan, math.nan, math.nan)
-    from scipy.stats import t  # a second to import: only when a report asks
-
     mean, sd = float(kept.mean()), float(kept.std(ddof=1))
     if np.ptp(kept) <= FLAT:
         bound = 0.0 if abs(mean) <= FLAT and math.isinf(within[0]) else math.nan
         return Interval(mean, 0.0, bound, bound)
-    half = float(t.ppf(1 - 0.025 / together, len(kept) - 1)) * sd * math.sqrt(1 / len(kept) + overlap)
+    half = _quantile_of_t(1 - 0.025 / together, len(kept) - 1) * sd * math.sqrt(1 / len(kept) + overlap)
     return Interval(mean, sd, max(mean - half, within[0]), min(mean + half, within[1]))
+
+
+@cache
+def _quantile_of_t(share: float, freedom: int) -> float:
+    from scipy.stats import t  # a second to import: only when a report asks
+
+    return float(t.ppf(share, freedom))

@@ -11,13 +11,15 @@ import pandas as pd
 
 from fedlab.engine.run import Run
 from fedlab.federation import METRICS, Federation
+from fedlab.federation.cells import FEW, written
 from fedlab.federation.metrics import bounds
+from fedlab.federation.reserved import MEANS
 from fedlab.study import closer, two_arms
-from fedlab.study.failed import no_failures, told, why
+from fedlab.study.failed import missed, no_failures, told, why
 from fedlab.study.kept import Kept
 from fedlab.study.openings import enter
 from fedlab.study.pairs import pairs
-from fedlab.study.places import FEW, per_seed, without
+from fedlab.study.places import per_seed, without
 from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
 
@@ -53,6 +55,9 @@ class Study(Kept):
     plan: dict[str, Any] = field(default_factory=dict)
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
+    told = staticmethod(written)
+    """How a count of patients is written in tables and figures: in a person's own process as it is."""
+
     @property
     def arms(self) -> tuple[str, ...]:
         """Names of the algorithms that have a result."""
@@ -72,7 +77,7 @@ class Study(Kept):
             ]
             self._reports[resamples] = pd.concat(parts, ignore_index=True)
             enter(self)
-        return self._reports[resamples].copy()
+        return self._reports[resamples].copy(deep=False)  # pandas copies what is written to, and only then
 
     def atlas(self, *, resamples: int = 0) -> pd.DataFrame:
         """Train here, test there: mean over seeds of each arm, source and site; see :func:`fedlab.atlas`."""
@@ -109,21 +114,30 @@ class Study(Kept):
             * or a site: its own patients.
 
             The means are over the same hospitals for all arms and seeds. One that some seed's split has no score of,
-            as a class has no patient there, is left out of that metric; ``reason`` names it. An arm that misses one of
-            the others, as its model predicts NaN, has no mean for that seed.
+            as a class has no patient there, or in which it never trained a model of its own, is left out of that
+            metric; ``reason`` names it. An arm that misses one of the others, as its model predicts NaN, has no mean
+            for that seed. A site's own rows say in ``reason`` what it missed of the training.
         """
         if against != REFERENCE and against not in self.runs:
             raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(self.runs)}")
         scores = self.report()
         values = per_seed(scores)
-        rows = []
-        for (arm, where, metric), group in values.groupby(["arm", "where", "metric"], sort=False):
-            by_seed = group.set_index("seed")["value"]
+        keys = ["arm", "where", "metric"]
+        by_seed = values.set_index([*keys, "seed"])["value"].unstack("seed").reindex(columns=self.seeds)
+        series = dict(zip(by_seed.index, by_seed.to_numpy(), strict=True))
+        lost = {arm: why(self.failed, arm, len(self.seeds)) for arm in values["arm"].unique()}
+        absent = {arm: missed(runs) for arm, runs in self.runs.items()}
+        gone = {metric: without(scores, metric, MEANS[0]) for metric in values["metric"].unique()}
+        overlap, rows = self.overlap, []
+        for arm, where, metric in values[keys].drop_duplicates().itertuples(index=False):
+            mine, theirs = series[arm, where, metric], series.get((against, where, metric))
             row = {"arm": arm, "where": where, "metric": metric}
-            row |= over_seeds(by_seed.tolist(), overlap=self.overlap, within=bounds(str(metric)))._asdict()
-            row |= self._difference(values, against, str(where), str(metric), by_seed)
-            reasons = why(self.failed, str(arm), len(self.seeds)), without(scores, str(metric), str(where))
-            row |= {"seeds": int(by_seed.notna().sum()), "reason": "; ".join(filter(None, reasons))}
+            row |= over_seeds(mine.tolist(), overlap=overlap, within=bounds(metric))._asdict()
+            apart = [np.nan] if theirs is None else (mine - theirs).tolist()
+            mean, _, low, high = over_seeds(apart, overlap=overlap)
+            row |= {"difference": mean, "difference_low": low, "difference_high": high}
+            reasons = lost[arm], gone[metric] if where in MEANS else absent[arm].get(where, "")
+            row |= {"seeds": int(np.isfinite(mine).sum()), "reason": "; ".join(filter(None, reasons))}
             rows.append(row)
         return pd.DataFrame(rows + self._without_result(rows))
 
@@ -136,15 +150,6 @@ class Study(Kept):
             if arm not in self.runs
             for where, metric in dict.fromkeys((row["where"], row["metric"]) for row in rows)
         ]
-
-    def _difference(
-        self, values: pd.DataFrame, against: str, where: str, metric: str, by_seed: pd.Series[Any]
-    ) -> dict[str, float]:
-        chosen = (values["arm"] == against) & (values["where"] == where) & (values["metric"] == metric)
-        reference = values[chosen].set_index("seed")["value"]
-        apart = (by_seed - reference.reindex(by_seed.index)).tolist() if len(reference) else [np.nan]
-        mean, _, low, high = over_seeds(apart, overlap=self.overlap)
-        return {"difference": mean, "difference_low": low, "difference_high": high}
 
     pairs = pairs
     verdict = verdict
@@ -180,9 +185,11 @@ class Study(Kept):
         return arms
 
     def __repr__(self) -> str:
+        absent = sum(bool(missed(runs)) for runs in self.runs.values())
+        lacking = f", in {absent} of {len(self.runs)} arms not every hospital took part throughout" if absent else ""
         return (
             f"<Study of {', '.join(self.arms)} ({self.model_name}) on {self.federation.name}: {len(self.seeds)} seeds, "
-            f"test opened {self.test_openings} times>"
+            f"test opened {self.test_openings} times{lacking}>"
         )
 
     def _repr_html_(self) -> str:

@@ -14,6 +14,7 @@ from fedlab.engine.replicas import Lose, train_seeds
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.federation import Federation
+from fedlab.federation.cells import LEAST
 from fedlab.models import ModelLike
 
 TUNABLE = ("lr", "batch_size", "local_epochs", "local_steps", "schedule", "clip", "optimizer")
@@ -83,10 +84,22 @@ def _passes(tried: Sequence[Trial]) -> list[list[int]]:
 
 
 def validation_loss(run: Run) -> float:
-    """Log loss on ``valid`` at the reported round (isolated: each site's own), weighted by patients."""
+    """Log loss on ``valid`` at the reported round (isolated: each site's own), weighted by patients.
+
+    Raises
+    ------
+    ValueError
+        If no site tells how a round did: of fewer than five validation patients nothing leaves it.
+    """
     history = run.history
     chosen = history[history["chosen"]]
-    return float(np.average(chosen["log_loss"], weights=chosen["patients"])) if len(chosen) else float("inf")
+    told = chosen[chosen["patients"] > 0]
+    if len(chosen) and told.empty:
+        raise ValueError(
+            f"tune chooses on valid, but every site has fewer than {LEAST} validation patients, of whom nothing leaves "
+            "it: join small sites, or leave tune out"
+        )
+    return float(np.average(told["log_loss"], weights=told["patients"])) if len(told) else float("inf")
 
 
 def at_the_ends(trials: pd.DataFrame) -> list[tuple[str, str, float, list[str]]]:

@@ -11,12 +11,13 @@ import pandas as pd
 
 from fedlab.engine import Run, opened
 from fedlab.federation import Site
+from fedlab.federation.cells import FEW
 from fedlab.federation.delong import unknown
 from fedlab.study.hospitals import OverSites, enough
 from fedlab.study.hospitals import over_sites as wilcoxon
 from fedlab.study.openings import enter
 from fedlab.study.pairs import judged, series
-from fedlab.study.places import FEW
+from fedlab.study.places import per_seed
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -111,8 +112,9 @@ def over_sites(self: Study, one: str, other: str, *, metric: str = "auc") -> Ove
     _check(self, one, other)
     enough(len(self.federation.sites))  # before anything is opened
     means: tuple[list[float], list[float]] = ([], [])
+    values = per_seed(self.report())
     for site in self.federation.names:
-        each = series(self, metric, site)
+        each = series(self, metric, site, each=values)
         both = pd.concat([each[one], each[other]], axis=1, keys=[one, other]).dropna()
         for mine, arm in zip(means, (one, other), strict=True):
             mine.append(float(both[arm].mean()))

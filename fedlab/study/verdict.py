@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fedlab.federation.cells import FEW, is_few
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.study.failed import told as failures
 from fedlab.study.pairs import gains, pairs, rows_of
-from fedlab.study.places import FEW, left_out
+from fedlab.study.places import left_out
 from fedlab.study.tuning import at_the_ends
 from fedlab.study.words import arm_name, digits_of, listed, words
 
@@ -246,7 +247,7 @@ def _few(study: Study, metric: str) -> list[str]:
     """Name the sites whose score is mostly luck."""
     scores = study.report()
     fewest = scores[scores["metric"] == metric].groupby("test", sort=False)["fewest"].min()
-    small = [str(site) for site, count in fewest.items() if count < FEW]
+    small = [str(site) for site, count in fewest.items() if is_few(count)]
     if not small:
         return []
     luck = ", so that the score is mostly luck" if metric in NEEDS_EVERY_CLASS else ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedlab.algorithms import ALGORITHMS
 from fedlab.federation import METRICS, Federation
+from fedlab.federation.cells import is_few, patients_by_class, written
 from fedlab.federation.metrics import LOWER_IS_BETTER
-from fedlab.study.places import FEW
 
 
 @dataclass(frozen=True)
@@ -106,18 +107,21 @@ def listed(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
 
 
-def few(federation: Federation, part: str = "test") -> dict[str, str]:
+def few(federation: Federation, part: str = "test", *, told: Callable[[float], str] = written) -> dict[str, str]:
     """Name the sites with fewer than ten patients of a class in a part of the split.
+
+    ``told`` writes a count: :func:`~fedlab.federation.cells.shown` for what is to be sent on.
 
     Returns
     -------
     dict of str to str
         Site to ``"2 healthy test patients"``.
     """
-    found = {}
+    found, classes = {}, federation.task.classes
     for site in federation.sites:
-        y = site.rows.y[site.split.parts()[part]].tolist()  # the labels alone: pictures are large
-        count, rarest = min((y.count(k), name) for k, name in enumerate(federation.task.classes))
-        if count < FEW:
-            found[site.name] = f"{count} {rarest} {part} patient{'' if count == 1 else 's'}"
+        at = site.split.parts()[part]
+        y, who = site.rows.y.numpy()[at], site.rows.patients.of[at]  # no inputs: pictures are large
+        count, rarest = min(zip(patients_by_class(who, y, len(classes)).tolist(), classes, strict=True))
+        if is_few(count):
+            found[site.name] = f"{told(count)} {rarest} {part} patient{'' if count == 1 else 's'}"
     return found

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from fedlab.engine import Run
+from fedlab.federation.cells import FEW, LEAST, written
 from fedlab.study import Study
 from fedlab.study.guessing import worse_than_guessing
-from fedlab.study.places import FEW
 from fedlab.study.words import arm_name, few, listed, number
 from fedlab.workbench.style import table
 
@@ -34,12 +34,12 @@ def on_valid(runs: Sequence[Run], *, before: Run | None = None) -> str:
     for site in runs[0].federation.names:
         cells = [_scored(chosen, site) for chosen in shown]
         where = shown[0].loc[site] if site in shown[0].index else None
-        n = "–" if where is None else str(where["patients"])
+        n = "–" if where is None else written(where["patients"] or math.nan)
         rows.append([site, "–" if where is None else str(where["round"]), *sum(cells, []), n + " †" * (site in small)])
     old = [] if before is None else ["log loss before", "AUC before"]
     notes = [TOO_GOOD, ONE_SPLIT] if old else [TOO_GOOD]
     if any(chosen["auc"].isna().any() for chosen in shown):
-        notes.append("–: an AUC needs patients of every class.")
+        notes.append(f"–: an AUC leaves a hospital from {LEAST} patients of every class on, a log loss from {LEAST}.")
     notes += [*_guessing(runs), *_of_the_few(small)]
     head = ["site", "reported round", "log loss", "AUC", *old, "n"]
     return table(head, rows, caption="Reported round on valid", notes=notes)

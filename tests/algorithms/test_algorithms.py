@@ -30,9 +30,9 @@ def apart(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
 
 
 @settings(max_examples=10, deadline=None)
-@given(sizes=st.lists(st.integers(5, 40), min_size=1, max_size=4), lr=st.floats(0.01, 1.0), seed=st.integers(0, 99))
+@given(sizes=st.lists(st.integers(20, 55), min_size=1, max_size=4), lr=st.floats(0.01, 1.0), seed=st.integers(0, 99))
 def test_one_full_batch_step_a_round_is_pooled_gradient_descent(sizes: list[int], lr: float, seed: int) -> None:
-    fed = ragged(tuple(sizes), seed=seed)
+    fed = ragged(tuple(sizes), seed=seed)  # each column of each site has five patients, without which it tells nothing
     ours = last_weights(fed, "fedavg", rounds=4, lr=lr, batch_size=1000, dtype="float64", seed=seed)
     x = torch.cat([site.train.x for site in fed.sites])
     y = torch.cat([site.train.y for site in fed.sites]).double()

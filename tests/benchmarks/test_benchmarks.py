@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import engine, figures, peers, readme, spine, workloads
+from benchmarks import engine, figures, peers, readme, spine, wide, workloads
 from fedlab.federation import Federation
 
 
@@ -131,7 +131,7 @@ def test_what_others_use_is_seen_and_what_is_used_here_is_not(monkeypatch: pytes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("benchmark", [spine, engine])
+@pytest.mark.parametrize("benchmark", [spine, engine, wide])
 def test_a_benchmark_writes_its_figures(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures.main("trial", benchmark.ABOUT, benchmark.measure, ["--quick", "--json", str(tmp_path / "f.json")])
     content = json.loads((tmp_path / "f.json").read_text())

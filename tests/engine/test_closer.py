@@ -80,8 +80,11 @@ def test_calibration_gives_the_reported_error(isolated: Run) -> None:
         isolated.report().query("metric == 'ece'").set_index(["train", "test"])["value"],
     )
     for key, rows in table.groupby(["train", "test"]):
+        assert rows["error"].unique() == pytest.approx([ece[key]])
         gap = (rows["patients"] * (rows["predicted"] - rows["observed"]).abs()).sum() / rows["patients"].sum()
-        assert gap == pytest.approx(ece[key])
+        together = rows["reason"].str.startswith("put together").any()  # within a bin that was widened, gaps even out
+        assert gap <= ece[key] + 1e-12 if together else gap == pytest.approx(ece[key])
+    assert any(rows["reason"].str.startswith("put together").any() for _, rows in table.groupby("test"))
 
 
 def test_subgroups_are_those_patients_and_the_site_s_threshold(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -39,8 +40,9 @@ def test_a_curve_for_each_site_and_the_mean(run: Run, metric: str) -> None:
     history = run.history
     for trace in figure.data[:4]:
         rows = history[history["site"] == trace.name]
-        assert list(trace.x) == [1, 2, 3] and list(trace.y) == pytest.approx(rows[metric].tolist(), abs=1e-5)
-    first = history[history["round"] == 1]
+        told = [None if math.isnan(value) else pytest.approx(value, abs=1e-5) for value in rows[metric]]
+        assert list(trace.x) == [1, 2, 3] and list(trace.y) == told
+    first = history[(history["round"] == 1) & history[metric].notna()]  # of too few of a class no AUC leaves a site
     weighted = (first[metric] * first["patients"]).sum() / first["patients"].sum()
     assert figure.data[4].y[0] == pytest.approx(weighted, abs=1e-5)
 

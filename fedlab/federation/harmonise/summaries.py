@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedlab.federation.cells import LEAST, screened
+from fedlab.federation.cells import LEAST, block_means, screened
 from fedlab.federation.frame import MOST_CODES
 from fedlab.federation.harmonise.units import is_unit
 from fedlab.federation.harmonise.written import each, numbers, shape, texts
 
-BLOCKS = 20
 SENTINELS = (0, -1, -8, -9, -99, -999, -9999, 9, 99, 999, 9999, 99999, 88, 888, 8888, 77, 777, 98, 998)
 """Numbers that are written where nothing was measured."""
 Summary = dict[str, Any]
@@ -156,9 +155,7 @@ def _without_sentinels(values: NDArray[np.float64], least: int) -> NDArray[np.fl
 
 
 def _blocks(values: NDArray[np.float64], least: int) -> list[float]:
-    values = np.sort(values[np.isfinite(values)])
-    count = min(BLOCKS, len(values) // least)
-    return [float(f"{part.mean():.6g}") for part in np.array_split(values, count)] if count else []
+    return [float(f"{mean:.6g}") for mean in block_means(values[np.isfinite(values)], least=least)]
 
 
 def _step(values: NDArray[np.float64]) -> str:

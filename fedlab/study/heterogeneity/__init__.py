@@ -88,26 +88,39 @@ def heterogeneity(
     leave = Leave(least, epsilon)
     told = {kind: tuple(m for m in names if kind in MEASURES[m].kinds) for kind in KINDS}
     told = {kind: each for kind, each in told.items() if each}
-    with one_thread(), progress_line(len(told) + 2, "heterogeneity", "step", show=progress) as line:
+    doing = "training"
+
+    def say(what: str) -> None:
+        nonlocal doing
+        doing = what
+
+    steps = len(told) + 2
+    with one_thread(), progress_line(steps, "heterogeneity", "step", show=progress, doing=lambda: doing) as line:
         run, updates, refused = _train(federation, model, told, epsilon, seed)
         line.update()
+        say("asking the sites for counts")
         gate = _gate(federation, leave, run, seed)
         census = take_census(gate, federation, bins=bins, leave=leave, wide=bool({"features", "missingness"} & {*told}))
         line.update()
         rows: list[dict[str, Any]] = []
+        found: Iterator[dict[str, Any]]
         for kind, each in told.items():
+            say(kind)
             if kind in ("training", "concept") and refused:
-                rows += [finding(kind, m, s, reason=refused) for m in each for s in _places(m, federation)]
+                found = (finding(kind, m, s, reason=refused) for m in each for s in _places(m, federation))
             elif kind == "quantity":
-                rows += quantity(census)
+                found = quantity(census)
             elif kind in COUNTED:
-                rows += _of_counts(federation, census, kind, each, draws=draws, seed=seed)
+                found = _of_counts(federation, census, kind, each, draws=draws, seed=seed)
             elif kind == "joint":
-                rows += joint(federation, each, least=least, draws=draws, seed=seed)
+                found = joint(federation, each, least=least, draws=draws, seed=seed)
             elif kind == "concept":
-                rows += concept(gate, run, census, draws=draws, seed=seed)
+                found = concept(gate, run, census, draws=draws, seed=seed)
             else:
-                rows += training(federation, updates, each, model, draws=draws, seed=seed)
+                found = training(federation, updates, each, model, draws=draws, seed=seed, say=say)
+            for row in found:
+                rows.append(row)
+                say(f"{kind}, {row['feature'] or row['site']}")
             line.update()
     detail = pd.DataFrame(rows)
     frames = [gate.ledger.frame()] + ([run.ledger] if run is not None else [])

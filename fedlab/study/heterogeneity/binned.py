@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlab.federation import Feature
 from fedlab.federation.cells import noised, screened
 from fedlab.study.heterogeneity.distances import Floats
-
-BLOCKS = 20  # at most so many blocks of a number leave a site
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +64,7 @@ class Leave:
         flat = counts.reshape(-1, counts.shape[-1])
         if self.epsilon is not None:
             return noised(flat.ravel(), epsilon=self.epsilon, rng=rng).reshape(counts.shape)
-        kept = np.where(flat >= self.least, flat, 0)
-        withheld = flat.sum(1) - kept.sum(1)
-        for row in np.flatnonzero((withheld > 0) & (withheld < self.least)):  # only these need more than the small
-            kept[row] = screened(flat[row], least=self.least)
+        kept = screened(flat, least=self.least)
         top, size = flat.argmax(1), flat.sum(1)
         most = flat.max(1, initial=0)
         alone = ~kept.any(1) & (most >= self.least) & (size - most < self.least)
@@ -159,22 +153,3 @@ def counted(column: Floats, edges: Floats | None, number: int) -> NDArray[np.int
     there = column[~np.isnan(column)]
     cell = there.astype(int) if edges is None else np.searchsorted(edges, there, side="left")
     return np.append(np.bincount(cell, minlength=number), len(column) - len(there))
-
-
-def block_size(patients: int, least: int) -> int:
-    """Return how many patients a block has at least: ``least``, or so many that there are at most 20 blocks."""
-    return max(least, -(-patients // BLOCKS))
-
-
-def block_means(column: Floats, each: int) -> Tensor:
-    """Order the values and return the means of blocks of at least ``each``; none if there are fewer.
-
-    Examples
-    --------
-    >>> block_means(np.array([3.0, 1.0, 2.0, 9.0, np.nan]), 2).tolist()
-    [1.5, 6.0]
-    """
-    there = np.sort(column[~np.isnan(column)])
-    if len(there) < each:
-        return torch.empty(0, dtype=torch.float64)
-    return torch.tensor([part.mean() for part in np.array_split(there, len(there) // each)], dtype=torch.float64)

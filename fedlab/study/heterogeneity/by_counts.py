@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from fedlab.study.heterogeneity.census import LABEL, Census, Table, feature_of
-from fedlab.study.heterogeneity.chance import Chance, against, finding, redrawn
+from fedlab.study.heterogeneity.chance import Chance, each_against, finding, redrawn
 from fedlab.study.heterogeneity.distances import HISTOGRAM, ORDERED, Floats
 
 COUNTED = ("label", "features", "missingness")
+TOGETHER = 2**20  # drawn counts that are held at once, or those of one variable
 
 
 def quantity(census: Census) -> Iterator[dict[str, Any]]:
@@ -28,16 +30,18 @@ def of_counts(
     census: Census, kind: str, measures: tuple[str, ...], *, draws: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     """Compare each site with all others together, in one kind of difference, variable by variable."""
-    for key, table in variables(census, kind):
-        drawn = redrawn(table, census.leave, kind, _rng(seed, kind, key), draws)
-        counts, many = cells_of(table.counts, kind), cells_of(drawn, kind)
-        for measure in fitting(measures, table):
-            found = apart(measure, counts, rest(counts), table)
-            by_chance = apart(measure, many, rest(many), table)
-            for k, site in enumerate(census.sites):
-                why = _why(census, table, k, kind) if np.isnan(found[k]) else ""
-                chance = against(float(found[k]), by_chance[:, k])
-                yield finding(kind, measure, site, chance, feature=feature_of(key), reason=why)
+    for some in _alike(variables(census, kind), draws):
+        counts, many, at = _stacked(some, census, kind, draws=draws, seed=seed)
+        judged = {}
+        for measure in fitting(measures, some[0][1]):
+            found = apart(measure, counts, rest(counts), at)
+            judged[measure] = _each_against(found, apart(measure, many, rest(many), at[:, None]))
+        for row, (key, table) in enumerate(some):
+            for measure, chances in judged.items():
+                for k, site in enumerate(census.sites):
+                    chance = chances[row * len(census.sites) + k]
+                    why = _why(census, table, k, kind) if np.isnan(chance.value) else ""
+                    yield finding(kind, measure, site, chance, feature=feature_of(key), reason=why)
     if kind != "label":
         for feature, why in census.reasons.items():
             yield from (finding(kind, m, s, feature=feature, reason=why) for m in measures for s in census.sites)
@@ -45,16 +49,42 @@ def of_counts(
 
 def of_pairs(census: Census, kind: str, measure: str, *, draws: int, seed: int) -> Iterator[dict[str, Any]]:
     """Compare each site with each other one; only counts that were told already are used."""
-    for key, table in variables(census, kind):
-        drawn = redrawn(table, census.leave, kind, _rng(seed, kind, key), draws)
-        counts, many = cells_of(table.counts, kind), cells_of(drawn, kind)
-        if not fitting((measure,), table):
+    pairs = [(a, b) for a in range(len(census.sites)) for b in range(a)]
+    one, other = map(list, zip(*pairs, strict=True))
+    for some in _alike(variables(census, kind), draws):
+        if not fitting((measure,), some[0][1]):
             continue
-        for a, one in enumerate(census.sites):
-            for b, other in enumerate(census.sites[:a]):
-                value = apart(measure, counts[a], counts[b], table)
-                chance = against(float(value), apart(measure, many[:, a], many[:, b], table))
-                yield finding(kind, measure, one, chance, feature=feature_of(key)) | {"other": other}
+        counts, many, at = _stacked(some, census, kind, draws=draws, seed=seed)
+        found = apart(measure, counts[:, one], counts[:, other], at)
+        chances = iter(_each_against(found, apart(measure, many[:, :, one], many[:, :, other], at[:, None])))
+        for key, _ in some:
+            for a, b in pairs:
+                told = finding(kind, measure, census.sites[a], next(chances), feature=feature_of(key))
+                yield told | {"other": census.sites[b]}
+
+
+def _alike(tables: list[tuple[str, Table]], draws: int) -> Iterator[list[tuple[str, Table]]]:
+    """Cut into runs of tables with as many cells, ordered or not, that can be compared in one go and held at once."""
+    for _, alike in groupby(tables, lambda each: (each[1].counts.shape, each[1].cells.at is None)):
+        run = list(alike)
+        size = max(1, TOGETHER // (draws * run[0][1].counts.size))
+        yield from (run[start : start + size] for start in range(0, len(run), size))
+
+
+def _stacked(
+    some: list[tuple[str, Table]], census: Census, kind: str, *, draws: int, seed: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return what the sites told [tables, sites, cells], draws of it, and where the cells lie [tables, 1, cells]."""
+    tables = [table for _, table in some]
+    drawn = redrawn(tables, census.leave, kind, [_rng(seed, kind, key) for key, _ in some], draws)
+    at = np.stack([np.empty(0) if table.cells.at is None else table.cells.at for table in tables])
+    return cells_of(np.stack([table.counts for table in tables]), kind), cells_of(drawn, kind), at[:, None]
+
+
+def _each_against(found: Floats, by_chance: Floats) -> list[Chance]:
+    """Judge values [tables, sites] by draws [tables, draws, sites]; table after table, site after site."""
+    draws = np.moveaxis(by_chance, 1, -1)
+    return each_against(found.ravel(), np.ascontiguousarray(draws.reshape(-1, draws.shape[-1])))
 
 
 def variables(census: Census, kind: str) -> list[tuple[str, Table]]:
@@ -82,11 +112,11 @@ def rest(counts: Floats) -> Floats:
     return out
 
 
-def apart(measure: str, own: Floats, others: Floats, table: Table) -> Floats:
-    """Apply a measure by name."""
+def apart(measure: str, own: Floats, others: Floats, at: Floats) -> Floats:
+    """Apply a measure by name to counts whose cells lie ``at``."""
     own = np.nan_to_num(own)  # an empty histogram gives nan, as it should
     if measure in ORDERED:
-        return ORDERED[measure](own, others, table.cells.at)  # type: ignore[no-any-return]
+        return ORDERED[measure](own, others, at)  # type: ignore[no-any-return]
     return HISTOGRAM[measure](own, others)  # type: ignore[no-any-return]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,11 @@ def training(
     *,
     draws: int,
     seed: int,
+    say: Callable[[str], None] = lambda what: None,
 ) -> Iterator[dict[str, Any]]:
     """Compare the sites' updates of one round with those of sites that do not differ."""
     rng = np.random.default_rng([seed, 7])
-    many = shuffled(federation, model, draws=min(draws, SHUFFLES), seed=seed, rng=rng)
+    many = shuffled(federation, model, draws=min(draws, SHUFFLES), seed=seed, rng=rng, say=say)
     real = np.stack([updates[name] for name in federation.names])
     rows = np.array([len(site.split.train) for site in federation.sites], dtype=np.float64)
     for measure in measures:

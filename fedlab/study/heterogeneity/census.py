@@ -20,13 +20,12 @@ from torch import Tensor
 
 from fedlab.engine.exchange import Ask, Exchange
 from fedlab.federation import Examples, Feature, Federation, Site
+from fedlab.federation.cells import block_means, block_size
 from fedlab.federation.frame import columns
 from fedlab.study.heterogeneity.binned import (
     Cells,
     Leave,
     agree,
-    block_means,
-    block_size,
     by_blocks,
     by_code,
     counted,
@@ -169,7 +168,8 @@ class AtSite:
         each = block_size(len(mine), self.leave.least)
         plain = [f.name for f in features(self.federation) if by_blocks(f)]
         column = values(self.federation, mine.x)
-        return {"patients": len(mine), "blocks": {name: block_means(column[name], each) for name in plain}}
+        means = {name: torch.from_numpy(block_means(column[name], least=each)) for name in plain}
+        return {"patients": len(mine), "blocks": means}
 
     def _histograms(
         self, mine: Examples, edges: dict[str, Tensor], leave: Leave, rng: np.random.Generator

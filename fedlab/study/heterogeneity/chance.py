@@ -8,9 +8,11 @@ introduction to the bootstrap*, 1993); where rows are in this process, the patie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedlab.study.heterogeneity.binned import Leave, filled
 from fedlab.study.heterogeneity.census import Table
@@ -51,48 +53,73 @@ def against(value: float, draws: Floats) -> Chance:
     >>> against(0.0, draws).p > 0.3, against(9.0, draws).p < 1e-9
     (True, True)
     """
-    kept = draws[~np.isnan(draws)]
-    if np.isnan(value) or 2 * len(kept) < len(draws):
-        return Chance(value, np.nan, np.nan, np.nan)
-    reached = int((kept >= value - 1e-9).sum())
-    p = (1 + reached) / (1 + len(kept))
-    if not reached and kept.std() > 0:
-        p = min(p, _tail(value, kept))
-    return Chance(value, float(kept.mean()), float(np.quantile(kept, 0.95)), p)
+    return each_against(np.array([value]), draws[None])[0]
 
 
-def _tail(value: float, draws: Floats) -> float:
+def each_against(values: Floats, draws: Floats) -> list[Chance]:
+    """Judge many values [values], each by its own draws [values, draws]; as :func:`against` does one."""
+    found = np.full((4, len(values)), np.nan)
+    found[0] = values
+    known = ~np.isnan(draws)
+    many = known.sum(1)
+    judged = ~np.isnan(values) & (2 * many >= draws.shape[1])
+    for n in np.unique(many[judged]):  # what has as many draws left is a matrix again
+        rows = np.flatnonzero(judged & (many == n))
+        kept, value = draws[rows][known[rows]].reshape(len(rows), n), values[rows]
+        reached = (kept >= value[:, None] - 1e-9).sum(1)
+        p = (1 + reached) / (1 + n)
+        far = np.flatnonzero((reached == 0) & (kept.std(1) > 0))
+        if len(far):
+            p[far] = np.minimum(p[far], _tail(value[far], kept[far]))
+        found[1:, rows] = kept.mean(1), np.quantile(kept, 0.95, axis=1), p
+    return [Chance(*row) for row in found.T.tolist()]
+
+
+def _tail(values: Floats, draws: Floats) -> Floats:
     from scipy.stats import pearson3  # a second to import: only when somebody asks
 
-    z = (draws - draws.mean()) / draws.std()
-    return float(pearson3.sf((value - draws.mean()) / draws.std(), max(float((z**3).mean()), 0.0)))
+    mean, sd = draws.mean(1), draws.std(1)
+    z = (draws - mean[:, None]) / sd[:, None]
+    out: Floats = pearson3.sf((values - mean) / sd, np.maximum((z**3).mean(1), 0.0))
+    return out
 
 
-def redrawn(table: Table, leave: Leave, kind: str, rng: np.random.Generator, draws: int = DRAWS) -> Floats:
+def redrawn(
+    tables: Sequence[Table], leave: Leave, kind: str, rngs: Sequence[np.random.Generator], draws: int = DRAWS
+) -> Floats:
     """Draw the sites' counts as they would arrive if all sites were alike in one thing.
 
     Parameters
     ----------
-    table : Table
+    tables : sequence of Table
+        Of as many cells each.
     leave : Leave
         The terms on which counts leave a site.
     kind : {"label", "features", "missingness"}
         ``"label"``: the same shares; ``"features"``: the same shares among those who have a value, each site having it
         as often as it does; ``"missingness"``: the feature missing equally often, each site with its own values.
+    rngs : sequence of numpy Generator
+        One a table: what is drawn for it does not depend on the others.
 
     Returns
     -------
-    float array, shape [draws, sites, cells]
+    float array, shape [tables, draws, sites, cells]
     """
-    counts = np.nan_to_num(table.counts)
-    pooled = counts.sum(0)
-    sizes = np.round(counts.sum(1)).astype(int)
-    out = np.empty((draws, *counts.shape))
+    drawn = np.stack([_drawn(np.nan_to_num(t.counts), kind, rng, draws) for t, rng in zip(tables, rngs, strict=True)])
+    if leave.epsilon is not None:
+        return np.stack([leave(counts, rng) for counts, rng in zip(drawn, rngs, strict=True)])
+    told = leave(drawn, rngs[0])  # screening draws nothing
+    return filled(told, drawn.sum(-1), least=leave.least, missing=kind != "label")
+
+
+def _drawn(counts: Floats, kind: str, rng: np.random.Generator, draws: int) -> NDArray[np.int64]:
+    """Draw one table, [draws, sites, cells]."""
+    pooled, sizes = counts.sum(0), np.round(counts.sum(1)).astype(int)
+    out = np.zeros((draws, *counts.shape), dtype=np.int64)
     for site, (own, n) in enumerate(zip(counts, sizes, strict=True)):
-        p = shares(alike(own, pooled, kind)) if n else np.full(len(own), np.nan)
-        out[:, site] = rng.multinomial(n, p, size=draws) if n else 0
-    told = leave(out.astype(np.int64), rng)
-    return told if leave.epsilon is not None else filled(told, out.sum(-1), least=leave.least, missing=kind != "label")
+        if n:
+            out[:, site] = rng.multinomial(n, shares(alike(own, pooled, kind)), size=draws)
+    return out
 
 
 def alike(own: Floats, pooled: Floats, kind: str) -> Floats:

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from fedlab.engine.exchange import Ask, Exchange
 from fedlab.federation import Feature, Site
-from fedlab.study.heterogeneity.binned import Leave, agree, block_means, block_size, counted, filled
+from fedlab.federation.cells import block_means, block_size
+from fedlab.study.heterogeneity.binned import Leave, agree, counted, filled
 from fedlab.study.heterogeneity.census import patients
 from fedlab.study.heterogeneity.distances import Floats
 
@@ -105,7 +106,7 @@ def bands_at(
     mine = patients(held)
     column, y = risks(payload["model"], mine.x), mine.y.numpy()
     if purpose == "risks":
-        return {"risk": block_means(column, block_size(len(column), leave.least))}
+        return {"risk": torch.from_numpy(block_means(column, least=block_size(len(column), leave.least)))}
     edges = payload["edges"].numpy()
     counts = np.stack([counted(column[y == k], edges, len(edges) + 1)[:-1] for k in (0, 1)])
     told = np.zeros(counts.shape)

@@ -10,6 +10,7 @@ arXiv 1706.05699, of updates in place of gradients).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,6 +24,8 @@ from fedlab.engine import Run, train
 from fedlab.federation import Examples, Federation, Site, Split
 from fedlab.models import ModelLike
 from fedlab.study.heterogeneity.distances import Floats
+
+DEALT = 2**24  # numbers in the rows of all deals that train at once, or those of one deal
 
 
 def drift(updates: Floats, weights: Floats) -> Floats:
@@ -107,10 +110,19 @@ def one_round(federation: Federation, model: ModelLike, *, rounds: int, seed: in
     return run, {names[number]: update for number, update in listening.heard.items()}
 
 
-def shuffled(federation: Federation, model: ModelLike, *, draws: int, seed: int, rng: np.random.Generator) -> Floats:
+def shuffled(
+    federation: Federation,
+    model: ModelLike,
+    *,
+    draws: int,
+    seed: int,
+    rng: np.random.Generator,
+    say: Callable[[str], None] = lambda what: None,
+) -> Floats:
     """Updates of sites that do not differ: all patients dealt out anew to sites of the same sizes, ``draws`` times.
 
-    All of these sites train at once, from the same model; this reads the training rows in this process.
+    As many of these sites as memory allows train at once, all from the same model; this reads the training rows in this
+    process.
 
     Returns
     -------
@@ -125,13 +137,16 @@ def shuffled(federation: Federation, model: ModelLike, *, draws: int, seed: int,
     )  # fmt: skip
     _, who = np.unique(every.group, return_inverse=True)
     ends = np.cumsum([len(part) for part in parts])[:-1]
-    sites = []
-    for draw in range(draws):
-        order = np.argsort(rng.permutation(who.max() + 1)[who], kind="stable")  # a patient's rows stay together
-        sites += [_of(every, rows, f"{draw:05d} {k:05d}") for k, rows in enumerate(np.split(order, ends))]
-    _, updates = one_round(replace(federation, sites=tuple(sites)), model, rounds=1, seed=seed)
-    made = np.stack([updates[site.name] for site in sites])
-    return made.reshape(draws, len(parts), -1)
+    at_once, made = max(1, DEALT // every.x.numel()), []
+    for first in range(0, draws, at_once):
+        say(f"training, deal {first + 1} of {draws}")
+        sites = []
+        for draw in range(first, min(first + at_once, draws)):
+            order = np.argsort(rng.permutation(who.max() + 1)[who], kind="stable")  # a patient's rows stay together
+            sites += [_of(every, rows, f"{draw:05d} {k:05d}") for k, rows in enumerate(np.split(order, ends))]
+        _, updates = one_round(replace(federation, sites=tuple(sites)), model, rounds=1, seed=seed)
+        made += [updates[site.name] for site in sites]
+    return np.stack(made).reshape(draws, len(parts), -1)
 
 
 def _numbered(rows: Examples, site: int) -> NDArray[np.int64]:
