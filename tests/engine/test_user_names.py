@@ -253,3 +253,17 @@ def test_a_trial_leaves_model_and_generators_alone() -> None:
 def test_weight_norm_is_trained(fed: Federation) -> None:
     run = fedlab.train(fed, lambda i, o: weight_norm(nn.Linear(i, o)), rounds=3, progress=False)
     assert run.history["log_loss"].iloc[-1] < run.history["log_loss"].iloc[0] and set(ALGORITHMS) > {"fedavg"}
+
+
+def test_nests_travel_whatever_their_names() -> None:
+    from fedlab.engine.flower import pack, unpack
+
+    sent = {
+        "a/b": {"c": torch.ones(1), "d/e~1": torch.zeros(2)},
+        "a": {"b": torch.tensor(3.0)},
+        "..": {"": torch.ones(2)},
+    }
+    back = unpack(pack({"vars": sent}))["vars"]
+    assert {k: {n: t.tolist() for n, t in v.items()} for k, v in back.items()} == {
+        k: {n: t.tolist() for n, t in v.items()} for k, v in sent.items()
+    }
