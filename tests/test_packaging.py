@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = ("lab", "test", "report", "lint", "bench", "figure", "wheels", "constraints")
+TARGETS = ("lab", "test", "report", "handout", "lint", "bench", "figure", "wheels", "constraints")
 needs_make = pytest.mark.skipif(not shutil.which("make"), reason="no make here")
 
 

@@ -68,7 +68,7 @@ def withheld_note(withheld: Mapping[str, Sequence[str]]) -> list[str]:
     Examples
     --------
     >>> withheld_note({"Long Beach": ["ca"]})
-    ['withheld, as fewer than 5 of a site's training patients have it: ca at Long Beach']
+    ["withheld, as fewer than 5 of a site's training patients have it: ca at Long Beach"]
     """
     sites: dict[tuple[str, ...], list[str]] = {}
     for site, features in withheld.items():

@@ -38,8 +38,7 @@ def content(value: Any) -> Any:
     --------
     >>> content({"rate": 0.1, "steps": (1, 2)})
     {'rate': 0.1, 'steps': [1, 2]}
-    >>> one, other = (content(eval(f"lambda round, rounds: {factor}")) for factor in (0.5, 0.7))
-    >>> one == other
+    >>> content(functools.partial(pow, exp=2)) == content(functools.partial(pow, exp=3))
     False
     """
     return _content(value, (), 0)

@@ -163,7 +163,8 @@ class Net:
         named = [k for k in models[0] if fixed(k)]
         rows = self.ready({k: torch.stack([model[k] for model in models]).unsqueeze(1) for k in named}, x)
         for k, model in enumerate(models):  # a copy lies as the rows of a single model do
-            yield self(model, rows[k].clone() if named else rows, train=False)
+            out = self(model, rows[k].clone() if named else rows, train=False)
+            yield out.reshape(len(x), self.task.outputs)
 
     def vote(self, models: list[Tensors], x: Tensor) -> Tensor:
         """The same for rows as they lie: inside ``vmap`` they cannot be laid out anew."""

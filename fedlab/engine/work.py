@@ -79,7 +79,7 @@ def by_name(tree: Tensors, like: Tensors, said: str) -> Tensors:
 
 def theirs(user: object, tree: Any) -> Any:
     """Return tensors for code to do anything with: copies, where it is not fedlab's own."""
-    return tree_map(torch.clone, tree) if is_foreign(user) else tree
+    return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, tree) if is_foreign(user) else tree
 
 
 def against(tensor: Tensor, scalar: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ are then expected of columns that know nothing of each other, and the rows stay 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,22 +44,26 @@ class Equal:
         return np.flatnonzero(self.first != np.arange(len(self.first)))
 
 
-def equal_rows(rows: Examples) -> Equal:
+def equal_rows(rows: Examples, features: Sequence[slice] = ()) -> Equal:
     """Find the equal rows of a site, ``nan`` being equal to ``nan``.
+
+    ``features`` are the columns of each feature; without them each column is taken to know nothing of the others.
 
     Examples
     --------
     >>> x = torch.tensor([[1.5, 2.0], [0.3, 4.0], [1.5, 2.0]])
     >>> found = equal_rows(Examples(x, torch.tensor([1, 0, 1]), np.arange(3)))
     >>> found.copies.tolist(), found.by_chance
-    ([2], True)
+    ([2], False)
     """
     if not len(rows):
         return Equal(np.arange(0), by_chance=False)
     seen: dict[bytes, int] = {}
     first = np.array([seen.setdefault(each, i) for i, each in enumerate(_sums(rows))], dtype=np.int64)
-    pairs = _pairs(np.bincount(first))
-    by_chance = pairs > 0 and _expected_pairs(rows, np.unique(first)) >= BY_CHANCE * pairs
+    pairs, different = _pairs(np.bincount(first)), np.unique(first)
+    if 2 * len(different) < len(rows):  # more copies than a table that was entered twice: few values, or many entries
+        different = np.arange(len(rows))
+    by_chance = pairs > 0 and _expected_pairs(rows, different, features) >= BY_CHANCE * pairs
     return Equal(first, by_chance)
 
 
@@ -78,24 +82,28 @@ def _pairs(counts: Ints) -> float:
     return float((counts * (counts - 1) / 2).sum())
 
 
-def _expected_pairs(rows: Examples, different: Ints) -> float:
-    """Return how many equal pairs columns would give that know nothing of each other.
+def _expected_pairs(rows: Examples, different: Ints, features: Sequence[slice]) -> float:
+    """Return how many equal pairs features would give that know nothing of each other.
 
-    How often a column's values agree is read off the ``different`` rows, of which copies cannot inflate it.
+    How often a column's values agree is read off the ``different`` rows, where copies cannot inflate it.
     """
     n = len(rows)
     agree = _share(rows.y.numpy())
-    for column in rows.x.reshape(n, -1)[torch.from_numpy(different)].numpy().T:
-        agree *= _share(column)
+    x = rows.x.reshape(n, -1)[torch.from_numpy(different)].numpy()
+    for columns in features or [slice(k, k + 1) for k in range(x.shape[1])]:
+        agree *= _share(x[:, columns])
         if agree * n * n < 1e-9:
             return 0.0
     return agree * n * (n - 1) / 2
 
 
-def _share(column: NDArray[Any]) -> float:
-    """Return the share of pairs of different rows that agree in a column; all ``nan`` are one value."""
-    _, counts = np.unique(column, return_counts=True)
-    return _pairs(counts) / (len(column) * (len(column) - 1) / 2) if len(column) > 1 else 1.0
+def _share(values: NDArray[Any]) -> float:
+    """Return the share of pairs of different rows that agree in these columns; all ``nan`` are one value."""
+    n, codes = len(values), np.zeros(len(values), dtype=np.int64)
+    for column in values.reshape(n, -1).T:
+        codes = codes * (n + 1) + np.unique(column, return_inverse=True)[1]
+        codes = np.unique(codes, return_inverse=True)[1]
+    return _pairs(np.bincount(codes)) / (n * (n - 1) / 2) if n > 1 else 1.0
 
 
 def one_patient(rows: Examples, equal: Equal) -> Examples:

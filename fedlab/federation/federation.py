@@ -295,7 +295,7 @@ class Federation(Made):
         >>> from fedlab.federation import Dirichlet, PowerLaw
         >>> hospitals = fedlab.load("heart_disease")
         >>> [len(site) for site in hospitals.partition(PowerLaw(), sites=3).sites]
-        [502, 251, 167]
+        [502, 250, 168]
         >>> hospitals.partition(Dirichlet(alpha=0.3), sites=5).describe()["share ill"].round(1).nunique() > 1
         True
         """

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fedlab.federation import roles, tensors
 from fedlab.federation.duplicates import counted, equal_rows, one_patient, say_equal, straddling
-from fedlab.federation.frame import encoded, named, read_features
+from fedlab.federation.frame import blocks, encoded, named, read_features
 from fedlab.federation.names import check_names
 from fedlab.federation.problems import Problems
 from fedlab.federation.site import Examples, Feature, Site, Split
@@ -140,7 +140,7 @@ class Made:
         rows = roles.rows_by_site(Examples(torch.from_numpy(x), y, whose), names)
         if group is not None:
             remarks.warn(at_several(rows))
-        rows = _without_copies(rows, duplicates, remarks)
+        rows = _without_copies(rows, duplicates, remarks, known)
         sites = _sites(rows, seed=seed, about=about)
         return cast("type[Federation]", cls)(
             name, sites, task, known, source=source, licence=licence, notes=tuple(remarks.notes)
@@ -246,13 +246,16 @@ def _remark_spellings(df: pd.DataFrame, column: str, remarks: Remarks) -> None:
             remarks.note(f"in {column!r} {', '.join(written)} were taken for one, {name!r}")
 
 
-def _without_copies(rows: Mapping[str, Examples], duplicates: Duplicates, remarks: Remarks) -> dict[str, Examples]:
+def _without_copies(
+    rows: Mapping[str, Examples], duplicates: Duplicates, remarks: Remarks, features: Sequence[Feature] = ()
+) -> dict[str, Examples]:
     """Let rows that repeat another share its patient, or leave them out; said, unless they are known."""
     if isinstance(duplicates, str) and duplicates not in ("keep", "drop"):
         raise ValueError(f'duplicates is {duplicates!r}: choose "keep" or "drop", or say how many each site has')
+    together = [columns for _, columns in blocks(features)]
     out, counts, chance = {}, {}, {}
     for site, held in rows.items():
-        equal = equal_rows(held)
+        equal = equal_rows(held, together)
         out[site] = held
         if not len(equal.copies):
             continue

@@ -75,7 +75,7 @@ def leaving(scores: pd.DataFrame) -> pd.DataFrame:
     --------
     >>> row = {"metric": "auc", "value": 0.9, "low": 0.8, "high": 1.0, "patients": 31, "fewest": 2, "reason": ""}
     >>> told = leaving(pd.DataFrame([row])).iloc[0]
-    >>> told["value"], told["fewest"], told["reason"]
+    >>> float(told["value"]), float(told["fewest"]), told["reason"]
     (nan, nan, 'fewer than 5 test patients of a class')
     """
     if scores.empty:

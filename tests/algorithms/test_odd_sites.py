@@ -86,9 +86,7 @@ def test_what_a_personal_algorithm_does_without_a_site_that_always_fails(fed: Fe
 
     run = run_of(fed, Failing(), engine="sequential", rounds=3)
     assert run.errors["error"].tolist() == ["LookupError"] * 3
-    start = run.net.start()
-    assert apart(run.models["site 1"][0], start) == 0.0, "it never trained"
-    assert apart(run.models["site 0"][0], start) > 0
+    assert set(run.models) == {"site 0", "site 2"}, "what never trained is no model"
 
 
 def test_cyclic_passes_over_a_site_that_always_fails(fed: Federation) -> None:

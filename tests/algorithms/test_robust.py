@@ -38,8 +38,8 @@ def sent_by_qfedavg(q: float, start: float, ends: list[float], losses: list[floa
     each = [
         alg.finish(
             {"w": torch.tensor(end, dtype=torch.float64)},
-            SimpleNamespace(lr=torch.tensor(lr, dtype=torch.float64), anchor=w, memory={},
-                            risk=lambda params, loss=loss: torch.tensor(loss, dtype=torch.float64)),
+            SimpleNamespace(lr=torch.tensor(lr, dtype=torch.float64), anchor=w, memory={}, steps=torch.tensor(1.0),
+                            momentum=None, risk=lambda params, loss=loss: torch.tensor(loss, dtype=torch.float64)),
         )
         for end, loss in zip(ends, losses, strict=True)
     ]  # fmt: skip

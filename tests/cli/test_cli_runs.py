@@ -14,6 +14,7 @@ from fedlab.cli import app
 from fedlab.engine import Run
 from fedlab.federation import Federation
 from fedlab.study import compare
+from fedlab.study.words import number
 
 
 def call(*line: str) -> Result:
@@ -100,7 +101,7 @@ def test_compare_shows_what_differs_and_the_scores(results: tuple[Path, Run, Run
     for site in first.federation.names:
         tables = [run.history[run.history["chosen"]].set_index("site") for run in (first, second)]
         chosen = [table.loc[site] for table in tables]
-        assert got[site] == [f"{row[metric]:.3f}" for row in chosen for metric in ("auc", "log_loss")]
+        assert got[site] == [number(row[metric], 3) for row in chosen for metric in ("auc", "log_loss")]
     assert "test was never opened by B" in result.output and "accuracy" not in got
 
 

@@ -53,6 +53,10 @@ def test_modes_agree_in_float32_as_far_as_it_goes(name: str, model: str, short: 
 @pytest.mark.parametrize("optimizer,lr", [(SGD(momentum=0.9), 0.05), (Adam(), 0.005)])
 @pytest.mark.parametrize("name", ["fedavg", "isolated", "scaffold", "centralized"])
 def test_modes_agree_with_other_optimisers(name: str, optimizer: Any, lr: float, short: Federation) -> None:
+    if name == "scaffold" and isinstance(optimizer, Adam):
+        with pytest.raises(ValueError, match="scaffold counts how often each gradient acts.*not Adam"):
+            fedlab.train(short, "mlp", name, optimizer=optimizer, lr=lr, progress=False)
+        return
     assert difference(*both(short, "mlp", name, dtype="float64", optimizer=optimizer, lr=lr)) < 1e-9
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -54,8 +55,13 @@ def test_each_seed_is_its_own_run(name: str, model: str, short: Federation, monk
     same(together, alone)
 
 
-@pytest.mark.parametrize("name", ["fedper", "fedrep", "ditto", "apfl", "ifca", "scaffold", "isolated"])
-@pytest.mark.parametrize("optimizer", [SGD(momentum=0.9), Adam()])
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        *product(["fedper", "fedrep", "ditto", "apfl", "ifca", "scaffold", "isolated"], [SGD(momentum=0.9)]),
+        *product(["fedper", "fedrep", "ditto", "apfl", "ifca", "isolated"], [Adam()]),  # scaffold refuses it
+    ],
+)
 def test_other_optimisers_too(name: str, optimizer: Any, short: Federation) -> None:
     together, alone, events = both(short, "mlp", name, optimizer=optimizer, lr=0.01)
     assert events == 3

@@ -34,7 +34,7 @@ def test_every_mark_is_of_train_and_valid(hospitals: Federation, moved: Federati
     for after, federation in enumerate((hospitals, moved)):
         seen = [s.rows.take(np.concatenate([s.split.train, s.split.valid])) for s in federation.sites]
         assert marks(figure, 1, after=bool(after)) == pytest.approx([rows.y.double().mean().item() for rows in seen])
-        assert marks(figure, 2, after=bool(after)) == [len(rows) for rows in seen]
+        assert marks(figure, 2, after=bool(after)) == [len(np.unique(rows.group)) for rows in seen]
         missing = [rows.x.isnan().double().mean().item() for rows in seen]
         assert marks(figure, 3, after=bool(after)) == pytest.approx(missing)
     assert sum(bars(figure)[0]) == marks(figure, 2, after=False)[0]  # an age is known of everybody

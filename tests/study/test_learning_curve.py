@@ -144,9 +144,17 @@ def test_one_seed_has_no_interval(hospitals: Federation) -> None:
 
 
 def test_a_site_without_a_class_among_its_rows_is_counted(hospitals: Federation) -> None:
-    got = learning_curve(hospitals, algorithms=["fedavg"], rows=[1, 500], sites=[], **FEW)
+    got = learning_curve(hospitals, algorithms=["fedavg"], rows=[6, 500], sites=[], **FEW)
     lacking = got.table("auc").query("where == 'everywhere'").set_index("x")["lacking"]
-    assert lacking[1] == 4 and lacking[500] == 0
+    drawn = [hospitals.resplit(seed).thinned(6, seed=seed) for seed in range(FEW["seeds"])]
+    counted = [sum(len(site.train.y.unique()) < 2 for site in each.sites) for each in drawn]
+    assert lacking[6] == pytest.approx(np.mean(counted)) and lacking[6] > 0 and lacking[500] == 0
+
+
+def test_too_few_rows_to_tell_a_mean_are_said(hospitals: Federation) -> None:
+    got = learning_curve(hospitals, algorithms=["fedavg"], rows=[1, 500], sites=[], **FEW)
+    assert set(got.table("auc")["x"]) == {500}
+    assert got.failures["reason"].str.contains("no site has 5 training patients with a value in any column").all()
 
 
 @pytest.mark.slow

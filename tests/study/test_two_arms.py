@@ -107,7 +107,7 @@ def test_too_few_one_class_several_visits_and_no_model_say_why() -> None:
     assert math.isfinite(row["difference"]) and math.isnan(row["p"]) and "several rows" in row["reason"]
     del one.runs["isolated"][0].models["A"]
     row = one.delong("fedavg", "isolated").set_index("where").loc["A"]
-    assert math.isnan(row["auc_one"]) and "no model: it did not answer" in row["reason"]
+    assert math.isnan(row["auc_one"]) and "no model of its own: it did not hand it out" in row["reason"]
 
 
 def test_what_cannot_be_asked_is_refused(study: Study) -> None:

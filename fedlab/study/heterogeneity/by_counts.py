@@ -8,12 +8,15 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedlab.study.heterogeneity.census import LABEL, Census, Table, feature_of
 from fedlab.study.heterogeneity.chance import Chance, each_against, finding, redrawn
 from fedlab.study.heterogeneity.distances import HISTOGRAM, ORDERED, Floats
 
 COUNTED = ("label", "features", "missingness")
+MORE = 20_000  # draws where some counts were withheld and none of the first draws reaches the value
+AGAIN = 2**23  # drawn counts that are held at once then
 TOGETHER = 2**20  # drawn counts that are held at once, or those of one variable
 
 
@@ -30,21 +33,52 @@ def of_counts(
     census: Census, kind: str, measures: tuple[str, ...], *, draws: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     """Compare each site with all others together, in one kind of difference, variable by variable."""
-    for some in _alike(variables(census, kind), draws):
-        counts, many, at = _stacked(some, census, kind, draws=draws, seed=seed)
-        judged = {}
-        for measure in fitting(measures, some[0][1]):
-            found = apart(measure, counts, rest(counts), at)
-            judged[measure] = _each_against(found, apart(measure, many, rest(many), at[:, None]))
+    tables = variables(census, kind)
+    for some in _alike(tables, draws):
+        judged = _judged(some, census, kind, fitting(measures, some[0][1]), draws=draws, seed=seed)
         for row, (key, table) in enumerate(some):
+            again = _judged_again(some[row], judged, row, census, kind, len(tables), draws=draws, seed=seed)
             for measure, chances in judged.items():
                 for k, site in enumerate(census.sites):
-                    chance = chances[row * len(census.sites) + k]
+                    chance = again.get((measure, k), chances[row * len(census.sites) + k])
                     why = _why(census, table, k, kind) if np.isnan(chance.value) else ""
                     yield finding(kind, measure, site, chance, feature=feature_of(key), reason=why)
     if kind != "label":
         for feature, why in census.reasons.items():
             yield from (finding(kind, m, s, feature=feature, reason=why) for m in measures for s in census.sites)
+
+
+def _judged(
+    some: list[tuple[str, Table]], census: Census, kind: str, measures: list[str], *, draws: int, seed: int
+) -> dict[str, list[Chance]]:
+    """Judge each site of each table, by each measure; table after table."""
+    counts, many, at = _stacked(some, census, kind, draws=draws, seed=seed)
+    return {
+        measure: _each_against(
+            apart(measure, counts, rest(counts), at), apart(measure, many, rest(many), at[:, None]), _all_told(some)
+        )
+        for measure in measures
+    }
+
+
+def _judged_again(
+    one: tuple[str, Table], judged: dict[str, list[Chance]], row: int, census: Census, kind: str, tables: int,
+    *, draws: int, seed: int,
+) -> dict[tuple[str, int], Chance]:  # fmt: skip
+    """Judge by more draws what no draw reached and no curve tells, where more can make it clear among all tables."""
+    sites = len(census.sites)
+    more = min(MORE, AGAIN // one[1].counts.size)
+    lumps = [k for k, told in enumerate(_all_told([one])[0]) if not told]
+    far = {
+        (measure, k)
+        for measure, chances in judged.items()
+        for k in lumps
+        if chances[row * sites + k].p * (1 + draws) < 1.5
+    }
+    if not far or tables * sites > 0.05 * more:
+        return {}
+    again = _judged([one], census, kind, sorted({measure for measure, _ in far}), draws=more, seed=seed)
+    return {(measure, k): again[measure][k] for measure, k in far}
 
 
 def of_pairs(census: Census, kind: str, measure: str, *, draws: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -56,7 +90,9 @@ def of_pairs(census: Census, kind: str, measure: str, *, draws: int, seed: int) 
             continue
         counts, many, at = _stacked(some, census, kind, draws=draws, seed=seed)
         found = apart(measure, counts[:, one], counts[:, other], at)
-        chances = iter(_each_against(found, apart(measure, many[:, :, one], many[:, :, other], at[:, None])))
+        all_told = _all_told(some)
+        by_chance = apart(measure, many[:, :, one], many[:, :, other], at[:, None])
+        chances = iter(_each_against(found, by_chance, all_told[:, one] & all_told[:, other]))
         for key, _ in some:
             for a, b in pairs:
                 told = finding(kind, measure, census.sites[a], next(chances), feature=feature_of(key))
@@ -81,10 +117,15 @@ def _stacked(
     return cells_of(np.stack([table.counts for table in tables]), kind), cells_of(drawn, kind), at[:, None]
 
 
-def _each_against(found: Floats, by_chance: Floats) -> list[Chance]:
+def _all_told(some: list[tuple[str, Table]]) -> NDArray[np.bool_]:
+    """Return of which sites [tables, sites] every count was told as it is."""
+    return np.stack([(table.told == table.counts).all(1) for _, table in some])
+
+
+def _each_against(found: Floats, by_chance: Floats, all_told: NDArray[np.bool_]) -> list[Chance]:
     """Judge values [tables, sites] by draws [tables, draws, sites]; table after table, site after site."""
     draws = np.moveaxis(by_chance, 1, -1)
-    return each_against(found.ravel(), np.ascontiguousarray(draws.reshape(-1, draws.shape[-1])))
+    return each_against(found.ravel(), np.ascontiguousarray(draws.reshape(-1, draws.shape[-1])), all_told.ravel())
 
 
 def variables(census: Census, kind: str) -> list[tuple[str, Table]]:

@@ -19,6 +19,7 @@ from fedlab.study.heterogeneity.census import Table
 from fedlab.study.heterogeneity.distances import Floats, shares
 
 DRAWS = 200
+ROUNDING = 1e-9  # draws that differ by less do not differ: a curve has no tail without a spread
 
 
 class Chance(NamedTuple):
@@ -56,8 +57,13 @@ def against(value: float, draws: Floats) -> Chance:
     return each_against(np.array([value]), draws[None])[0]
 
 
-def each_against(values: Floats, draws: Floats) -> list[Chance]:
-    """Judge many values [values], each by its own draws [values, draws]; as :func:`against` does one."""
+def each_against(values: Floats, draws: Floats, curve: NDArray[np.bool_] | None = None) -> list[Chance]:
+    """Judge many values [values], each by its own draws [values, draws]; as :func:`against` does one.
+
+    ``curve`` tells of which the tail may be read off a curve (default: of all): draws of which some were withheld fall
+    into lumps, and no curve through them has a tail that holds.
+    """
+    curve = np.ones(len(values), dtype=bool) if curve is None else curve
     found = np.full((4, len(values)), np.nan)
     found[0] = values
     known = ~np.isnan(draws)
@@ -66,9 +72,9 @@ def each_against(values: Floats, draws: Floats) -> list[Chance]:
     for n in np.unique(many[judged]):  # what has as many draws left is a matrix again
         rows = np.flatnonzero(judged & (many == n))
         kept, value = draws[rows][known[rows]].reshape(len(rows), n), values[rows]
-        reached = (kept >= value[:, None] - 1e-9).sum(1)
+        reached = (kept >= value[:, None] - ROUNDING).sum(1)
         p = (1 + reached) / (1 + n)
-        far = np.flatnonzero((reached == 0) & (kept.std(1) > 0))
+        far = np.flatnonzero((reached == 0) & (kept.std(1) > ROUNDING) & curve[rows])
         if len(far):
             p[far] = np.minimum(p[far], _tail(value[far], kept[far]))
         found[1:, rows] = kept.mean(1), np.quantile(kept, 0.95, axis=1), p

@@ -87,7 +87,7 @@ class Heterogeneity:
         >>> import fedlab
         >>> found = fedlab.heterogeneity(fedlab.load("heart_disease"), measures=["total_variation"], progress=False)
         >>> found.pairs("label").round(2).iloc[0].to_dict()
-        {'site': 'Hungary', 'other': 'Cleveland', 'value': 0.1, 'expected': 0.05}
+        {'site': 'Hungary', 'other': 'Cleveland', 'value': 0.1, 'expected': 0.04}
         """
         if kind not in COUNTED:
             raise ValueError(f"pairs of sites can be compared in {', '.join(COUNTED)}, which counts show; not {kind!r}")

@@ -59,7 +59,7 @@ class _Work:
             x = torch.from_numpy(self.written(k, here.alike, here.filled, x.double().numpy())).to(x.dtype)
         site = replace(site, rows=replace(site.rows, x=x, y=torch.from_numpy(self.labels(k))))
         if self.kinds & {"label", "case mix"}:
-            site = replace(site, split=Split(*(self.drawn(k, rows) for rows in site.split.parts().values())))
+            site = self.redrawn(k, site)
         return self.filled_up(k, site) if "quantity" in self.kinds else site
 
     def labels(self, k: int) -> Ints:
@@ -81,6 +81,16 @@ class _Work:
                 empty = np.isnan(x[:, j])
                 x[empty if raw is None else empty & (raw[:, j] == value), j] = value
         return x
+
+    def redrawn(self, k: int, site: Site) -> Site:
+        """Draw each part of the split anew; who is drawn twice has two rows, as a split names each row once."""
+        parts = site.split.parts()
+        drawn = {part: self.drawn(k, rows) for part, rows in parts.items()}
+        if all(drawn[part] is rows for part, rows in parts.items()):
+            return site
+        ends = np.cumsum([len(rows) for rows in drawn.values()])
+        split = Split(*np.split(np.arange(ends[-1]), ends[:-1]))
+        return replace(site, rows=site.rows.take(np.concatenate(list(drawn.values()))), split=split)
 
     def drawn(self, k: int, rows: Ints) -> Ints:
         """Draw a part of the split anew from itself by the weights: systematic; equal weights change nothing."""
