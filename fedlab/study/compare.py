@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedlab.algorithms import ALGORITHMS, Algorithm, algorithm
+from fedlab.algorithms import Algorithm, algorithm
 from fedlab.engine.progress import progress_line
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
@@ -24,6 +24,7 @@ from fedlab.study.record import Arm, study_of
 from fedlab.study.saving import Saving
 from fedlab.study.study import Study
 from fedlab.study.tuning import Trial, train_trials, trials, validation_loss
+from fedlab.study.verdict import CALLED
 
 ARMS = ("isolated", "centralized", "fedavg")
 
@@ -68,9 +69,9 @@ def compare(
     Warns
     -----
     SeedsFailed
-        If an algorithm failed on some seeds: its rows are of the others, the rest stands, ``study.failed`` says how. An
-        arm that failed on all has no result (with ``save`` it is tried again); where no arm has one, the failure is
-        raised.
+        If an algorithm failed on some seeds: its rows are of the others, the rest stands, ``study.failed`` says how; or
+        if a hospital did not take part as it was asked to, or has one class alone to learn from. An arm that failed on
+        all has no result (with ``save`` it is tried again); where no arm has one, the failure is raised.
 
     Examples
     --------
@@ -120,7 +121,7 @@ def compare(
     about = {"federation": federation, "model_name": model_name(model), "seeds": numbers, "plan": plan}
     study = kept.finish(study_of(done, failed=[table for table, _ in lost], **about))
     for what in told(study):
-        warnings.warn(f"{what} fedlab.train with that seed shows where", SeedsFailed, stacklevel=2)
+        warnings.warn(what, SeedsFailed, stacklevel=2)
     return study
 
 
@@ -151,9 +152,9 @@ def name_arms(algorithms: Sequence[str | Algorithm] | Mapping[str, str | Algorit
             raise ValueError("there is no algorithm to compare: name at least one")
         arms = {name: algorithm(which) for name, which in algorithms.items()}
         for name, alg in arms.items():
-            if name in ALGORITHMS and alg.name != name:  # a verdict and a report would take it for that one
+            if name in CALLED and alg.name != name:
                 raise ValueError(
-                    f"the arm {name!r} is {alg}, and there is another algorithm of that name: rename the arm"
+                    f"the arm {name!r} is {alg}, and a verdict calls {name!r} {CALLED[name]}: rename the arm"
                 )
         return arms
     if isinstance(algorithms, (str, Algorithm)):

@@ -18,7 +18,11 @@ COLUMNS = ("arm", "seed", "round", "error")
 
 
 class SeedsFailed(UserWarning):
-    """An algorithm failed on some seeds of a comparison; ``study.failed`` says which, and how."""
+    """An algorithm failed on some seeds of a comparison, or a hospital did not take part as it was asked to.
+
+    ``study.failed`` says which failed and how, and ``study.table()`` what each hospital missed; :func:`fedlab.train`
+    with such a seed shows where.
+    """
 
 
 def no_failures() -> pd.DataFrame:
@@ -101,7 +105,7 @@ def told(study: Study) -> list[str]:
 
 def _absent(arm: str, runs: Sequence[Run]) -> list[str]:
     never = {site for run in runs for site in never_trained(run)}
-    own = keeps_own(runs[0].algorithm)
+    own = any(keeps_own(run.algorithm) for run in runs)
 
     def so(site: str) -> str:
         if site not in never:

@@ -132,6 +132,6 @@ def test_nothing_is_said_where_nothing_happened() -> None:
 
 def test_an_arm_with_the_name_of_another_algorithm_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="the arm 'isolated' is FedAvg.*another algorithm of that name: rename the arm"
+        ValueError, match="the arm 'isolated' is FedAvg.*a verdict calls 'isolated' the hospitals’ own models"
     ):
         fedlab.compare(FED, algorithms={"isolated": "fedavg", "mine": "fedprox"}, seeds=2, rounds=1, progress=False)
