@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -56,10 +57,9 @@ def called(column: Hashable) -> str:
 def need(df: pd.DataFrame, column: Hashable, role: str) -> str:
     """Refuse a table without the column that plays ``role``, or with two of that name; return its name."""
     name = called(column)
-    there = list(df.columns).count(name)
-    if there > 1:
+    if not df.columns.is_unique and (there := int((df.columns == name).sum())) > 1:
         raise ValueError(f"the table has {there} columns called {name!r}: give each a name of its own")
-    if not there:
+    if name not in df.columns:
         known = ", ".join(map(repr, df.columns[:30]))
         hint = ""
         if len(df.columns) == 1 and any(c in str(df.columns[0]) for c in ";\t|,"):
@@ -87,8 +87,7 @@ def read_features(
             if name in used:
                 raise ValueError(f"features= names {name!r}, which is the {used[name]}: a model would read it off")
             known.append(entry if isinstance(entry, Feature) else guess(df[name]))
-    names = [f.name for f in known]
-    for twice in sorted({n for n in names if names.count(n) > 1}):
+    for twice in sorted(name for name, times in Counter(f.name for f in known).items() if times > 1):
         problems.add(f"features= names {twice!r} twice")
     return tuple(known)
 

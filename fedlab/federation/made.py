@@ -222,6 +222,7 @@ class Made:
 
 def _remark_columns(df: pd.DataFrame, known: Sequence[Feature], guessed: set[str], remarks: Remarks) -> None:
     """Note what was read into the columns that nobody described: levels, marks of missing, days."""
+    empty = df.isna().all()
     for feature in known:
         if feature.name not in guessed:
             continue
@@ -232,7 +233,7 @@ def _remark_columns(df: pd.DataFrame, known: Sequence[Feature], guessed: set[str
             remarks.note(f"{', '.join(map(repr, feature.missing))} in {feature.name!r} was read as not measured")
         if feature.unit in (DAYS_SINCE, "days"):
             remarks.note(f"{feature.name!r} is read in {feature.unit}")
-        if feature.kind == "number" and not df[feature.name].notna().any():
+        if feature.kind == "number" and empty[feature.name]:
             remarks.note(f"{feature.name!r} holds no value")
 
 

@@ -107,8 +107,7 @@ def time_unit(column: pd.Series[Any]) -> str:
         return DAYS_SINCE
     if pd.api.types.is_timedelta64_dtype(dtype):
         return "days"
-    there = column.dropna()
-    if not is_text(column) or there.empty:
+    if not is_text(column) or (there := column.dropna()).empty:
         return ""
     if all(isinstance(value, (datetime.date, pd.Period)) for value in there):
         return DAYS_SINCE
