@@ -28,6 +28,7 @@ ROUNDS = 3
 
 
 def measure(quick: bool) -> Iterator[Figure]:
+    yield reading(*(NARROW if quick else WIDE))
     yield growth(NARROW, repeats=1 if quick else 3)
     if not quick:
         yield growth(WIDE, repeats=1)
@@ -38,10 +39,20 @@ def measure(quick: bool) -> Iterator[Figure]:
     yield whole_atlas(hospitals)
 
 
+def reading(few: int, many: int) -> Figure:
+    """Make a federation of a table: how many times the seconds for so many times the columns."""
+    frames = [frame(number) for number in (few, many)]
+    read(frames[0])  # what is imported once
+    before, after = (min(seconds(lambda each=each: read(each)) for _ in range(3)) for each in frames)
+    times = many / few
+    note = f"{before:.2f} s and {after:.2f} s; columns × {times:g}"
+    return at_most(f"from_frame, {few} → {many:,} columns", after / before, "×", 1.25 * times, note)
+
+
 def growth(columns: tuple[int, int], *, repeats: int) -> Figure:
     """Heterogeneity with all its measures: how many times the seconds for so many times the columns."""
-    heterogeneity(table(10), progress=False)  # what is imported and compiled once
-    few, many = (table(number) for number in columns)
+    heterogeneity(read(frame(10)), progress=False)  # what is imported and compiled once
+    few, many = (read(frame(number)) for number in columns)
     pairs = [(seconds(lambda: heterogeneity(few, progress=False)), seconds(lambda: heterogeneity(many, progress=False)))
              for _ in range(repeats)]  # fmt: skip
     before, after = min(pairs, key=lambda pair: pair[1] / pair[0])
@@ -107,16 +118,20 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def table(columns: int, *, sites: int = 4, rows: int = 300) -> Federation:
+def frame(columns: int, *, sites: int = 4, rows: int = 300) -> pd.DataFrame:
     """Draw a table of normal columns, a twentieth of the cells missing; the first site is shifted."""
     rng = np.random.default_rng(columns)
     x = rng.normal(size=(sites * rows, columns))
     x[:rows] += 0.3
     ill = (x[:, :5].sum(1) + rng.normal(size=len(x)) > 0).astype(int)
     x[rng.random(x.shape) < 0.05] = np.nan
-    frame = pd.DataFrame(x, columns=[f"column {k}" for k in range(columns)])
-    frame = frame.assign(ill=ill, site=np.repeat([f"site {k}" for k in range(sites)], rows))
-    return Federation.from_frame(frame, site="site", label="ill")
+    drawn = pd.DataFrame(x, columns=[f"column {k}" for k in range(columns)])
+    return drawn.assign(ill=ill, site=np.repeat([f"site {k}" for k in range(sites)], rows))
+
+
+def read(drawn: pd.DataFrame) -> Federation:
+    """Make a federation of it."""
+    return Federation.from_frame(drawn, site="site", label="ill")
 
 
 if __name__ == "__main__":
