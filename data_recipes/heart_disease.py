@@ -1,4 +1,4 @@
-"""UCI Heart Disease: 920 patients of four real hospitals who had an angiography, donated in 1988.
+"""UCI Heart Disease: 920 records of patients of four real hospitals who had an angiography, donated in 1988.
 
 The table is embedded, ``heart_disease.csv`` beside this file: the four official files one below the other with the
 site in front, every value as the hospital wrote it. See ``heart_disease.NOTICE.md`` for whom to thank.
@@ -9,7 +9,8 @@ What the files do not say loudly, and :func:`tidy` knows:
   resting blood pressure of 0 (one patient of Long Beach).
 - Cleveland writes ``3.0`` where the others write ``3``, and ``.7`` is 0.7.
 - Hungary codes the diagnosis 0 or 1, the others 0 to 4: ill is everything above 0.
-- Two rows of Hungary are equal, and two of Long Beach. Nothing says that they are one patient: all are kept.
+- Two rows of Hungary are equal, and two of Long Beach. Nothing says whether they are one patient: all are kept, and
+  the equal ones stand in one part of every split, as one patient's would.
 - An ST depression below 0 is an elevation (Switzerland, Long Beach).
 
 References
