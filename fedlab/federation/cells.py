@@ -24,6 +24,7 @@ patients of a class a score that needs every class is mostly luck, wears a † a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,50 @@ def shown(count: float) -> str:
     ('76', '<5', '0', '<5')
     """
     return written(math.nan if withheld(count) else count)
+
+
+class Said(str):
+    """A sentence with counts of sites; ``outgoing`` is how it may leave.
+
+    Parameters
+    ----------
+    write : callable
+        Makes the sentence, given how a count is written.
+
+    Examples
+    --------
+    >>> note = Said(lambda count: f"{count(3)} rows are equal")
+    >>> note, note.outgoing
+    ('3 rows are equal', '<5 rows are equal')
+    """
+
+    outgoing: str
+
+    def __new__(cls, write: Callable[[Callable[[float], str]], str]) -> Said:  # noqa: D102 (the class says it)
+        said = super().__new__(cls, write(written))
+        said.outgoing = write(shown)
+        return said
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _said, (str(self), self.outgoing)
+
+
+def _said(text: str, outgoing: str) -> Said:
+    said = str.__new__(Said, text)
+    said.outgoing = outgoing
+    return said
+
+
+def total(counts: Iterable[float], write: Callable[[float], str]) -> str:
+    """Write the sum of counts that stand beside it: of which one is withheld, *some*, or it would follow.
+
+    Examples
+    --------
+    >>> total([9, 2], written), total([9, 2], shown), total([9, 7], shown)
+    ('11', 'some', '16')
+    """
+    counts = list(counts)
+    return "some" if any(withheld(count) and write(count) != written(count) for count in counts) else write(sum(counts))
 
 
 def is_few(count: float) -> bool:

@@ -8,7 +8,7 @@ are then expected of columns that know nothing of each other, and the rows stay 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedlab.federation.cells import Said, total, written
 from fedlab.federation.site import Examples, Split
 
 BY_CHANCE = 0.1  # of the equal pairs, this share is expected by chance: then they are taken for chance
@@ -136,8 +137,8 @@ def straddling(rows: Examples, split: Split) -> int:
     return int(np.isin(equal[split.test], equal[split.train]).sum())
 
 
-def counted(counts: Mapping[str, int], most: int = 6) -> str:
-    """Say how many there are at each site, the largest first.
+def counted(counts: Mapping[str, int], write: Callable[[float], str] = written, most: int = 6) -> str:
+    """Say how many there are at each site, the largest first; ``write`` writes a count.
 
     Examples
     --------
@@ -146,10 +147,10 @@ def counted(counts: Mapping[str, int], most: int = 6) -> str:
     """
     there = sorted(((n, site) for site, n in counts.items() if n), key=lambda pair: -pair[0])
     more = f" and {len(there) - most} more" if len(there) > most else ""
-    return ", ".join(f"{site} {n}" for n, site in there[:most]) + more
+    return ", ".join(f"{site} {write(n)}" for n, site in there[:most]) + more
 
 
-def say_equal(counts: Mapping[str, int], *, kept: bool) -> str:
+def say_equal(counts: Mapping[str, int], *, kept: bool) -> Said:
     """Say how many rows repeat another, by site.
 
     Examples
@@ -157,13 +158,16 @@ def say_equal(counts: Mapping[str, int], *, kept: bool) -> str:
     >>> say_equal({"Hungary": 1}, kept=True)
     '1 row repeats another of its hospital in every column (Hungary 1): it shares a patient with that one, so ...'
     """
-    n = sum(counts.values())
-    where = counted(counts)
-    one, verb = ("it", "shares") if n == 1 else ("they", "share")
-    what = f"{n} row{'s' * (n > 1)} repeat{'s' * (n == 1)} another of {'its' if n == 1 else 'their'} hospital in every"
-    if not kept:
-        return f"{what} column ({where}): left out"
-    return (
-        f"{what} column ({where}): {one} {verb} a patient with that one, so that no test row equals a training row. "
-        'duplicates="drop" leaves them out'
-    )
+
+    def say(write: Callable[[float], str]) -> str:
+        n, where = total(counts.values(), write), counted(counts, write)
+        what = f"{n} row repeats another of its" if n == "1" else f"{n} rows repeat another of their"
+        if not kept:
+            return f"{what} hospital in every column ({where}): left out"
+        they = "it shares" if n == "1" else "they share"
+        return (
+            f"{what} hospital in every column ({where}): {they} a patient with that one, so that no test row equals a "
+            'training row. duplicates="drop" leaves them out'
+        )
+
+    return Said(say)

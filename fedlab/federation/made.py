@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fedlab.federation import roles, tensors
+from fedlab.federation.cells import Said
 from fedlab.federation.duplicates import counted, equal_rows, one_patient, say_equal, straddling
 from fedlab.federation.frame import blocks, encoded, named, read_features
 from fedlab.federation.names import check_names
@@ -274,18 +275,23 @@ def _without_copies(
     elif counts:
         remarks.warn(say_equal(counts, kept=duplicates == "keep"))
     if chance:
-        where = counted(chance)
         remarks.note(
-            f"rows repeat another of their hospital ({where}), as often as so few columns of so few values do by "
-            "chance: they count as different patients"
+            Said(
+                lambda write: (
+                    f"rows repeat another of their hospital ({counted(chance, write)}), as often as so few columns of "
+                    "so few values do by chance: they count as different patients"
+                )
+            )
         )
     return out
 
 
 def _say_straddling(sites: Sequence[Site]) -> str:
     counts = {site.name: straddling(site.rows, site.split) for site in sites if not equal_rows(site.rows).by_chance}
-    where = counted(counts)
-    return f"in the published split test rows equal a training row of their hospital ({where})" if where else ""
+    if not any(counts.values()):
+        return ""
+    return Said(lambda write: "in the published split test rows equal a training row of their hospital "
+                              f"({counted(counts, write)})")  # fmt: skip
 
 
 def _sites(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlab.federation.cells import Said, written
 from fedlab.federation.duplicates import counted
 from fedlab.federation.frame import blocks
 from fedlab.federation.site import Examples, Feature
@@ -78,10 +79,15 @@ def at_several(rows: Mapping[str, Examples]) -> str:
     twice = {patient for patient, sites in seen.items() if sites > 1}
     if not twice:
         return ""
-    where = counted({site: len(whom & twice) for site, whom in each.items()})
-    n = len(twice)
-    return (
-        f"{n} patient{'s stand' if n > 1 else ' stands'} at several hospitals ({where}): what is learnt of one at a "
-        "hospital may be asked of the same patient at another, so that the test looks better than it is. Make the "
-        "numbers differ if these are different people"
-    )
+    counts = {site: len(whom & twice) for site, whom in each.items()}
+
+    def say(write: Callable[[float], str]) -> str:
+        few = any(write(n) != written(n) for n in counts.values())
+        n = "some" if few else write(len(twice))
+        return (
+            f"{n} patient{' stands' if n == '1' else 's stand'} at several hospitals ({counted(counts, write)}): what "
+            "is learnt of one at a hospital may be asked of the same patient at another, so that the test looks better "
+            "than it is. Make the numbers differ if these are different people"
+        )
+
+    return Said(say)

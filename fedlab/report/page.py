@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
+from fedlab.federation.cells import Said
 from fedlab.report import drawings, tables
 from fedlab.report.door import described, outgoing
 from fedlab.report.findings import calibration, findings, limits, verdict
@@ -108,7 +109,7 @@ def _sites(gap: Gap, about: About) -> str:
     note = "<p><strong>The hospitals are simulated</strong>; the patients are real.</p>" if about.simulated else ""
     held = f"<p>{_text(gap.held_out)} was held out: no model learnt from it.</p>" if gap.held_out else ""
     source = f"<p>Source and attribution: {_linked(_ended(about.citation))} Licence: {_text(about.licence)}.</p>"
-    found = gap.study.federation.notes
+    found = [note.outgoing if isinstance(note, Said) else note for note in gap.study.federation.notes]
     told = f"<p>Found in the data:</p>{_list(found)}" if found else ""
     return note + tables.sites(gap) + held + told + source
 

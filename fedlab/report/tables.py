@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -30,18 +31,23 @@ def sites(gap: Gap) -> str:
     """The hospitals and their patients."""
     found, held = described(gap.study.federation), gap.study.federation.describe()
     shares = [column for column in found.columns if column.startswith("share")]
+    where = {site.name: _where(site.about) for site in gap.study.federation.sites}
+    known = any(where.values())
     rows = []
     for site, row in found.iterrows():
-        about = gap.study.federation[str(site)].about
-        where = ", ".join(filter(None, [about.get("hospital", ""), about.get("country", "")]))
         counts = [_told(held.loc[site, column], row[column]) for column in ("patients", "train", "valid", "test")]
-        rows.append([str(site), where, *counts, *("–" if math.isnan(row[c]) else f"{row[c]:.0%}" for c in shares)])
-    head = ["site", "hospital", "patients", "train", "valid", "test", *shares]
+        parts = ["–" if math.isnan(row[share]) else f"{row[share]:.0%}" for share in shares]
+        rows.append([str(site), *[where[str(site)]] * known, *counts, *parts])
+    head = ["site", *["hospital"] * known, "patients", "train", "valid", "test", *shares]
     caption = (
         "The sites, with one split’s rows to fit on, choose on and report on. –: withheld, as a count below "
         f"{LEAST} would follow from it."
     )
-    return table(caption, head, rows, text=2)
+    return table(caption, head, rows, text=1 + known)
+
+
+def _where(about: Mapping[str, str]) -> str:
+    return ", ".join(filter(None, [about.get("hospital", ""), about.get("country", "")]))
 
 
 def _told(count: float, told: float) -> str:

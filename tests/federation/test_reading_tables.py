@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import pickle
 import warnings
 from decimal import Decimal
 from typing import Any
@@ -393,3 +394,13 @@ def test_a_guess_says_what_it_took_for_missing() -> None:
     assert guess(pd.Series(["1", "?", "2"], name="ca")).missing == ("?",)
     with pytest.raises(ValueError, match=r"nearly all are numbers; '2,5' is none"):
         guess(pd.Series([*map(str, range(40)), "2,5"], name="ca"))
+
+
+def test_a_sentence_with_small_counts_has_none_where_it_leaves() -> None:
+    df = table()
+    df = pd.concat([df, df.iloc[[0, 2, 4, 6, 8, 10, 1, 3]]], ignore_index=True)
+    with pytest.warns(TableWarning, match=r"8 rows repeat another .*\(A 6, B 2\)"):
+        fed = make(df)
+    (note,) = (note for note in fed.notes if "repeat" in note)
+    assert note.outgoing.startswith("some rows repeat another") and "(A 6, B <5)" in note.outgoing
+    assert pickle.loads(pickle.dumps(note)).outgoing == note.outgoing
