@@ -70,8 +70,8 @@ def compare(
     -----
     SeedsFailed
         If an algorithm failed on some seeds: its rows are of the others, the rest stands, ``study.failed`` says how; or
-        if a hospital did not take part as it was asked to, or has one class alone to learn from. An arm that failed on
-        all has no result (with ``save`` it is tried again); where no arm has one, the failure is raised.
+        if a hospital did not take part as it was asked to. An arm that failed on all has no result (with ``save`` it is
+        tried again); where no arm has one, the failure is raised.
 
     Examples
     --------

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fedlab.study.study import Study
 
 COLUMNS = ("arm", "seed", "round", "error")
+MOST = 3  # hospitals that are told of each by itself
 
 
 class SeedsFailed(UserWarning):
@@ -93,7 +94,7 @@ def _by_site(each: Sequence[dict[str, str]]) -> dict[str, str]:
 
 
 def told(study: Study) -> list[str]:
-    """One sentence an arm that failed on some seeds, and one an arm and a site that did not take part as asked."""
+    """One sentence an arm that failed on some seeds, and for each arm what hospitals missed: of three, and how many."""
     arms = dict.fromkeys(study.failed["arm"])
     failures = [
         f"{arm} {why(study.failed, arm, len(study.seeds))}"
@@ -113,5 +114,18 @@ def _absent(arm: str, runs: Sequence[Run]) -> list[str]:
         return ": there it has no model of its own and no score" if own else ": there it learnt without that hospital"
 
     told = [f"{arm}: {site} {what}{so(site)}." for site, what in missed(runs).items()]
-    return told + [f"{arm}: {site} learns from one class alone, as {what}."
-                   for site, what in _by_site([one_class(run) for run in runs]).items()]  # fmt: skip
+    more = len(told) - MOST
+    return told[:MOST] + [f"{arm}: so it is with {more} more; study.table() has what each missed."] * (more > 0)
+
+
+def of_one_class(study: Study) -> list[str]:
+    """One sentence an arm whose sites learn each for itself, and some from patients of one class."""
+    said = []
+    for arm, runs in study.runs.items():
+        found = _by_site([one_class(run) for run in runs])
+        sites = [f"{site} ({what})" for site, what in list(found.items())[:MOST]]
+        more = len(found) - MOST
+        if sites:
+            beyond = f" and {more} more" * (more > 0)
+            said.append(f"{arm} learns from one class alone at {', '.join(sites)}{beyond}.")
+    return said

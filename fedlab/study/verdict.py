@@ -10,6 +10,7 @@ import pandas as pd
 
 from fedlab.federation.cells import FEW, is_few
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
+from fedlab.study.failed import of_one_class
 from fedlab.study.failed import told as failures
 from fedlab.study.pairs import gains, pairs, rows_of
 from fedlab.study.places import left_out
@@ -78,7 +79,13 @@ def verdict(study: Study, *, metric: str | Sequence[str] = "auc", against: str =
         return " ".join([*failures(study), one])
     told = [plain(study, metric=metric, against=against), *failures(study)]
     told += winners(study, metric=metric, against=against)
-    told += [*_few(study, metric), *_tuned(study), *_remarks(study, metric), *([_method(study)] if method else [])]
+    told += [
+        *_few(study, metric),
+        *of_one_class(study),
+        *_tuned(study),
+        *_remarks(study, metric),
+        *([_method(study)] if method else []),
+    ]
     return " ".join(dict.fromkeys(filter(None, told)))  # the plain sentence may be all that there is to say of winners
 
 

@@ -118,10 +118,32 @@ def test_a_site_with_one_class_in_a_seed_is_marked() -> None:
     fed = fedlab.Federation.from_tensors(
         {"A": (x[:40], y[:40]), "B": (x[40:80], y[40:80]), "C": (x[80:], y[80:])}, name="one class"
     )
-    with pytest.warns(SeedsFailed, match="isolated: A learns from one class alone"):
-        study = fedlab.compare(fed, algorithms=["isolated", "fedavg"], seeds=2, rounds=2, progress=False)
-    assert "isolated: A learns from one class alone, as none of its" in study.verdict(metric="log_loss")
-    assert "on 2 of 2 seeds" in study.verdict(metric="log_loss")
+    study = fedlab.compare(fed, algorithms=["isolated", "fedavg"], seeds=2, rounds=2, progress=False)
+    said = "isolated learns from one class alone at A (none of its 24 training patients is 1, on 2 of 2 seeds)."
+    assert said in study.verdict(metric="log_loss") and "fedavg learns" not in study.verdict()
+
+
+def test_of_many_hospitals_three_are_told_and_the_others_counted() -> None:
+    fed = ragged((30,) * 8)
+    rows = len(fed["site 0"].train)
+
+    def finish(self: Any, vars: Any, at: Any) -> Any:
+        if at.round == 1 and float(at.n) == rows:
+            raise LookupError("no such patient")
+        return FedAvg.finish(self, vars, at)
+
+    failing_first = type("FedAvg", (FedAvg,), {"finish": finish})()
+    with pytest.raises(fedlab.TooFewSites):
+        fedlab.train(fed, "mlp", failing_first, rounds=2, progress=False, engine="sequential")
+    fed = ragged((30, 30, 30, 30, 30, 61))
+    with pytest.warns(SeedsFailed) as caught:
+        study = fedlab.compare(
+            fed, "mlp", {"mine": failing_first}, seeds=2, rounds=2, progress=False, engine="sequential"
+        )
+    assert len(caught) == 4 and str(caught[-1].message) == (
+        "mine: so it is with 2 more; study.table() has what each missed."
+    )
+    assert (study.table()["reason"].str.startswith("failed to train in 1 of 2 rounds")).sum() == 5 * 9
 
 
 def test_nothing_is_said_where_nothing_happened() -> None:
