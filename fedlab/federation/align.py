@@ -68,6 +68,8 @@ def _column(theirs: Feature, ours: Feature, part: NDArray[Any]) -> NDArray[Any]:
         one, other = getattr(theirs, what), getattr(ours, what)
         if one != other and one and other:
             raise ValueError(f"column {ours.name!r} is of {what} {one!r} there and {other!r} here: convert it first")
+    if ours.codes and not theirs.codes and ours.kind == "number":
+        _refuse_uncoded(part, ours)
     if not (theirs.codes and ours.codes):
         return part
     place = _places(theirs.codes, ours.codes, f"column {ours.name!r}")
@@ -76,6 +78,16 @@ def _column(theirs: Feature, ours: Feature, part: NDArray[Any]) -> NDArray[Any]:
     there = level_numbers(theirs, part)
     _refuse_unknown(there, place, list(theirs.codes), f"column {ours.name!r}")
     return one_hot(ours, np.array([*place, -1])[there])
+
+
+def _refuse_uncoded(part: NDArray[Any], ours: Feature) -> None:
+    """Refuse numbers of a site that says no codes, where they are none of ours."""
+    odd = np.setdiff1d(part[~np.isnan(part)], [float(code) for code in ours.codes or {}])
+    if len(odd):
+        raise ValueError(
+            f"column {ours.name!r} holds {odd[0]:g} there, which is none of the codes here ({dict(ours.codes or {})}), "
+            "and it says no codes of its own: agree on them first"
+        )
 
 
 def _renumbered(

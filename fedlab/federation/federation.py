@@ -105,6 +105,9 @@ class Federation(Made):
         >>> hospitals.admit(late).features == hospitals.features
         True
         """
+        problems = Problems()
+        check_names(problems, sites=[site.name])
+        problems.raise_all()
         if site.features != self.features or site.classes != self.task.classes:
             site = aligned(site, self.features, self.task.classes)
         x, y = site.rows.x, site.rows.y
@@ -261,6 +264,8 @@ class Federation(Made):
         [100, 100, 74, 100]
         """
         rows = whole("rows", rows, 1)
+        if self.thinning and self.thinning[0] <= rows:
+            return self  # fewer have been drawn, and of what is left none is left out
 
         def fewer(site: Site) -> Site:
             y, group = site.rows.y.numpy(), site.rows.group
@@ -329,7 +334,10 @@ class Federation(Made):
 
     def _thinned_again(self) -> Federation:
         """Return what a redraw of the split leaves to learn from, where that was limited."""
-        return self if self.thinning is None else self.thinned(self.thinning[0], seed=self.thinning[1])
+        if self.thinning is None:
+            return self
+        rows, seed = self.thinning
+        return replace(self, thinning=None).thinned(rows, seed=seed)
 
 
 def _share_of(name: str) -> str:

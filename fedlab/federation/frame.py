@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,16 @@ from torch import Tensor
 from fedlab.federation.problems import Problems
 from fedlab.federation.site import Feature
 from fedlab.federation.values import (
+    DAYS_SINCE,
     LARGEST,
-    MARKS,
     Floats,
     by_key,
     factorized,
     in_case_only,
+    infinite,
     is_text,
     key,
+    marks_among,
     number,
     numbers,
     text,
@@ -51,7 +54,7 @@ def named(df: pd.DataFrame) -> pd.DataFrame:
 
 def called(column: Hashable) -> str:
     """Return what a column is called."""
-    return " ".join(map(str, column)) if isinstance(column, tuple) else str(column)
+    return text(" ".join(map(str, column)) if isinstance(column, tuple) else column)
 
 
 def need(df: pd.DataFrame, column: Hashable, role: str) -> str:
@@ -77,6 +80,8 @@ def read_features(
     """Describe the columns to learn from: those named, or all but the ones that play another role (``used``)."""
     if isinstance(features, (str, Feature)):
         features = [features]
+    if isinstance(features, (set, frozenset)):
+        raise ValueError("features= is a set, which has no order: give a list, as the columns stand in its order")
     wanted = [c for c in dict.fromkeys(df.columns) if c not in used] if features is None else list(features)
     if not wanted:
         problems.add("there is no column left to learn from: name some in features=")
@@ -86,10 +91,16 @@ def read_features(
             name = need(df, entry.name if isinstance(entry, Feature) else entry, "features")
             if name in used:
                 raise ValueError(f"features= names {name!r}, which is the {used[name]}: a model would read it off")
-            known.append(entry if isinstance(entry, Feature) else guess(df[name]))
+            known.append(_described(entry, df[name]) if isinstance(entry, Feature) else guess(df[name]))
     for twice in sorted(name for name, times in Counter(f.name for f in known).items() if times > 1):
         problems.add(f"features= names {twice!r} twice")
     return tuple(known)
+
+
+def _described(feature: Feature, column: pd.Series[Any]) -> Feature:
+    """Return a feature that was described, by the name of its column, and in days if that holds dates."""
+    unit = feature.unit or (time_unit(column) if feature.kind == "number" else "")
+    return replace(feature, name=str(column.name), unit=unit)
 
 
 def guess(column: pd.Series[Any]) -> Feature:
@@ -111,9 +122,9 @@ def guess(column: pd.Series[Any]) -> Feature:
     """
     name = str(column.name)
     if isinstance(column.dtype, pd.CategoricalDtype):
-        levels = list(column.cat.categories)
+        levels, marks = _without(marks_among(column.cat.categories), column.cat.categories)
         many = len(levels) > MOST_CODES and all(number(level) is not None for level in levels)
-        return Feature(name) if many or not levels else _category(name, levels)
+        return Feature(name, missing=marks) if many or not levels else _category(name, levels, missing=marks)
     if isinstance(column.dtype, pd.IntervalDtype):
         return _category(name, sorted(column.dropna().unique()))
     if not is_text(column):
@@ -121,8 +132,7 @@ def guess(column: pd.Series[Any]) -> Feature:
             raise ValueError(f"column {name!r} holds complex numbers: leave it out of features=, or take parts of them")
         return Feature(name, unit=time_unit(column))
     _, found = factorized(column)
-    marks = tuple(sorted({text(v) for v in found if isinstance(v, str) and text(v) in MARKS}))
-    levels = [v for v in found if not (isinstance(v, str) and text(v) in marks)]
+    levels, marks = _without(marks_among(found), found)
     if all(number(level) is not None for level in levels):
         return Feature(name, unit=time_unit(column), missing=marks)
     different = list(by_key(levels).values())
@@ -137,7 +147,17 @@ def guess(column: pd.Series[Any]) -> Feature:
     return _category(name, sorted(different, key=word), missing=marks)
 
 
+def _without(marks: set[str], values: Iterable[Any]) -> tuple[list[Any], tuple[str, ...]]:
+    """Return the values that are no marks of *not measured*, and the marks in order."""
+    return [v for v in values if not (isinstance(v, str) and text(v) in marks)], tuple(sorted(marks))
+
+
 def _category(name: str, levels: Sequence[Any], missing: tuple[str, ...] = ()) -> Feature:
+    if endless := [level for level in levels if infinite(level)]:
+        raise ValueError(
+            f"column {name!r} holds {word(endless[0])}, an infinite value: make the cell empty if it means 'not "
+            "measured', or correct it"
+        )
     plain = {number_or_text(level): word(level) for level in levels}
     if len(plain) > MOST_CODES:
         raise ValueError(
@@ -246,8 +266,7 @@ def encoded(df: pd.DataFrame, features: Sequence[Feature], problems: Problems) -
         if wide and feature.name in wide:
             continue
         with problems:
-            need(df, feature.name, "features")
-            column = df[feature.name]
+            column = df[need(df, feature.name, "features")]
             out[:, place] = _numbers(feature, column) if feature.kind == "number" else _codes(feature, column)
     if wide:
         at = [place.start for feature, place in blocks(features) if feature.name in wide]
@@ -259,12 +278,20 @@ def encoded(df: pd.DataFrame, features: Sequence[Feature], problems: Problems) -
 def _plain(df: pd.DataFrame, features: Sequence[Feature]) -> dict[str, None]:
     """Return the columns that NumPy holds as numbers: those are taken over in one piece."""
     kinds = {name: dtype.kind for name, dtype in df.dtypes.items() if isinstance(dtype, np.dtype)}
-    return {f.name: None for f in features if f.kind == "number" and kinds.get(f.name, "") in tuple("biuf")}
+    return {
+        f.name: None
+        for f in features
+        if f.kind == "number" and f.unit != DAYS_SINCE and kinds.get(f.name, "") in tuple("biuf")
+    }
 
 
 def _numbers(feature: Feature, column: pd.Series[Any]) -> Floats:
     column = _without_marks(feature, column)
-    values, odd = numbers(column)
+    _check_time(feature, column)
+    try:
+        values, odd = numbers(column)
+    except ValueError as error:
+        raise ValueError(f"column {feature.name!r} {error}") from error
     if odd.any():
         cells = column[odd]
         raise ValueError(
@@ -273,6 +300,17 @@ def _numbers(feature: Feature, column: pd.Series[Any]) -> Floats:
             "if it means 'not measured'"
         )
     return values[:, None]
+
+
+def _check_time(feature: Feature, column: pd.Series[Any]) -> None:
+    """Refuse dates and durations where other numbers are meant, and other numbers where dates are."""
+    found = time_unit(column)
+    if found == "days" and "day" not in feature.unit or found == DAYS_SINCE != feature.unit:
+        what = "durations" if found == "days" else "dates"
+        meant = f"numbers in {feature.unit}" if feature.unit else "plain numbers"
+        raise ValueError(f"column {feature.name!r} holds {what}, where {meant} are meant: turn them into such")
+    if feature.unit == DAYS_SINCE and not found and column.notna().any():
+        raise ValueError(f"column {feature.name!r} holds no dates, and dates are meant: pandas.to_datetime makes them")
 
 
 def _codes(feature: Feature, column: pd.Series[Any]) -> Floats:
@@ -290,6 +328,8 @@ def _codes(feature: Feature, column: pd.Series[Any]) -> Floats:
 
 
 def _without_marks(feature: Feature, column: pd.Series[Any]) -> pd.Series[Any]:
+    if isinstance(column.dtype, pd.CategoricalDtype) and feature.missing:
+        column = column.astype(object)
     if not feature.missing or not is_text(column):
         return column
     return column.mask(column.map(text, na_action="ignore").isin(feature.missing))

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fedlab.federation import roles, tensors
-from fedlab.federation.cells import Said
+from fedlab.federation.cells import LEAST, Said
 from fedlab.federation.duplicates import counted, equal_rows, one_patient, say_equal, straddling
 from fedlab.federation.frame import blocks, encoded, named, read_features
 from fedlab.federation.names import check_names
@@ -131,11 +131,15 @@ class Made:
             y, task = roles.read_label(df, column["label"], column["site"], classes)
             check_names(problems, classes=task.classes)
         problems.raise_all()
-        given = [features] if isinstance(features, (str, Feature)) else features or ()
+        given = [features] if isinstance(features, (str, Feature)) else [] if features is None else list(features)
         described = {f.name for f in given if isinstance(f, Feature)}
         _remark_columns(df, known, {f.name for f in known} - described, remarks)
         for role in ("site", "label"):
             _remark_spellings(df, column[role], remarks)
+        remarks.warn(_few_of_a_class(y, task))
+        for feature in known:
+            if feature.kind == "category" and feature.name not in described:
+                _remark_spellings(df, feature.name, remarks)
         for suspect in suspects(known, x, y.numpy()):
             remarks.warn(suspect)
         rows = roles.rows_by_site(Examples(torch.from_numpy(x), y, whose), names)
@@ -236,6 +240,20 @@ def _remark_columns(df: pd.DataFrame, known: Sequence[Feature], guessed: set[str
             remarks.note(f"{feature.name!r} is read in {feature.unit}")
         if feature.kind == "number" and empty[feature.name]:
             remarks.note(f"{feature.name!r} holds no value")
+
+
+def _few_of_a_class(y: torch.Tensor, task: Task) -> str:
+    """Name the classes beyond two that hardly anybody is of: a slip of the pen rather than an outcome."""
+    counts = torch.bincount(y, minlength=len(task.classes)).tolist()
+    few = {name: n for name, n in zip(task.classes, counts, strict=True) if n < LEAST}
+    if len(task.classes) < 3 or not few or len(y) < 10 * LEAST:
+        return ""
+    return Said(
+        lambda write: (
+            f"the label has classes of very few rows ({counted(few, write)}): if they are slips, correct those "
+            "rows, as each class is learnt and counted alike"
+        )
+    )
 
 
 def _remark_spellings(df: pd.DataFrame, column: str, remarks: Remarks) -> None:

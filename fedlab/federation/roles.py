@@ -14,7 +14,7 @@ from fedlab.federation.frame import MOST_CODES, need
 from fedlab.federation.problems import Problems
 from fedlab.federation.site import Examples
 from fedlab.federation.task import Task
-from fedlab.federation.values import MARKS, by_key, factorized, in_case_only, key, text, word
+from fedlab.federation.values import MARKS, by_key, factorized, in_case_only, infinite, key, marks_among, text, word
 
 
 def read_roles(
@@ -47,18 +47,22 @@ def read_label(df: pd.DataFrame, label: str, site: str, classes: Sequence[Any] |
     Values are compared as :func:`~fedlab.federation.values.key` has it; a blank or "?" is a missing label.
     """
     column = df[label]
-    asked = None if classes is None else list(by_key(classes).values())
-    if asked is not None and len(asked) < len(list(classes or [])):
-        raise ValueError(f"classes={list(classes or [])} names a class twice")
+    named = [] if classes is None else list(classes)
+    asked = None if classes is None else list(by_key(named).values())
+    if asked is not None and len(asked) < len(named):
+        raise ValueError(f"classes={named} names a class twice")
     codes, found = factorized(column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column)
     known = {key(level) for level in asked or []}
-    blank = [isinstance(v, str) and text(v) in MARKS and key(v) not in known for v in found]
+    marks = marks_among(found)
+    blank = [isinstance(v, str) and text(v) in marks and key(v) not in known for v in found]
+    if endless := [v for v in found if infinite(v)]:
+        raise ValueError(f"the label {label!r} holds {word(endless[0])}, which is no class: correct those rows")
     empty = np.array([*blank, True])[codes]
     if empty.any():
         per_site = df.loc[empty, site].value_counts().to_dict()
         raise ValueError(
-            f"the label {label!r} is missing in {int(empty.sum())} rows ({per_site}): leave those rows out, "
-            "or have them labelled"
+            f"the label {label!r} is missing in {int(empty.sum())} rows ({per_site}): leave those rows out, have them "
+            f"labelled{_or_named(marks, found)}"
         )
     levels = (
         asked if asked is not None else _levels(column, [v for v, none in zip(found, blank, strict=True) if not none])
@@ -76,8 +80,14 @@ def _levels(column: pd.Series[Any], found: list[Any]) -> list[Any]:
     """Return the different values in order: that of an ordered category, else numbers before texts."""
     different = by_key(found)
     if isinstance(column.dtype, pd.CategoricalDtype) and column.cat.ordered:
-        return [level for level in column.cat.categories if key(level) in different]
+        return [level for name, level in by_key(column.cat.categories).items() if name in different]
     return sorted(different.values(), key=lambda v: (isinstance(key(v), str), key(v)))
+
+
+def _or_named(marks: set[str], found: Sequence[Any]) -> str:
+    """Say what to do if a mark of *missing* is a class."""
+    told = sorted(marks & {text(v) for v in found if isinstance(v, str)} - {""})
+    return f", or name {', '.join(map(repr, told))} in classes= if it is a class" if told else ""
 
 
 def _check_levels(label: str, levels: Sequence[Any], *, named: bool) -> None:
@@ -99,7 +109,7 @@ def _check_levels(label: str, levels: Sequence[Any], *, named: bool) -> None:
 def read_sites(df: pd.DataFrame, site: str) -> np.ndarray[Any, Any]:
     """Return the name of each row's site, of one spelling: without blanks around it, 3 for 3.0."""
     codes, found = factorized(df[site].astype(object))
-    empty = np.array([*(isinstance(v, str) and not text(v) for v in found), True])[codes]
+    empty = np.array([*(isinstance(v, str) and text(v) in MARKS for v in found), True])[codes]
     if empty.any():
         raise ValueError(f"{int(empty.sum())} rows have no site in column {site!r}: name their hospital")
     broken = [v for v in found if isinstance(v, (float, np.floating)) and not float(v).is_integer()]
@@ -109,6 +119,14 @@ def read_sites(df: pd.DataFrame, site: str) -> np.ndarray[Any, Any]:
             "hospitals' names as texts or whole numbers"
         )
     names = [word(v) for v in found]
+    first: dict[Hashable, str] = {}
+    pairs = [(first.setdefault(key(name), name), name) for name in dict.fromkeys(names)]
+    if alike := [(one, other) for one, other in pairs if one != other]:
+        one, other = alike[0]
+        raise ValueError(
+            f"column {site!r} holds {one!r} and {other!r}, which are one number: one hospital or two? Write one of "
+            "them another way"
+        )
     if pairs := in_case_only(names):
         one, other = pairs[0]
         raise ValueError(
@@ -121,9 +139,12 @@ def read_sites(df: pd.DataFrame, site: str) -> np.ndarray[Any, Any]:
 def read_groups(df: pd.DataFrame, group: str) -> np.ndarray[Any, Any]:
     """Return whose row each is, as a text."""
     codes, found = factorized(df[group].astype(object))
-    empty = np.array([*(isinstance(v, str) and not text(v) for v in found), True])[codes]
+    empty = np.array([*(isinstance(v, str) and text(v) in MARKS or infinite(v) for v in found), True])[codes]
     if empty.any():
-        raise ValueError(f"{int(empty.sum())} rows have no patient in column {group!r}")
+        raise ValueError(
+            f"{int(empty.sum())} rows have no patient in column {group!r}: leave them out, or give each a number of "
+            "its own"
+        )
     return np.array([word(v) for v in found])[codes]
 
 

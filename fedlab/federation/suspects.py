@@ -12,6 +12,7 @@ from fedlab.federation.duplicates import counted
 from fedlab.federation.frame import blocks
 from fedlab.federation.site import Examples, Feature
 
+MOSTLY = 0.9  # of the rows have a value, or stand in a row of numbers
 FEWEST, OF_A_CLASS = 20, 3  # rows of a table, and of each class, from which on a pattern is no accident
 
 Floats = NDArray[np.float64]
@@ -35,7 +36,7 @@ def suspects(features: Sequence[Feature], x: Floats, y: NDArray[np.int64]) -> It
     """
     if len(x) < FEWEST:
         return
-    counting = (np.diff(x, axis=0) == 1).all(0)
+    counting = _numbering(x)
     told = _function_of(x, y) | _function_of(np.isnan(x).astype(np.float64), y)
     for feature, place in blocks(features):
         if counting[place].any():
@@ -43,7 +44,7 @@ def suspects(features: Sequence[Feature], x: Floats, y: NDArray[np.int64]) -> It
                 f"column {feature.name!r} counts the rows: it is no measurement, and in a sorted table it gives the "
                 "label away"
             )
-        if told[place].all():
+        if told[place].all() or feature.kind == "category" and _splits(x[:, place], y):
             yield (
                 f"column {feature.name!r} follows the label without an exception: a model would read the answer off "
                 "it. Leave it out of features=, unless it is known before the outcome"
@@ -51,13 +52,35 @@ def suspects(features: Sequence[Feature], x: Floats, y: NDArray[np.int64]) -> It
 
 
 def _function_of(x: Floats, y: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which columns have one value for each class, and not the same for all."""
-    classes = np.unique(y)
-    if min((y == k).sum() for k in classes) < OF_A_CLASS:
-        return np.zeros(x.shape[1], dtype=bool)
-    low = np.stack([x[y == k].min(0) for k in classes])  # nan where a value is missing: then it is none
-    high = np.stack([x[y == k].max(0) for k in classes])
-    out: NDArray[np.bool_] = (low == high).all(0) & (np.ptp(low, axis=0) > 0)
+    """Return which columns have one value for each class, and not the same for all; of nine in ten that are there."""
+    there = ~np.isnan(x)
+    each = [y == k for k in np.unique(y)]
+    enough = np.stack([there[rows].sum(0) for rows in each]).min(0) >= OF_A_CLASS
+    low = np.stack([np.where(there, x, np.inf)[rows].min(0) for rows in each])
+    high = np.stack([np.where(there, x, -np.inf)[rows].max(0) for rows in each])
+    out: NDArray[np.bool_] = enough & (there.mean(0) >= MOSTLY) & (low == high).all(0) & (low != low[0]).any(0)
+    return out
+
+
+def _splits(hot: Floats, y: NDArray[np.int64]) -> bool:
+    """Return whether each level of a category [n, levels] is of one class alone: finer than the label, and no less."""
+    there = ~np.isnan(hot).any(1)
+    if hot.shape[1] < 3 or there.mean() < MOSTLY:
+        return False
+    table = np.stack([hot[there & (y == k)].sum(0) for k in np.unique(y)])  # [classes, levels]
+    used = table.sum(0) > 0
+    return bool((table.sum(0)[used] >= OF_A_CLASS).all() and ((table > 0).sum(0)[used] == 1).all())
+
+
+def _numbering(x: Floats) -> NDArray[np.bool_]:
+    """Return which columns hold different whole numbers in even steps, in any order, with few left out."""
+    there = ~np.isnan(x)
+    whole = (np.where(there, x, 0.0) == np.round(np.where(there, x, 0.0))).all(0) & (there.mean(0) >= MOSTLY)
+    out = np.zeros(x.shape[1], dtype=bool)
+    for k in np.flatnonzero(whole):
+        values = np.sort(x[there[:, k], k])
+        steps = np.diff(values)
+        out[k] = steps.min() > 0 and values[-1] - values[0] <= steps.min() * (len(values) - 1) / MOSTLY
     return out
 
 

@@ -21,22 +21,28 @@ MARKS = frozenset(
 """Texts that mean *not measured*: those that pandas reads so, and what hospitals write besides."""
 LARGEST = 1e30
 """No measurement is larger: SPSS writes −1.8e308 for *missing*, and float32 ends at 3.4e38."""
-EPOCH, DAY = pd.Timestamp(0), pd.Timedelta(days=1)
+DAY = pd.Timedelta(days=1)
+MICROSECONDS = 86_400_000_000  # a day
 DAYS_SINCE = "days since 1970-01-01"
 PLAIN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # float() would also take 'nan' and '1_0'
+
+SOFT_HYPHEN = "\u00ad"
+BLANKS = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")  # a tab or a line end within a name stays
+SENTINELS = (datetime.MINYEAR, datetime.MAXYEAR)
+"""Years that stand for *no date*."""
 
 Floats = NDArray[np.float64]
 
 
 def text(value: object) -> str:
-    r"""Return a text as it is compared: one Unicode form (NFC), without blanks around it.
+    r"""Return a text as it is compared: one Unicode form (NFC), one plain blank between words and none around it.
 
     Examples
     --------
-    >>> text("Yes "), text("Ko\u0308ln") == "Köln"
-    ('Yes', True)
+    >>> text("Yes "), text("Ko\u0308ln") == "Köln", text("St\u00a0 Mary")
+    ('Yes', True, 'St Mary')
     """
-    return unicodedata.normalize("NFC", str(value)).strip()
+    return BLANKS.sub(" ", unicodedata.normalize("NFC", str(value)).replace(SOFT_HYPHEN, "")).strip()
 
 
 def key(value: Any) -> Hashable:
@@ -47,8 +53,7 @@ def key(value: Any) -> Hashable:
     >>> key("1") == key(1.0) == key(True), key("Yes ") == key("Yes")
     (True, True)
     """
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = _plain(value)
     if isinstance(value, (bool, int, float, Decimal, Fraction)):
         return value
     plain = text(value)
@@ -78,8 +83,7 @@ def number(value: Any) -> float | None:
     >>> number("2.5"), number(Decimal(3)), number(datetime.date(1970, 1, 3)), number("2,5")
     (2.5, 3.0, 2.0, None)
     """
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = _plain(value)
     if isinstance(value, (bool, int, float, Decimal, Fraction)):
         return float(value)
     if isinstance(value, str):
@@ -89,10 +93,61 @@ def number(value: Any) -> float | None:
         value = value.to_timestamp()
     if isinstance(value, datetime.date):  # a datetime and a Timestamp are dates too
         when = pd.Timestamp(value)
-        return float(((when.tz_convert(None) if when.tzinfo else when) - EPOCH) / DAY)
+        return float(_days(np.array([when.tz_convert(None) if when.tzinfo else when], dtype="datetime64[us]"))[0])
     if isinstance(value, datetime.timedelta):
         return float(pd.Timedelta(value) / DAY)
     return None
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's own number, date or duration for NumPy's."""
+    if isinstance(value, np.datetime64):
+        return pd.Timestamp(value)
+    if isinstance(value, np.timedelta64):
+        return pd.Timedelta(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _days(when: NDArray[np.datetime64]) -> Floats:
+    """Return dates [n] of microseconds as days since 1970, ``nan`` for none; refuse those that stand for *no date*."""
+    year = when.astype("datetime64[Y]").astype(np.int64) + 1970
+    odd = np.isin(year, SENTINELS) & ~np.isnat(when)
+    if odd.any():
+        raise ValueError(f"holds the date {str(when[odd][0])[:10]}: make the cell empty if it means 'not known'")
+    return np.where(np.isnat(when), np.nan, when.astype(np.int64) / MICROSECONDS)
+
+
+def marks_among(values: Iterable[Any]) -> set[str]:
+    """Return the texts among different values of a column that mean *not measured*.
+
+    Beside "+" a "-" is a value, and so is "None" beside other words: no pain, none of a severity.
+
+    Examples
+    --------
+    >>> sorted(marks_among(["?", "-", 3])), marks_among(["+", "-"]), marks_among(["None", "Mild"])
+    (['-', '?'], set(), set())
+    """
+    values = list(values)
+    found = {text(value) for value in values if isinstance(value, str)} & MARKS
+    rest = [value for value in values if not (isinstance(value, str) and text(value) in found)]
+    if any(isinstance(value, str) and text(value) == "+" for value in rest):
+        found.discard("-")
+    if any(number(value) is None for value in rest):
+        found.discard("None")
+    return found
+
+
+def infinite(value: Any) -> bool:
+    """Return whether a value is infinite, or the text of it.
+
+    Examples
+    --------
+    >>> infinite(float("-inf")), infinite("Inf"), infinite("Infirmary")
+    (True, True, False)
+    """
+    if isinstance(value, str):
+        return text(value).lstrip("+-").lower() in ("inf", "infinity")
+    return isinstance(value, (float, np.floating)) and bool(np.isinf(value))
 
 
 def is_text(column: pd.Series[Any]) -> bool:
@@ -109,9 +164,9 @@ def time_unit(column: pd.Series[Any]) -> str:
         return "days"
     if not is_text(column) or (there := column.dropna()).empty:
         return ""
-    if all(isinstance(value, (datetime.date, pd.Period)) for value in there):
+    if all(isinstance(value, (datetime.date, pd.Period, np.datetime64)) for value in there):
         return DAYS_SINCE
-    return "days" if all(isinstance(value, datetime.timedelta) for value in there) else ""
+    return "days" if all(isinstance(value, (datetime.timedelta, np.timedelta64)) for value in there) else ""
 
 
 def numbers(column: pd.Series[Any]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -132,7 +187,7 @@ def numbers(column: pd.Series[Any]) -> tuple[Floats, NDArray[np.bool_]]:
         column = column.dt.to_timestamp()
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         plain = column.dt.tz_convert(None) if isinstance(column.dtype, pd.DatetimeTZDtype) else column
-        return _floats((plain - EPOCH) / DAY), np.zeros(len(column), dtype=bool)
+        return _days(plain.to_numpy().astype("datetime64[us]")), np.zeros(len(column), dtype=bool)
     if pd.api.types.is_timedelta64_dtype(dtype):
         return _floats(column / DAY), np.zeros(len(column), dtype=bool)
     if pd.api.types.is_complex_dtype(dtype) or isinstance(dtype, pd.IntervalDtype):
