@@ -69,7 +69,15 @@ class Combine:
             if fault:
                 said = f"{alg}.combine gave {fault}. The rounds before are kept (the error's .run)."
                 raise CombineError(said, self.run)
+        self.note_left(new)
         return {**self.params, **new}, state
+
+    def note_left(self, new: Tensors) -> None:
+        """Note which tensors came from the sites and were not combined."""
+        if left := [name for name in self.got["model"] if name not in new]:
+            note = f"{self.run.algorithm.name}.combine gives no {', '.join(left)}: the server's model keeps what it had"
+            if note not in self.run.notes:
+                self.run.notes.append(note)
 
 
 def together(asked: Sequence[Combine]) -> list[Made | None] | None:
@@ -91,6 +99,8 @@ def together(asked: Sequence[Combine]) -> list[Made | None] | None:
     sums = [v.flatten(1).sum(1, dtype=torch.float64) for v in new.values()]
     good = torch.stack(sums).isfinite().all(0) if sums else torch.ones(len(asked), dtype=torch.bool)
     each = (tree_cut(tree, len(asked), torch.unbind) for tree in (new, state))
+    for one in asked:
+        one.note_left(new)
     made = zip(asked, *each, good.tolist(), strict=True)
     return [({**one.params, **params}, kept) if fine else None for one, params, kept, fine in made]
 
@@ -104,7 +114,13 @@ def _next(
         running = {k: u for k, u in uploads.items() if statistic(k)}
         averaged = mean(running, weights) if running else {}
         uploads = {k: u for k, u in uploads.items() if k not in running}
-    new, state = alg.combine(params, uploads, got["extra"], weights, state, who)
+    made = alg.combine(params, uploads, got["extra"], weights, state, who)
+    if not (isinstance(made, tuple) and len(made) == 2 and all(isinstance(each, dict) for each in made)):
+        raise TypeError(
+            f"{type(alg).__name__}.combine must give (params, state), two dicts of tensors by name; it gave "
+            f"{type(made).__name__}{f' of {len(made)}' if isinstance(made, tuple) else ''}"
+        )
+    new, state = made
     return {**averaged, **new}, state
 
 

@@ -157,7 +157,8 @@ class Net:
             p = together.reshape(len(logits), -1, together.shape[1])
             if len(every) == len(predictors):
                 return p
-            return torch.stack([members.mean(0) for members in p.split([len(members) for members in predictors])])
+            votes = p.split([len(members) for members in predictors])
+            return torch.stack([mean_vote(list(each)) for each in votes])
 
     def _each_logits(self, models: list[Tensors], x: Tensor) -> Iterator[Tensor]:
         named = [k for k in models[0] if fixed(k)]

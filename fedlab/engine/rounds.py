@@ -253,7 +253,7 @@ class Loop(Held):
             valid = dict(zip(told.sites, told.each(), strict=True))
         better = choose(self.run, number, valid, self.best)
         if better:
-            self.run.weights, self.run.extra = self.params, self.alg.broadcast(self.state)
+            self.run.weights, self.run.extra = self.params, self._broadcast()
         if better and valid and not whole(self.alg):
             yield Ask("keep", {}, number, sorted(set(better) & set(valid)))
         errors = {site: what for r, _, site, what in self.exchange.errors if r == number}
@@ -288,8 +288,12 @@ class Loop(Held):
             stragglers=0.0 if self.alg.clocked else s.stragglers,
         )  # fmt: skip
 
+    def _broadcast(self) -> Tensors:
+        """Return what the server sends beside the model; its memory stays as it is."""
+        return self.alg.broadcast(theirs(self.alg, self.state))
+
     def _payload(self, job: Job) -> dict[str, Any]:
-        return {"model": travels(self.alg, self.params), "extra": self.alg.broadcast(self.state), "job": job}
+        return {"model": travels(self.alg, self.params), "extra": self._broadcast(), "job": job}
 
     def _pool(self, number: int) -> None:
         """Enter into the ledger what pooling moves: the rows themselves, once."""
@@ -341,4 +345,5 @@ class Loop(Held):
         told = yield Ask("export", {}, last, owners)
         for site, what in zip(told.sites, told.contents, strict=True):
             models = what["models"]
-            self.run.models[site] = [models[k] for k in sorted(models, key=int)]
+            if models:  # a site whose last step failed holds none
+                self.run.models[site] = [models[k] for k in sorted(models, key=int)]

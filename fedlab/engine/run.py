@@ -130,6 +130,8 @@ class Run(Kept):
     def _models(self, site: str | None) -> list[Tensors]:
         if not self.records:
             raise ValueError("no round has finished yet: there is no model")
+        if site is not None:
+            site = self.federation[site].name  # refuses one that there is not
         if whole(self.algorithm):
             return [self.weights]
         if site is None and self.algorithm.one_model and self.models:
@@ -140,8 +142,7 @@ class Run(Kept):
                 f"{', '.join(self.models)}"
             )
         if site not in self.models:
-            known = self.federation[site].name
-            raise ValueError(f"site {known!r} has {NO_MODEL}: it {self._without_model().get(known, 'did not answer')}")
+            raise ValueError(f"site {site!r} has {NO_MODEL}: it {self._without_model().get(site, 'did not answer')}")
         return self.models[site]
 
     def model(self, site: str | None = None) -> nn.Module:
@@ -184,8 +185,13 @@ class Run(Kept):
             ``balanced_accuracy_chosen`` is at the threshold that the test site chooses on its own ``valid`` rows, for
             each model; ``sensitivity_at_specificity_90`` is read off the ROC curve of the test patients.
         """
-        for name in {site.name for site in unseen} & set(self.federation.names):
+        if isinstance(unseen, (Site, str)) or not all(isinstance(site, Site) for site in unseen):
+            raise TypeError("unseen= is a list of sites, e.g. [late] of others, late = federation.holdout('Hungary')")
+        names = [site.name for site in unseen]
+        for name in set(names) & set(self.federation.names):
             raise ValueError(f"{name!r} is a site of this run: a hospital that took no part needs another name")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"unseen= has two sites called {twice[0]!r}: give each a name of its own")
         unseen = list(map(self.federation.admit, unseen))
         asked = (resamples, tuple(map(self.federation.digest, unseen)))
         if asked not in self._reports:

@@ -150,7 +150,7 @@ class SiteWork:
         if not all(map(finite, (upload, sent, new))):
             raise NotFinite(f"training at {self.name} in round {job.round} gave NaN or infinity: lower lr")
         self.state["memory"] = new
-        return home(upload), home(sent), len(self.train_rows)
+        return home(theirs(self.alg, upload)), home(theirs(self.alg, sent)), len(self.train_rows)
 
     def _key(self, job: Job) -> int:
         return int(site_keys(Draws.of([0], [job], [self.name]), job)[0])

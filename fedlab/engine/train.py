@@ -150,7 +150,7 @@ def begin(
         raise ValueError(f"min_sites is {chosen.min_sites}, but the federation has {len(federation.sites)} sites")
     net = _net(federation, model, chosen, like.net if like else None)
     bound = algorithm(which).bind(net.model, len(federation.sites))
-    if bound.needs_sgd and not isinstance(chosen.optimizer, SGD):
+    if bound.needs_sgd and type(chosen.optimizer) is not SGD:
         raise ValueError(
             f"{bound.name} counts how often each gradient acts, which is known for SGD alone: use optimizer=SGD(), "
             f"with or without momentum, not {chosen.optimizer}"

@@ -108,12 +108,13 @@ class Work:
     def at(self, box: Tensors, step: int, now: Batch | None = None) -> AtSite:
         """Return the site's view of a step."""
         memory = box.get("memory", {"alg": {}, "own": {}})
-        anchor = {**box.get("anchor", {}), **memory["own"]}
+        sent = {**box.get("anchor", {}), **memory["own"]}, box.get("extra", {}), memory["alg"]
+        anchor, extra, held = (theirs(self.alg, tree) for tree in sent)  # a call's own: none sees another's writes
         lr, base, steps, n = (box.get(k, UNREAD) for k in ("lr", "base_lr", "steps", "n"))
         return AtSite(
-            anchor, box.get("extra", {}), memory["alg"], lr, base, steps, n, box["key"],
+            anchor, extra, held, lr, base, steps, n, box["key"],
             self.job.round, self.job.rounds, step, self.net, lambda: self.rows(box), now,
-            self.optimizer.momentum if isinstance(self.optimizer, SGD) else None,
+            self.optimizer.momentum if type(self.optimizer) is SGD else None,
         )  # fmt: skip
 
     def train(self, box: Tensors, feed: Feed, stop: Stop) -> tuple[Tensors, Tensors, Tensors]:

@@ -105,6 +105,8 @@ class Federation(Made):
         >>> hospitals.admit(late).features == hospitals.features
         True
         """
+        if not isinstance(site, Site):
+            raise TypeError(f"{site!r} is a {type(site).__name__}, and no site: give federation['Hungary'] or such")
         problems = Problems()
         check_names(problems, sites=[site.name])
         problems.raise_all()

@@ -19,6 +19,7 @@ from fedlab.federation.values import (
     DAYS_SINCE,
     LARGEST,
     Floats,
+    NoDate,
     by_key,
     factorized,
     in_case_only,
@@ -91,7 +92,10 @@ def read_features(
             name = need(df, entry.name if isinstance(entry, Feature) else entry, "features")
             if name in used:
                 raise ValueError(f"features= names {name!r}, which is the {used[name]}: a model would read it off")
-            known.append(_described(entry, df[name]) if isinstance(entry, Feature) else guess(df[name]))
+            try:
+                known.append(_described(entry, df[name]) if isinstance(entry, Feature) else guess(df[name]))
+            except NoDate as odd:
+                raise ValueError(f"column {name!r} {odd}") from odd
     for twice in sorted(name for name, times in Counter(f.name for f in known).items() if times > 1):
         problems.add(f"features= names {twice!r} twice")
     return tuple(known)
@@ -290,8 +294,8 @@ def _numbers(feature: Feature, column: pd.Series[Any]) -> Floats:
     _check_time(feature, column)
     try:
         values, odd = numbers(column)
-    except ValueError as error:
-        raise ValueError(f"column {feature.name!r} {error}") from error
+    except NoDate as odd:
+        raise ValueError(f"column {feature.name!r} {odd}") from odd
     if odd.any():
         cells = column[odd]
         raise ValueError(

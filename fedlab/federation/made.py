@@ -23,7 +23,7 @@ from fedlab.federation.site import Examples, Feature, Site, Split
 from fedlab.federation.splits import split_rows
 from fedlab.federation.suspects import at_several, suspects
 from fedlab.federation.task import Task
-from fedlab.federation.values import DAYS_SINCE, factorized, word
+from fedlab.federation.values import DAYS_SINCE, factorized, key, word
 
 if TYPE_CHECKING:
     from fedlab.federation.federation import Federation
@@ -258,12 +258,13 @@ def _few_of_a_class(y: torch.Tensor, task: Task) -> str:
 
 def _remark_spellings(df: pd.DataFrame, column: str, remarks: Remarks) -> None:
     """Note which values were written in several ways and taken for one."""
-    ways: dict[str, list[str]] = {}
+    ways: dict[Hashable, list[Any]] = {}
     for value in factorized(df[column].astype(object))[1]:
-        ways.setdefault(word(value), []).append(repr(value))
-    for name, written in ways.items():
+        ways.setdefault(key(value), []).append(value)
+    for written in ways.values():
         if len(written) > 1:
-            remarks.note(f"in {column!r} {', '.join(written)} were taken for one, {name!r}")
+            told = ", ".join(map(repr, written))
+            remarks.note(f"in {column!r} {told} were taken for one, {word(written[0])!r}")
 
 
 def _without_copies(

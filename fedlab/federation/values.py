@@ -108,12 +108,16 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+class NoDate(ValueError):
+    """A date that stands for *no date*."""
+
+
 def _days(when: NDArray[np.datetime64]) -> Floats:
     """Return dates [n] of microseconds as days since 1970, ``nan`` for none; refuse those that stand for *no date*."""
     year = when.astype("datetime64[Y]").astype(np.int64) + 1970
     odd = np.isin(year, SENTINELS) & ~np.isnat(when)
     if odd.any():
-        raise ValueError(f"holds the date {str(when[odd][0])[:10]}: make the cell empty if it means 'not known'")
+        raise NoDate(f"holds the date {str(when[odd][0])[:10]}: make the cell empty if it means 'not known'")
     return np.where(np.isnat(when), np.nan, when.astype(np.int64) / MICROSECONDS)
 
 

@@ -84,13 +84,15 @@ def missed(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _by_site(each: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Return what there is to say of each site, one dict a seed: the first such, and on how many seeds there is one."""
-    first: dict[str, str] = {}
-    counts: Counter[str] = Counter()
+    """Return what there is to say of each site, one dict a seed: each such, and on how many seeds it is so."""
+    counts: dict[str, Counter[str]] = {}
     for found in each:
-        first = found | first
-        counts.update(found.keys())
-    return {site: f"{what}, on {counts[site]} of {len(each)} seeds" for site, what in first.items()}
+        for site, what in found.items():
+            counts.setdefault(site, Counter())[what] += 1
+    return {
+        site: "; ".join(f"{what}, on {n} of {len(each)} seeds" for what, n in said.items())
+        for site, said in counts.items()
+    }
 
 
 def told(study: Study) -> list[str]:
@@ -105,13 +107,15 @@ def told(study: Study) -> list[str]:
 
 
 def _absent(arm: str, runs: Sequence[Run]) -> list[str]:
-    never = {site for run in runs for site in never_trained(run)}
+    never = Counter(site for run in runs for site in never_trained(run))
     own = any(keeps_own(run.algorithm) for run in runs)
 
     def so(site: str) -> str:
         if site not in never:
             return ""
-        return ": there it has no model of its own and no score" if own else ": there it learnt without that hospital"
+        where = "there" if never[site] == len(runs) else f"on {never[site]} of them"
+        lacks = "it has no model of its own and no score" if own else "the model was learnt without that hospital"
+        return f": {where} {lacks}"
 
     told = [f"{arm}: {site} {what}{so(site)}." for site, what in missed(runs).items()]
     more = len(told) - MOST

@@ -190,3 +190,19 @@ def test_a_strategy_that_returns_nothing_is_noted() -> None:
 
     run = fedlab.train(FED, "logistic", FromFlower(Silent()), rounds=4, progress=False)
     assert run.notes == ["Silent gave no model in 3 rounds, the first 2: the model stayed as it was"]
+
+
+def test_a_vote_is_of_those_that_have_a_model() -> None:
+    run = train(failing("ensemble"))
+    three = fedlab.train(FED, "mlp_norm", "ensemble", rounds=4, progress=False)
+    scores = run.report().query("metric == 'log_loss'")["value"]
+    assert scores.notna().all() and not scores.equals(three.report().query("metric == 'log_loss'")["value"])
+
+
+def test_a_seed_each_is_told_by_itself() -> None:
+    from fedlab.study.failed import missed
+
+    seeds = [(1,), (1, 2, 3, 4), (1, 2)]
+    runs = [train(failing("isolated", rounds), rounds=4) for rounds in seeds]
+    told = missed(runs)[BAD]
+    assert told.count("on 1 of 3 seeds") == 3 and "in 4 of 4 rounds" in told and "in 1 of 4 rounds" in told

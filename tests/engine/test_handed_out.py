@@ -245,3 +245,87 @@ def test_a_shared_objective_does_not_reach_the_kept_best_round(fed: Federation) 
     """q-FedAvg reads the received model once more after training."""
     runs = [fedlab.train(fed, HalvesInPlace, QFedAvg(), engine=e, **OPTIONS) for e in ("sequential", "threads")]
     assert apart(*runs)[0] < 1e-12
+
+
+class Anchored(FedAvg):
+    """Looks at what was sent, all of it, the preparation too."""
+
+    def look(self, sent: Any) -> Any:
+        return {k: v * 0.5 for k, v in sent.items()}
+
+    def objective(self, vars: Any, at: Any) -> Any:
+        far = self.look(at.anchor)
+        return at.loss(vars) + 0.1 * sum(((vars[k] - far[k]) ** 2).sum() for k in vars)
+
+
+class AnchoredInPlace(Anchored):
+    def look(self, sent: Any) -> Any:
+        for tensor in sent.values():
+            tensor.mul_(0.5)
+        return sent
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_was_sent_may_be_written_over_with_its_preparation(engine: str) -> None:
+    raw = ragged((17, 29, 40))
+    runs = [fedlab.train(raw, "mlp", alg, engine=engine, **OPTIONS) for alg in (Anchored(), AnchoredInPlace())]
+    assert apart(*runs)[0] < 1e-12
+
+
+class Counts(FedAvg):
+    """Sends a number that its server holds."""
+
+    def begin(self, params: Any, sites: int, rng: Any) -> Any:
+        return {"told": torch.zeros((), dtype=torch.float64)}
+
+    def broadcast(self, state: Any) -> Any:
+        return {"told": state["told"] + 1.0}
+
+    def objective(self, vars: Any, at: Any) -> Any:
+        return at.loss(vars) * (1 + at.extra["told"])
+
+
+class CountsInPlace(Counts):
+    def broadcast(self, state: Any) -> Any:
+        state["told"].add_(1.0)
+        return state
+
+
+@pytest.mark.parametrize("evaluate", [True, False])
+def test_what_a_server_holds_may_be_written_over_when_it_is_sent(evaluate: bool, fed: Federation) -> None:
+    runs = [fedlab.train(fed, "mlp", alg, evaluate=evaluate, **OPTIONS) for alg in (Counts(), CountsInPlace())]
+    assert all(torch.equal(runs[0].weights[k], tensor) for k, tensor in runs[1].weights.items())
+    assert runs[0].extra == runs[1].extra
+
+
+class OneBuffer(FedAvg):
+    """Sends every site's model in one and the same memory."""
+
+    def finish(self, vars: Any, at: Any) -> Any:
+        for name, tensor in vars.items():
+            BUFFER.setdefault(name, torch.empty_like(tensor)).copy_(tensor)
+        return BUFFER, {}, at.memory
+
+
+BUFFER: dict[str, Tensor] = {}
+
+
+def test_an_upload_is_taken_as_it_is_when_it_comes(fed: Federation) -> None:
+    runs = [fedlab.train(fed, "mlp", alg, engine="sequential", **OPTIONS) for alg in (FedAvg(), OneBuffer())]
+    assert apart(*runs)[0] < 1e-12
+
+
+@pytest.mark.parametrize("gives", ["nothing", "half", "None", "one"])
+def test_what_a_server_leaves_out_is_noted_and_what_is_no_model_refused(gives: str, fed: Federation) -> None:
+    class Odd(FedAvg):
+        def combine(self, params: Any, uploads: Any, extra: Any, weights: Any, state: Any, who: Any) -> Any:
+            new, state = super().combine(params, uploads, extra, weights, state, who)
+            part = dict(list(new.items())[:1])
+            return {"nothing": ({}, state), "half": (part, state), "None": None, "one": new}[gives]
+
+    if gives in ("nothing", "half"):
+        run = fedlab.train(fed, "mlp", Odd(), **OPTIONS)
+        assert any("combine gives no" in note and "keeps what it had" in note for note in run.notes)
+    else:
+        with pytest.raises(TypeError, match=r"Odd.combine must give \(params, state\), two dicts"):
+            fedlab.train(fed, "mlp", Odd(), **OPTIONS)

@@ -188,3 +188,47 @@ def test_a_code_that_no_training_row_has_is_missing(levels: tuple[str, ...], eng
             torch.from_numpy(risk[0]["ill"].to_numpy()),
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("name", ["all sites", "home", "A\x1b"])
+def test_a_hospital_that_comes_later_has_no_such_name(name: str) -> None:
+    others, late = HERE.holdout("A")
+    run = fedlab.train(others, rounds=1, progress=False)
+    for ask in (lambda s: run.report(unseen=[s]), lambda s: run.newcomer(s), lambda s: run.at(s)):
+        with pytest.raises(ValueError, match="call it otherwise|rename it"):
+            ask(replace(late, name=name))
+
+
+def test_what_is_no_site_or_twice_the_same_is_refused() -> None:
+    others, late = HERE.holdout("A")
+    run = fedlab.train(others, rounds=1, progress=False)
+    with pytest.raises(ValueError, match="two sites called 'A'"):
+        run.report(unseen=[late, late])
+    for odd in (late, "A", ["A"]):
+        with pytest.raises(TypeError, match="unseen= is a list of sites"):
+            run.report(unseen=odd)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="no site"):
+        run.newcomer("A")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no site 'Z'"):
+        run.model("Z")
+
+
+def test_numbers_that_are_none_of_the_codes_here_are_refused() -> None:
+    import numpy as np
+    import pandas as pd
+
+    from fedlab.federation import Feature, Federation
+
+    df = pd.DataFrame({"ward": ["A", "B"] * 30, "sex": np.arange(60) // 2 % 2, "ill": np.arange(60) // 3 % 2})
+    coded = Federation.from_frame(df, site="ward", label="ill", features=[Feature("sex", codes={0: "f", 1: "m"})])
+    plain = Federation.from_frame(df.assign(sex=df["sex"] + 1), site="ward", label="ill", features=[Feature("sex")])
+    with pytest.raises(ValueError, match="2 there, which is none of the codes here"):
+        coded.admit(replace(plain["A"], name="C"))
+
+
+def test_what_was_thinned_is_no_more_by_thinning_it_less() -> None:
+    few = HERE.thinned(20, seed=0)
+    again = few.thinned(50, seed=1)
+    assert [len(site.split.train) for site in again.sites] == [len(s.split.train) for s in again.resplit(1).sites]
+    assert all(len(site.split.train) == 20 for site in again.resplit(1).sites)
+    assert all(len(site.split.train) == 10 for site in few.thinned(10, seed=1).resplit(2).sites)

@@ -108,7 +108,7 @@ def test_missed_rounds_are_marked() -> None:
 
 def test_a_shared_model_that_learnt_without_a_hospital_says_so() -> None:
     study = compare(isolated="isolated", fedavg=failing(FedAvg))
-    assert "(LookupError), on 3 of 3 seeds: there it learnt without that hospital." in study.verdict()
+    assert "(LookupError), on 3 of 3 seeds: there the model was learnt without that hospital." in study.verdict()
 
 
 def test_a_site_with_one_class_in_a_seed_is_marked() -> None:
