@@ -172,13 +172,15 @@ class Made:
         ----------
         sites : mapping of str to (tensor or array, tensor or array)
             ``x``, and the number of each row's class in ``y``, 0 … classes − 1; also as one column [n, 1], or one-hot
-            [n, classes]. The federation keeps copies.
+            [n, classes]. The federation keeps copies. A whole number as a name is turned into a text, and blanks
+            around a name are left out.
         groups : mapping of str to array, optional
             Whose rows they are; default: every row its own patient.
         splits : mapping of str to Split, optional
             A published split; it is then kept by every seed.
         task : Task, optional
-            Default: as many classes as the largest label says, named by their numbers.
+            Default: as many classes as the largest label says, or one-hot labels have columns (at most twenty),
+            named by their numbers.
         duplicates : {"keep", "drop"} or mapping of str to int
             As for :meth:`from_frame`; under a published split they stay where they are, which is said.
         prepared : bool
@@ -188,7 +190,10 @@ class Made:
         Raises
         ------
         ValueError
-            For labels that are no class numbers (soft or fractional ones, a class that no row has).
+            For labels that are no class numbers (soft or fractional ones, a class that no row has), rows that are no
+            numbers or of nobody, names of sites that read as one, and a split that does not fit.
+        TypeError
+            If ``sites``, ``groups`` or ``splits`` is no mapping, or ``task`` no task.
 
         Warns
         -----
@@ -203,11 +208,14 @@ class Made:
         >>> Federation.from_tensors({"A": (x, y), "B": (x, y)}).task.kind
         'binary'
         """
-        if not sites:
-            raise ValueError("there are no sites")
         remarks = Remarks()
-        rows = tensors.read_sites(sites, groups)
-        task = tensors.read_task(rows) if task is None else task
+        _check_duplicates(duplicates)
+        if not isinstance(duplicates, str):
+            duplicates = tensors.by_site(duplicates, "duplicates=", "the number of rows that repeat another")
+        read = tensors.read_sites(sites, groups)
+        rows, task = read.rows, tensors.read_task(read, task)
+        if splits is not None:
+            splits = tensors.of_sites(splits, rows, "splits=", "a Split")
         if groups is not None:
             remarks.warn(at_several(rows))
         if splits is None:
@@ -267,12 +275,16 @@ def _remark_spellings(df: pd.DataFrame, column: str, remarks: Remarks) -> None:
             remarks.note(f"in {column!r} {told} were taken for one, {word(written[0])!r}")
 
 
+def _check_duplicates(duplicates: Any) -> None:
+    if duplicates not in ("keep", "drop") if isinstance(duplicates, str) else not isinstance(duplicates, Mapping):
+        raise ValueError(f'duplicates is {duplicates!r}: choose "keep" or "drop", or say how many each site has')
+
+
 def _without_copies(
     rows: Mapping[str, Examples], duplicates: Duplicates, remarks: Remarks, features: Sequence[Feature] = ()
 ) -> dict[str, Examples]:
     """Let rows that repeat another share its patient, or leave them out; said, unless they are known."""
-    if isinstance(duplicates, str) and duplicates not in ("keep", "drop"):
-        raise ValueError(f'duplicates is {duplicates!r}: choose "keep" or "drop", or say how many each site has')
+    _check_duplicates(duplicates)
     together = [columns for _, columns in blocks(features)]
     out, counts, chance = {}, {}, {}
     for site, held in rows.items():
@@ -323,8 +335,11 @@ def _sites(
     made, problems = [], Problems()
     for name, examples in rows.items():
         with problems:
-            if splits is not None and name not in splits:
-                raise ValueError(f"splits= has no entry for site {name!r}")
+            if splits is not None and not isinstance(splits[name], Split):
+                raise ValueError(
+                    f"splits= of site {name!r} is a {type(splits[name]).__name__}: give the numbers of its rows as "
+                    "Split(train, valid, test)"
+                )
             split = split_rows(examples, site=name, seed=seed) if splits is None else splits[name]
             made.append(Site(name, examples, split, dict((about or {}).get(name, {}))))
     problems.raise_all()

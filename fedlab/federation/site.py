@@ -131,7 +131,7 @@ class Examples:
 class Split:
     """Row numbers of the three parts: fit on ``train``, choose on ``valid``, report on ``test``.
 
-    A mask, true where a row belongs to the part, is turned into their numbers.
+    A mask, true where a row belongs to the part, is turned into their numbers; its site must have as many rows.
 
     Examples
     --------
@@ -143,11 +143,14 @@ class Split:
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
     test: NDArray[np.int64]
+    masks: Mapping[str, int] = field(default_factory=dict, init=False, repr=False)
+    """How many rows each part's mask spoke of, where one was given."""
 
     def __post_init__(self) -> None:
         for part, given in self.parts().items():
             rows = np.asarray(given)
-            if rows.dtype == bool:
+            if rows.dtype == bool and rows.ndim == 1:
+                object.__setattr__(self, "masks", {**self.masks, part: len(rows)})
                 rows = np.flatnonzero(rows)
             if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
                 raise ValueError(
@@ -191,6 +194,12 @@ class Site:
     def __post_init__(self) -> None:
         patients, parts = self.rows.patients, self.split.parts()
         owner = np.full(len(patients.first), len(parts))
+        for part, length in self.split.masks.items():
+            if length != len(self.rows):
+                raise ValueError(
+                    f"site {self.name!r} has {len(self.rows)} rows, and the mask of {part} is {length} long: give a "
+                    "true or false for every row"
+                )
         for number, (part, rows) in enumerate(parts.items()):
             if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.rows):
                 raise ValueError(
