@@ -294,8 +294,8 @@ def _numbers(feature: Feature, column: pd.Series[Any]) -> Floats:
     _check_time(feature, column)
     try:
         values, odd = numbers(column)
-    except NoDate as odd:
-        raise ValueError(f"column {feature.name!r} {odd}") from odd
+    except NoDate as error:
+        raise ValueError(f"column {feature.name!r} {error}") from error
     if odd.any():
         cells = column[odd]
         raise ValueError(
