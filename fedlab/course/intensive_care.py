@@ -17,7 +17,7 @@ from fedlab.federation.ranking import auc, rank
 @cache
 def units() -> Federation:
     """Return forty generated units of 25 patients."""
-    return phantom_ehr.load(hospitals=40, patients=25)
+    return phantom_ehr.load(hospitals=40, patients=35)
 
 
 def _without_a_death() -> float:

@@ -135,7 +135,7 @@ def _chosen(name: str, runs: list[list[Run]], tried: list[Trial], seeds: list[in
         return math.inf if failed(run) else validation_loss(run)
 
     by_seed = list(zip(*runs, strict=True))
-    best = [min(each, key=lambda run: (failed(run), loss(run))) for each in by_seed]
+    best = [min(each, key=lambda run: (failed(run), loss(run))) if len(each) > 1 else each[0] for each in by_seed]
     kept = [run for run in best if not failed(run)]
     rows = [
         {"seed": seed, **trial, "log_loss": loss(run), "chosen": run is chosen and not failed(run), "arm": name}
