@@ -21,6 +21,7 @@ from torch import Tensor
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine import folder as files
+from fedlab.engine.identity import content
 from fedlab.engine.ledger import Entry
 from fedlab.engine.parts import (
     check_model,
@@ -166,9 +167,10 @@ def unpack(
     chosen = find_settings(about["settings"], settings or {})
     run = begin(federation, find_model(about["model"], model), alg, chosen)
     apart = check_model(about["model"], run.net)
-    apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], run.algorithm)]
+    apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], content(run.algorithm))]
     for name, said in about["settings"].get("content", {}).items():
-        apart += [f"{name}: {what}" for what in differs({"content": said}, getattr(run.settings, name))]
+        then = {"content": said, "described": about["settings"].get("described", 1)}
+        apart += [f"{name}: {what}" for what in differs(then, content(getattr(run.settings, name)))]
     run.model_name = about["model"]["name"]
     with torch.no_grad():
         for name, value in decode(history["constants"], tensors).items():
