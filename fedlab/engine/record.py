@@ -29,9 +29,7 @@ from fedlab.engine.parts import (
     find_algorithm,
     find_model,
     find_settings,
-    say_algorithm,
     say_model,
-    say_settings,
 )
 from fedlab.engine.plain import decode, encode
 from fedlab.engine.rounds import Loop
@@ -42,7 +40,7 @@ from fedlab.federation import Federation
 from fedlab.models import ModelLike
 
 RUN, HISTORY, WEIGHTS = "run.json", "history.json", "weights.safetensors"
-APART = ("federation", "model_name", "algorithm", "settings", "net", "ledger_book", "records", "doing")
+APART = ("federation", "model_name", "algorithm", "settings", "net", "ledger_book", "records", "doing", "asked_for")
 
 
 class RecordDiffers(UserWarning):
@@ -90,9 +88,9 @@ def pack(run: Run) -> Packed:
         "constants": encode(run.net.constants, tensors, "constants"),
     }
     about = {
-        "algorithm": say_algorithm(run.algorithm),
+        "algorithm": run.asked_for["algorithm"],
         "model": say_model(run.model_name, run.net),
-        "settings": say_settings(run.settings),
+        "settings": run.asked_for["settings"],
         "data": say_data(run.federation),
         "rounds": len(run.records),
         "chosen": dict(run.chosen),

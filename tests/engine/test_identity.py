@@ -450,3 +450,11 @@ def test_what_cannot_be_compared_is_not_taken_up(tmp_path: Path) -> None:
     compare(tmp_path / "s", algorithms=arms)
     with pytest.raises(ValueError, match="C, which cannot be compared: a builtins.generator has nothing"):
         compare(tmp_path / "s", algorithms=arms)
+
+
+def test_what_the_training_leaves_in_a_global_is_no_difference(tmp_path: Path) -> None:
+    def seen() -> Any:
+        return of(MINE.format(change="* len(SEEN.append(1) or 'a')"), "Mine", SEEN=[])()
+
+    fedlab.train(FED, "logistic", seen(), rounds=2, save=tmp_path / "run", progress=False)
+    assert len(fedlab.Run.resume(tmp_path / "run", FED, algorithm=seen(), progress=False).records) == 2
