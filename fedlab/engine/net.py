@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlab.algorithms.tensors import PREPARATION, Tensors, fixed, learned, moves, statistic, tensors_of
+from fedlab.engine.identity import content
 from fedlab.engine.trees import tree_map
 from fedlab.federation import Task, prepare
 from fedlab.federation.values import LARGEST
@@ -47,10 +48,13 @@ class Net:
         trial: Trial,
         device: str = "cpu",
         categories: Sequence[slice] = (),
+        described: Any = None,
     ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device, dtype)
         self.task, self.dtype, self.trial, self.categories = task, dtype, trial, tuple(categories)
+        self.described = described or content(self.model)
+        """What the model does, as it was before the training: a forward pass may leave something in it."""
         tensors = tensors_of(self.model, trial.moved)
         self.names = frozenset(k for k, v in tensors.items() if statistic(k) or moves(v))
         """What is learned, by name: whatever else is in an algorithm's ``vars`` is the algorithm's own."""
@@ -71,7 +75,7 @@ class Net:
         """Return one for another thread: two threads in one module would compute with each other's tensors."""
         return Net(
             copy.deepcopy(self.model), self.task, dtype=self.dtype, trial=self.trial, device=str(self.device),
-            categories=self.categories,
+            categories=self.categories, described=self.described,
         )  # fmt: skip
 
     def start(self) -> Tensors:

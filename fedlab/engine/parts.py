@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.registry import ALGORITHMS, algorithm, brought
-from fedlab.engine.identity import content, differences
+from fedlab.engine.identity import DESCRIBED, content, differences
 from fedlab.engine.net import Net
 from fedlab.engine.optimisers import SGD, Adam
 from fedlab.engine.plain import decode, encode
@@ -48,6 +48,7 @@ def say_algorithm(alg: Algorithm) -> dict[str, Any]:
         "said": str(alg),
         "fields": found,
         "content": content(alg),
+        "described": DESCRIBED,
     }
 
 
@@ -95,8 +96,10 @@ def find_algorithm(
         raise ValueError(
             f"the algorithm was {said['said']}, and {base} was given: give one of the class {name}, {argument}"
         )
+    if fields is None or _words(own_fields(base)) == fields:
+        return base  # as it was given: a class with an __init__ of its own need not take the fields
     try:
-        return base if fields is None else dataclasses.replace(base, **decode(fields, {}))
+        return dataclasses.replace(base, **decode(fields, {}))
     except TypeError as error:
         raise ValueError(
             f"{name} no longer takes what the record has of it ({error}): use its version of then"
@@ -108,7 +111,7 @@ def find_algorithm(
 
 def say_settings(settings: Settings) -> dict[str, Any]:
     """Say the settings; under ``unsaid`` those that are functions or objects of one's own, and their content."""
-    said: dict[str, Any] = {"unsaid": {}, "content": {}}
+    said: dict[str, Any] = {"unsaid": {}, "content": {}, "described": DESCRIBED}
     for name, value in own_fields(settings).items():
         kind = type(value).__name__
         if OPTIMIZERS.get(kind) is type(value):
@@ -161,7 +164,9 @@ def say_model(name: str, net: Net) -> dict[str, Any]:
         "layers": _layers(net),
         "tensors": _shapes(net),
         "start": _start(net),
-        "content": content(net.model),
+        "constants": _constants(net),
+        "content": net.described,
+        "described": DESCRIBED,
     }
 
 
@@ -175,6 +180,11 @@ def _layers(net: Net) -> str:
 
 def _start(net: Net) -> str:
     return sha256(to_bytes(net.start())).hexdigest()
+
+
+def _constants(net: Net) -> str:
+    """Return the sum of what is not learned: frozen parameters and buffers, but for torch's counters."""
+    return sha256(to_bytes({k: v for k, v in net.constants.items() if k not in net.uncounted})).hexdigest()
 
 
 def find_model(said: Mapping[str, Any], given: Any) -> Any:
@@ -205,13 +215,13 @@ def check_model(said: Mapping[str, Any], net: Net) -> list[str]:
         )
     if said["layers"] != _layers(net):
         return [f"the model's layers (then {said['layers']}, here {_layers(net)})"]
-    other = [f"the model's {what}" for what in differs(said, net.model)]
-    start = _start(net)
-    return other + (
-        [] if said["start"] == start else [f"the model's start (then {said['start'][:12]}, here {start[:12]})"]
-    )
+    other = [f"the model's {what}" for what in differs(said, net.described)]
+    for what, now in (("start", _start(net)), ("constants", _constants(net))):
+        if said.get(what, now) != now:
+            other.append(f"the model's {what} (then {said[what][:12]}, here {now[:12]})")
+    return other
 
 
-def differs(said: Mapping[str, Any], thing: Any) -> list[str]:
-    """Say in what a thing differs from the one that was said; nothing of a record that does not have its content."""
-    return list(differences(said["content"], content(thing))) if "content" in said else []
+def differs(said: Mapping[str, Any], here: Any) -> list[str]:
+    """Say in what a content differs from the one that was said; nothing of a record that does not have it."""
+    return list(differences(said["content"], here, said.get("described", 1))) if "content" in said else []

@@ -21,6 +21,7 @@ from torch import Tensor
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine import folder as files
+from fedlab.engine.identity import content
 from fedlab.engine.ledger import Entry
 from fedlab.engine.parts import (
     check_model,
@@ -28,9 +29,7 @@ from fedlab.engine.parts import (
     find_algorithm,
     find_model,
     find_settings,
-    say_algorithm,
     say_model,
-    say_settings,
 )
 from fedlab.engine.plain import decode, encode
 from fedlab.engine.rounds import Loop
@@ -41,7 +40,7 @@ from fedlab.federation import Federation
 from fedlab.models import ModelLike
 
 RUN, HISTORY, WEIGHTS = "run.json", "history.json", "weights.safetensors"
-APART = ("federation", "model_name", "algorithm", "settings", "net", "ledger_book", "records", "doing")
+APART = ("federation", "model_name", "algorithm", "settings", "net", "ledger_book", "records", "doing", "asked_for")
 
 
 class RecordDiffers(UserWarning):
@@ -89,9 +88,9 @@ def pack(run: Run) -> Packed:
         "constants": encode(run.net.constants, tensors, "constants"),
     }
     about = {
-        "algorithm": say_algorithm(run.algorithm),
+        "algorithm": run.asked_for["algorithm"],
         "model": say_model(run.model_name, run.net),
-        "settings": say_settings(run.settings),
+        "settings": run.asked_for["settings"],
         "data": say_data(run.federation),
         "rounds": len(run.records),
         "chosen": dict(run.chosen),
@@ -166,9 +165,10 @@ def unpack(
     chosen = find_settings(about["settings"], settings or {})
     run = begin(federation, find_model(about["model"], model), alg, chosen)
     apart = check_model(about["model"], run.net)
-    apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], run.algorithm)]
+    apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], content(run.algorithm))]
     for name, said in about["settings"].get("content", {}).items():
-        apart += [f"{name}: {what}" for what in differs({"content": said}, getattr(run.settings, name))]
+        then = {"content": said, "described": about["settings"].get("described", 1)}
+        apart += [f"{name}: {what}" for what in differs(then, content(getattr(run.settings, name)))]
     run.model_name = about["model"]["name"]
     with torch.no_grad():
         for name, value in decode(history["constants"], tensors).items():

@@ -83,6 +83,7 @@ class Run(Kept):
     examples_seen: int = 0
     test_openings: int = 0
     doing: str = ""
+    asked_for: dict[str, Any] = field(default_factory=dict, repr=False)  # in words, as it was before the first round
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
     def tell(self, doing: str) -> None:

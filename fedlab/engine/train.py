@@ -17,6 +17,7 @@ from fedlab.engine.exchange import Exchange, Transport
 from fedlab.engine.local import LocalTransport
 from fedlab.engine.net import Net, all_digits
 from fedlab.engine.optimisers import SGD
+from fedlab.engine.parts import say_algorithm, say_settings
 from fedlab.engine.progress import progress_line
 from fedlab.engine.rounds import Event, Keep, rounds, sampled
 from fedlab.engine.run import Run
@@ -161,7 +162,8 @@ def begin(
             f"fraction={chosen.fraction:g} asks {asked} of {len(federation.sites)} sites in a round, but {bound} needs "
             f"at least {bound.quorum(len(federation.sites))}"
         )
-    return Run(federation, model_name(model), bound, chosen, net)
+    said = {"algorithm": say_algorithm(bound), "settings": say_settings(chosen)}
+    return Run(federation, model_name(model), bound, chosen, net, asked_for=said)
 
 
 def _net(federation: Federation, model: ModelLike, settings: Settings, like: Net | None) -> Net:

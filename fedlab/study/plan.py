@@ -8,7 +8,7 @@ from typing import Any
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine.identity import content, differences
-from fedlab.engine.parts import named, say_algorithm, say_model, say_settings
+from fedlab.engine.parts import differs, named, say_algorithm, say_model, say_settings
 from fedlab.engine.record import same_data, say_data
 from fedlab.engine.settings import Settings
 from fedlab.engine.train import begin
@@ -49,6 +49,7 @@ def say_plan(
     said = say_settings(Settings(**settings))
     said |= said.pop("unsaid") | said.pop("content")
     return {
+        "described": said.pop("described"),
         "data": say_data(federation),
         "model": say_model(first.model_name, first.net),
         "seeds": list(seeds),
@@ -70,23 +71,24 @@ def apart(
             f"{what} {name} ({_short(old)} there, {_short(asked[what].get(name))} asked)"
             for name, old in then[what].items()
             if old != asked[what].get(name)
-            and name != "content"
+            and name not in ("content", "described")
             and not (name == "fingerprint" and same_data(federation, then["data"]))
         ]
     out += [f"the model's {what}" for what in _other_content(then["model"], asked["model"])]
-    for what in ("seeds", "trials"):
-        if then[what] != asked[what]:
-            out.append(f"{what} ({then[what]} there, {asked[what]} asked)")
+    if then["seeds"] != asked["seeds"]:
+        out.append(f"seeds ({then['seeds']} there, {asked['seeds']} asked)")
+    described = then.get("described", 1)
+    out += differences({"trials": then["trials"]}, {"trials": asked["trials"]}, described)
     for name in dict.fromkeys([*then["settings"], *asked["settings"]]):
         old, new = (plan["settings"].get(name) for plan in (then, asked))
-        if old != new and isinstance(new, (dict, list)):
-            out += [f"{name}: {what}" for what in differences(old, new)]
+        if isinstance(new, (dict, list)):
+            out += [f"{name}: {what}" for what in differences(old, new, described)]
         elif old != new:
             out.append(f"{name} ({old} there, {new} asked)")
     for name in finished:
         old, new = (plan["arms"].get(name, {}) for plan in (then, asked))
         other = _other_content(old, new)
-        if any(old.get(key) != new.get(key) for key in ("class", "fields")) or (other and not new):
+        if _class(old, new) != _class(new, old) or old.get("fields") != new.get("fields") or (other and not new):
             out.append(f"the arm {name} ({old.get('said')} there, {new.get('said', 'nothing')} asked)")
         elif other:
             out.append(f"the arm {name}: {', '.join(other)}")
@@ -97,7 +99,13 @@ def apart(
 
 def _other_content(then: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Say in what the content of two things differs; nothing where the older does not have it."""
-    return list(differences(then["content"], asked.get("content"))) if "content" in then else []
+    return differs(then, asked.get("content"))
+
+
+def _class(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return the name of an arm's class; without its file where the content of both is compared."""
+    name: str = one.get("class", "")
+    return name.rpartition(":")[2] if "content" in one and "content" in other else name
 
 
 def _short(value: Any) -> str:
