@@ -233,7 +233,13 @@ class _Description:
             for name, layer in value.named_modules():
                 own = not _is_library(type(layer))
                 said = {"class": self.of(type(layer))} if name and own else {}
-                said |= {k: self.of(v) for k, v in vars(layer).items() if k not in TORCHS_OWN}
+                if isinstance(layer, torch.jit.ScriptModule):  # a compiled one says what it does, and hides the rest
+                    code, trained = str(getattr(layer, "code", "")), {k for k, _ in _registered(layer)}
+                    said |= {"compiled": _sum(code.encode())}
+                    read = sorted({*re.findall(r"self\.(\w+)", code)} - trained)
+                    said |= {k: self.of(v) for k in read if not callable(v := getattr(layer, k, None))}
+                else:
+                    said |= {k: self.of(v) for k, v in vars(layer).items() if k not in TORCHS_OWN}
                 hooks = {k: list(getattr(layer, k, {}).values()) for k in HOOKS}
                 said |= {k: self.of(v) for k, v in hooks.items() if v}
                 out["own"] |= {name: said} if said or own else {}
@@ -406,6 +412,11 @@ def _annotated(cls: type) -> Mapping[str, Any]:
 def _slots(cls: type) -> list[str]:
     return [k for c in cls.__mro__ for k, v in vars(c).items() if isinstance(v, types.MemberDescriptorType)
             and not (_is_library(c) or k.startswith("__"))]  # fmt: skip
+
+
+def _registered(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from layer.named_parameters(recurse=False)
+    yield from layer.named_buffers(recurse=False)
 
 
 def _inside(cell: types.CellType) -> Any:

@@ -191,6 +191,14 @@ CLASSES: dict[str, tuple[str, str, str]] = {
         "def changed(f):\n    net = nn.Linear(2, 1)\n    net.forward = f\n    return net",
         "changed(lambda x: x)", "changed(lambda x: -x)",
     ),
+    "a compiled forward": (
+        "def made(f): return torch.jit.trace(nn.Sequential(nn.Linear(2, 1), f), torch.ones(1, 2))",
+        "made(nn.ReLU())", "made(nn.Tanh())",
+    ),
+    "a compiled layer's number": (
+        "def made(k):\n    net = torch.jit.script(Halved(k))\n    return nn.Sequential(net)",
+        "made(0.1)", "made(5.0)",
+    ),
     "a library layer's setting": (
         "T = nn.TransformerEncoderLayer", "T(4, 2, norm_first=True)", "T(4, 2, norm_first=False)",
     ),
@@ -213,12 +221,21 @@ CLASSES: dict[str, tuple[str, str, str]] = {
 }  # fmt: skip
 
 
+class Halved(nn.Module):
+    def __init__(self, k: float) -> None:
+        super().__init__()
+        self.k = k
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.k
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 def test_whatever_a_class_holds_is_told(kind: str) -> None:
     source, one, other = CLASSES[kind]
 
     def told(made: str) -> Any:
-        return content(of(f"{source}\ndef make(): return {made}", "make")())
+        return content(of(f"{source}\ndef make(): return {made}", "make", Halved=Halved)())
 
     assert list(differences(told(one), told(one))) == []
     assert list(differences(told(one), told(other)))
