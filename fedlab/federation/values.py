@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 
 class NoDate(ValueError):
-    """A date that stands for *no date*."""
+    """A date that cannot be taken as one: it stands for *no date*, or its hour is not known."""
 
 
 def _days(when: NDArray[np.datetime64]) -> Floats:
@@ -199,6 +199,8 @@ def numbers(column: pd.Series[Any]) -> tuple[Floats, NDArray[np.bool_]]:
     if not is_text(column):
         return _floats(column), np.zeros(len(column), dtype=bool)
     codes, levels = factorized(column)
+    if len({level.tzinfo is None for level in levels if isinstance(level, datetime.datetime)}) > 1:
+        raise NoDate("holds dates with and without a time zone, which are hours apart: give all of them one")
     read = [number(level) for level in levels]
     found = np.array([math.nan if value is None else value for value in [*read, math.nan]])
     odd = np.array([*(value is None for value in read), False])

@@ -176,3 +176,10 @@ def test_arrays_and_indexes_are_lists_of_names() -> None:
 
 def test_a_described_column_is_found_whatever_blanks_its_name_has() -> None:
     assert make(BASE.rename(columns={"age": " age"}), features=[Feature("age ")]).columns == ("age",)
+
+
+def test_dates_with_and_without_a_zone_are_not_mixed() -> None:
+    days = pd.date_range("2024-01-01", periods=N)
+    mixed = pd.Series([day if i % 2 else day.tz_localize("UTC") for i, day in enumerate(days)], dtype=object)
+    with pytest.raises(ValueError, match="'when' holds dates with and without a time zone"):
+        make(BASE.assign(when=mixed))
