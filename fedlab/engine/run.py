@@ -189,11 +189,9 @@ class Run(Kept):
         if isinstance(unseen, (Site, str)) or not all(isinstance(site, Site) for site in unseen):
             raise TypeError("unseen= is a list of sites, e.g. [late] of others, late = federation.holdout('Hungary')")
         names = [site.name for site in unseen]
-        for name in set(names) & set(self.federation.names):
-            raise ValueError(f"{name!r} is a site of this run: a hospital that took no part needs another name")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"unseen= has two sites called {twice[0]!r}: give each a name of its own")
-        unseen = list(map(self.federation.admit, unseen))
+        unseen = list(map(self._stranger, unseen))
         asked = (resamples, tuple(map(self.federation.digest, unseen)))
         if asked not in self._reports:
             self.test_openings += 1
@@ -206,7 +204,7 @@ class Run(Kept):
         Columns as :meth:`report` has them, which scores the federation's own hospitals too.
         """
         self.test_openings += 1
-        return self._every_score([self.federation.admit(site)], resamples)
+        return self._every_score([self._stranger(site)], resamples)
 
     calibration = closer.calibration
     subgroups = closer.subgroups
@@ -240,13 +238,22 @@ class Run(Kept):
         >>> run.newcomer(late, rounds=1)["test"].unique().tolist()
         ['Long Beach']
         """
-        site = self.federation.admit(site)
+        site = self._stranger(site)
         asked = ("newcomer", self.federation.digest(site), rounds, resamples)
         if asked not in self._reports:
             models = join(self, site, rounds=rounds)
             self.test_openings += 1
             self._reports[asked] = self._scores([site], [self.algorithm.name], [models], resamples)
         return self._reports[asked].copy()
+
+    def _stranger(self, site: Site) -> Site:
+        """Return a hospital that took no part in this federation's terms, or refuse it."""
+        admitted = self.federation.admit(site)
+        if admitted.name in self.federation.names:
+            raise ValueError(
+                f"{admitted.name!r} is a site of this run: a hospital that took no part needs another name"
+            )
+        return admitted
 
     def _sources(self) -> tuple[list[str], list[list[Tensors]]]:
         """Where the models come from, and the models."""

@@ -207,6 +207,9 @@ def test_what_is_no_site_or_twice_the_same_is_refused() -> None:
     for odd in (late, "A", ["A"]):
         with pytest.raises(TypeError, match="unseen= is a list of sites"):
             run.report(unseen=odd)  # type: ignore[arg-type]
+    for ask in (run.newcomer, run.at, lambda site: run.report(unseen=[site])):
+        with pytest.raises(ValueError, match="'B' is a site of this run"):
+            ask(others["B"])
     with pytest.raises(TypeError, match="no site"):
         run.newcomer("A")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no site 'Z'"):
