@@ -15,7 +15,7 @@ from fedlab.study.heterogeneity.chance import Chance, each_against, finding, red
 from fedlab.study.heterogeneity.distances import HISTOGRAM, ORDERED, Floats
 
 COUNTED = ("label", "features", "missingness")
-MORE = 20_000  # draws where some counts were withheld and none of the first draws reaches the value
+MORE = 10_000  # draws where some counts were withheld and none of the first draws reaches the value
 AGAIN = 2**23  # drawn counts that are held at once then
 TOGETHER = 2**20  # drawn counts that are held at once, or those of one variable
 
