@@ -11,7 +11,6 @@ import zlib
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fedlab.federation.site import Examples, Split
@@ -47,6 +46,7 @@ def split_rows(rows: Examples, *, site: str, seed: int) -> Split:
 
     Examples
     --------
+    >>> import torch
     >>> rows = Examples(torch.zeros(20, 1), torch.arange(20) % 2, np.arange(20))
     >>> [len(part) for part in split_rows(rows, site="A", seed=0).parts().values()]
     [12, 3, 5]

@@ -53,9 +53,7 @@ def test_the_parts_have_their_shares_on_average(n: int) -> None:
     made = site_of(n, n // 3)
     splits = [made.resplit(seed)["A"].split.parts() for seed in range(SEEDS)]
     for part, share in SHARES.items():
-        assert (
-            abs(np.mean([len(split[part]) for split in splits]) - share * n) < 0.12
-        )  # 4 standard errors of a rounding
+        assert abs(np.mean([len(split[part]) for split in splits]) - share * n) < 0.12  # 4 errors of a rounding
 
 
 def test_under_eight_patients_sizes_are_fixed_and_patients_drawn() -> None:
