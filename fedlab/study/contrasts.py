@@ -9,7 +9,7 @@ import pandas as pd
 
 from fedlab.federation.reserved import EVERYWHERE, HOME, HOME_LARGE
 from fedlab.study.pairs import SHOWN, away, gains, rows_of
-from fedlab.study.words import called, counted, digits_of, listed, words
+from fedlab.study.words import called, counted, digits_of, listed, signed, words
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Pair = tuple[str, str]
 MOST = 8  # hospitals' numbers that fit into a sentence
 NAMED = 3  # sites that are named
+TINY = 4  # digits of a difference, beyond which it is none
 
 
 def contrast(study: Study, table: pd.DataFrame, pair: Pair, metric: str, few: list[str]) -> str:
@@ -28,15 +29,20 @@ def contrast(study: Study, table: pd.DataFrame, pair: Pair, metric: str, few: li
     once = not away(study) & set(pair)
     places = {EVERYWHERE: "everywhere and at home" if once else "everywhere", HOME: "at home",
               HOME_LARGE: f"at home without {_sites(few)}"}  # fmt: skip
-    parts = []
+    parts: list[str] = []
     for where, name in places.items():
         if where not in rows or (once and where == HOME):
             continue
         parts.append(_part(study, rows[where], name, metric, first=not parts))
-        if where != EVERYWHERE and rows[where]["difference"] * rows[EVERYWHERE]["difference"] < 0:
+        if where != EVERYWHERE and _sign(rows[where]) * _sign(rows[EVERYWHERE]) < 0:
             parts[-1] += ", the other way"
     said = f"{called(pair[0])} against {called(pair[1])}: {'; '.join(parts)}."
     return said[0].upper() + said[1:]
+
+
+def _sign(row: dict[str, Any]) -> float:
+    apart = row["difference"]
+    return 0.0 if math.isnan(apart) else math.copysign(1, apart) * (round(abs(apart), TINY) > 0)
 
 
 def _part(study: Study, row: dict[str, Any], place: str, metric: str, *, first: bool) -> str:
@@ -63,7 +69,7 @@ def _missing(row: dict[str, Any], metric: str, first: bool) -> str:
     why = row["reason"].partition(f"; {SHOWN}")[0]
     if math.isnan(row["difference"]):
         return f"not judged ({why})"
-    return f"{_signed(row['difference'], 2)}{f' {words(metric).name}' * first}, not judged ({why})"
+    return f"{signed(row['difference'], 3)}{f' {words(metric).name}' * first}, not judged ({why})"
 
 
 def undecided(study: Study, table: pd.DataFrame, open_: list[Pair]) -> str:
@@ -87,17 +93,12 @@ def hospitals(study: Study, metric: str, against: str) -> str:
     silent = table[table["difference"].isna()].drop_duplicates("where")
     why = [f"{row['where']} has none ({row['reason'].partition(f'; {SHOWN}')[0]})" for row in rows_of(silent)[:NAMED]]
     why += [f"{counted(len(silent) - NAMED)} more have none"] if len(silent) > NAMED else []
-    if len(known) > MOST:
-        count = known["where"].nunique()
-        told = [f"study.pairs(where=…) has the {counted(count)} of them"]
-    else:
-        told = [
-            f"{called(str(arm))} against {called(against)} "
-            + ", ".join(
-                f"at {row['where']} {shown(row, metric if k == 0 else '')}" for k, row in enumerate(rows_of(rows))
-            )
-            for arm, rows in known.groupby("one", sort=False)
-        ]
+    told = [f"study.pairs(where=…) has the {counted(known['where'].nunique())} of them"]
+    if len(known) <= MOST:
+        told = []
+        for arm, rows in known.groupby("one", sort=False):
+            each = [f"at {row['where']} {shown(row, metric * (k == 0))}" for k, row in enumerate(rows_of(rows))]
+            told.append(f"{called(str(arm))} against {called(against)} {', '.join(each)}")
     parts = [*told, *why]
     return f"Each hospital by itself, shown and not judged: {'; '.join(parts)}." if parts else ""
 
@@ -106,11 +107,19 @@ def hospitals(study: Study, metric: str, against: str) -> str:
 
 
 def shown(row: dict[str, Any], metric: str = "") -> str:
-    """``+0.05 AUC [0.01, 0.09]``, with more digits where a bound would look like the zero that it is not."""
-    digits = digits_of(row["low"], row["high"])
+    """Write a difference and its interval, with more digits where one of them would look like the zero that it is not.
+
+    Examples
+    --------
+    >>> shown({"difference": 0.05, "low": 0.01, "high": 0.09}, "auc")
+    '+0.05 AUC [0.01, 0.09]'
+    >>> shown({"difference": -0.003, "low": -0.04, "high": 0.03})
+    '−0.003 [−0.040, 0.030]'
+    """
+    digits = max(digits_of(row["low"], row["high"]), min(TINY, digits_of(row["difference"], row["difference"])))
     name = f" {words(metric).name}" if metric else ""
-    text = f"{row['difference']:+.{digits}f}{name} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
-    return text.replace("-", "−")
+    low, high = (f"{row[end]:.{digits}f}".replace("-", "−") for end in ("low", "high"))
+    return f"{signed(row['difference'], digits)}{name} [{low}, {high}]"
 
 
 def amount(value: float) -> str:
@@ -128,10 +137,6 @@ def amount(value: float) -> str:
 def _between(low: float, high: float) -> str:
     least, most = amount(low), amount(high)
     return least if least == most else f"{least} to {most}"
-
-
-def _signed(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _sites(names: list[str]) -> str:

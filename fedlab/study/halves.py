@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fedlab.federation.metrics import LOWER_IS_BETTER
+from fedlab.federation.reserved import EVERYWHERE
 from fedlab.study.paired import LEVEL
-from fedlab.study.pairs import EVERYWHERE, FAMILY, away, series, two
+from fedlab.study.pairs import FAMILY, away, series, two
 from fedlab.study.places import per_seed
 from fedlab.study.statistics import FLAT
 
@@ -80,12 +81,10 @@ def halves(study: Study, *, times: int = 200, seed: int = 0) -> Halves:
         raise ValueError(f"times is {times}: give how often to halve, at least 1")
     cuts = _cuts(len(study.seeds), times, seed)
     each, better = per_seed(study.report()), -1 if study.primary in LOWER_IS_BETTER else 1
-    scores: dict[str, Floats] = {
-        where: np.array(
-            [values.reindex(study.seeds) for values in series(study, study.primary, where, each=each).values()]
-        )
-        for where in FAMILY
-    }
+    scores: dict[str, Floats] = {}
+    for where in FAMILY:
+        values = series(study, study.primary, where, each=each)
+        scores[where] = np.array([values[arm].reindex(study.seeds) for arm in study.arms])
     names = list(itertools.combinations(range(len(study.arms)), 2))
     apart = away(study)
     asked = [(EVERYWHERE, pair) for pair in names]
@@ -117,8 +116,12 @@ def _cuts(seeds: int, times: int, seed: int) -> NDArray[np.intp]:
     size = seeds // 2
     different = math.comb(seeds, size) * math.comb(seeds - size, size) // 2
     if different <= times:
-        every = [(one, other) for one in itertools.combinations(range(seeds), size)
-                 for other in itertools.combinations(sorted({*range(seeds)} - {*one}), size) if one < other]  # fmt: skip
+        every = [
+            (one, other)
+            for one in itertools.combinations(range(seeds), size)
+            for other in itertools.combinations(sorted(set(range(seeds)) - set(one)), size)
+            if one < other
+        ]
     else:
         rng = np.random.default_rng(np.random.SeedSequence([seed, 11]))
         orders = [rng.permutation(seeds) for _ in range(times)]

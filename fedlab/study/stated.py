@@ -53,8 +53,8 @@ def check_stated(splits: Sequence[Federation], primary: str, smallest: float | N
     if primary in NEEDS_EVERY_CLASS and not any(_has(site.rows.y.numpy()[site.split.test], classes)
                                                 for split in splits for site in split.sites):  # fmt: skip
         raise ValueError(
-            f"primary is {primary!r}, which no hospital can have: {listed(list(splits[0].names))} lack test patients of "
-            f"a class in every split. Name one that needs no two classes, {PRIMARY!r}"
+            f"primary is {primary!r}, which no hospital can have: {listed(list(splits[0].names))} lack test patients "
+            f"of a class in every split. Name one that needs no two classes, {PRIMARY!r}"
         )
     if smallest is None:
         return

@@ -10,7 +10,7 @@ import pandas as pd
 from fedlab.federation.cells import FEW, is_few
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.federation.reserved import EVERYWHERE, HOME
-from fedlab.study.contrasts import contrast, hospitals, undecided
+from fedlab.study.contrasts import Pair, contrast, hospitals, undecided
 from fedlab.study.estimand import estimand
 from fedlab.study.failed import of_one_class
 from fedlab.study.failed import told as failures
@@ -182,7 +182,8 @@ def numbers(study: Study, *, against: str = OWN) -> list[str]:
     first = [(arm, against) for arm in study.arms if arm != against] if against in study.arms else []
     rest = [(one, other) for k, one in enumerate(study.arms) for other in study.arms[k + 1 :]
             if not first or against not in (one, other)]  # fmt: skip
-    clear, open_ = [], []
+    clear: list[Pair] = []
+    open_: list[Pair] = []
     for pair in rest:
         mine = table[(table["one"] == pair[0]) & (table["other"] == pair[1])]
         (clear if (mine["winner"] != "").any() or len(rest) <= MOST else open_).append(pair)
@@ -256,13 +257,15 @@ def _method(study: Study) -> str:
     test = "t" if published else "t, corrected for overlapping splits (Nadeau & Bengio)"
     said = (
         f"(Judged by {words(study.primary).name}, named beforehand: every pair of arms, everywhere and at home; 95 % "
-        f"intervals over {len(study.seeds)} seeds: {test}; winners hold after Holm’s correction. All else is shown, not "
-        "judged. What could have been seen: the smallest difference that one such test finds in four studies of five. "
-        "No clear winner does not mean equal."
+        f"intervals over {len(study.seeds)} seeds: {test}, each by itself; winners hold after Holm’s correction. All "
+        "else is shown, not judged. What could have been seen: the smallest difference that one such test finds in four "
+        "studies of five. No clear winner does not mean equal."
     )
     if study.smallest is not None:
-        said += (f" The same: the 95 % interval lies within ±{study.smallest:g}, which is two one-sided tests at 2.5 %, "
-                 "each pair by itself.")  # fmt: skip
+        said += (
+            f" The same for what matters: the 95 % interval lies within ±{study.smallest:g}, which is two one-sided "
+            "tests at 2.5 % each, pair by pair."
+        )
     if published:
         said += (" The split is a published one: its seeds are starts and batch orders, not other patients; "
                  "study.delong() judges by those.")  # fmt: skip
