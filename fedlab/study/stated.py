@@ -19,6 +19,46 @@ NEVER = {
 """Metrics that are shown and never judged, and why."""
 
 
+def check_named(primary: str, smallest: float | None) -> None:
+    """Refuse what no comparison can be judged by, whatever its data.
+
+    Parameters
+    ----------
+    primary : str
+    smallest : float, optional
+
+    Raises
+    ------
+    ValueError
+        No metric, or one that is never judged; or no difference that two arms could have.
+
+    Examples
+    --------
+    >>> check_named("f1", None)
+    Traceback (most recent call last):
+    ...
+    ValueError: primary is 'f1', which is no metric; there are auc, accuracy, ...
+    """
+    there = [name for name in METRICS if name not in NEVER]
+    if primary in NEVER:
+        raise ValueError(f"primary is {primary!r}, which is shown and never judged: {NEVER[primary]}")
+    if primary not in there:
+        raise ValueError(f"primary is {primary!r}, which is no metric; there are {', '.join(there)}")
+    if smallest is None:
+        return
+    least, most = bounds(primary)
+    if isinstance(smallest, bool) or not isinstance(smallest, (int, float, np.number)) or not 0 < smallest < math.inf:
+        raise ValueError(
+            f"smallest is {smallest!r}: give the smallest difference in {primary} that matters, a number above 0, e.g. "
+            "0.02, or leave it out"
+        )
+    if smallest >= most - least:
+        raise ValueError(
+            f"smallest is {smallest}, and {primary} lies between {least:g} and {most:g}: no two arms can differ by "
+            "more. Give the smallest difference that matters, e.g. 0.02"
+        )
+
+
 def check_stated(splits: Sequence[Federation], primary: str, smallest: float | None) -> None:
     """Refuse a primary metric, or a smallest difference that matters, which no verdict could be given by.
 
@@ -37,16 +77,9 @@ def check_stated(splits: Sequence[Federation], primary: str, smallest: float | N
     Examples
     --------
     >>> import fedlab
-    >>> check_stated([fedlab.load("heart_disease")], "f1", None)
-    Traceback (most recent call last):
-    ...
-    ValueError: primary is 'f1', which is no metric; there are auc, accuracy, ...
+    >>> check_stated([fedlab.load("heart_disease")], "auc", 0.02)
     """
-    there = [name for name in METRICS if name not in NEVER]
-    if primary in NEVER:
-        raise ValueError(f"primary is {primary!r}, which is shown and never judged: {NEVER[primary]}")
-    if primary not in there:
-        raise ValueError(f"primary is {primary!r}, which is no metric; there are {', '.join(there)}")
+    check_named(primary, smallest)
     classes = len(splits[0].task.classes)
     if primary in NEEDS_TWO_CLASSES and classes != 2:
         raise ValueError(f"primary is {primary!r}, which needs a task of two classes, and this one has {classes}")
@@ -55,19 +88,6 @@ def check_stated(splits: Sequence[Federation], primary: str, smallest: float | N
         raise ValueError(
             f"primary is {primary!r}, which no hospital can have: {listed(list(splits[0].names))} lack test patients "
             f"of a class in every split. Name one that needs no two classes, {PRIMARY!r}"
-        )
-    if smallest is None:
-        return
-    least, most = bounds(primary)
-    if isinstance(smallest, bool) or not isinstance(smallest, (int, float, np.number)) or not 0 < smallest < math.inf:
-        raise ValueError(
-            f"smallest is {smallest!r}: give the smallest difference in {primary} that matters, a number above 0, e.g. "
-            "0.02, or leave it out"
-        )
-    if smallest >= most - least:
-        raise ValueError(
-            f"smallest is {smallest}, and {primary} lies between {least:g} and {most:g}: no two arms can differ by "
-            "that much. Give the smallest difference that matters, e.g. 0.02"
         )
 
 

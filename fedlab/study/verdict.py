@@ -258,8 +258,8 @@ def _method(study: Study) -> str:
     said = (
         f"(Judged by {words(study.primary).name}, named beforehand: every pair of arms, everywhere and at home; 95 % "
         f"intervals over {len(study.seeds)} seeds: {test}, each by itself; winners hold after Holm’s correction. All "
-        "else is shown, not judged. What could have been seen: the smallest difference that one such test finds in four "
-        "studies of five. No clear winner does not mean equal."
+        "else is shown, not judged. What could have been seen: the smallest difference that one such test finds in "
+        "four studies of five. No clear winner does not mean equal."
     )
     if study.smallest is not None:
         said += (
