@@ -155,7 +155,7 @@ def _judgement(gap: Gap) -> list[str]:
         "everywhere and at home. A difference is called clear where it stays so after Holm’s correction for all of "
         "these. An interval may leave zero out and its difference still not be called clear.",
         "All else is shown, not judged: the other metrics, single hospitals, what is said without the small sites, "
-        "what is lost away from home, and the curves of more data. Whoever picks the clearest of them finds one by luck.",
+        "what is lost away from home, and the curves of more data. Whoever picks the clearest finds one by luck.",
         "“No clear difference” does not mean that the two are equal. What could have been seen beside it is the "
         "smallest difference that one such test finds in four studies of five, at the spread of these seeds.",
         *_smallest(gap),

@@ -62,7 +62,8 @@ def _called(study: Study, row: dict[str, Any]) -> str:
     if row["same"]:
         return f"the same for what matters (within ±{study.smallest:g})"
     seen = "" if math.isnan(row["detectable"]) else f" ({amount(row['detectable'])} could have been seen)"
-    return f"no clear winner{seen}"
+    corrected = " after Holm’s correction" if row["low"] > 0 or row["high"] < 0 else ""
+    return f"no clear winner{corrected}{seen}"
 
 
 def _missing(row: dict[str, Any], metric: str, first: bool) -> str:

@@ -35,7 +35,7 @@ def estimand(study: Study, metric: str) -> str:
     foreign = int((pairs["train"] != pairs["test"]).sum())
     whose = "each hospital’s own model" if travel == [OWN] else f"each hospital’s model of {_named(travel)}"
     one = [arm for arm in study.arms if arm not in travel]
-    also = f"; {_named(one)}, one model for all, {'is' if len(one) == 1 else 'are'} read at each" if one else ""
+    also = f"; {_named(one)}, shared by all, {'is' if len(one) == 1 else 'are'} read at each" if one else ""
     return (
         f"Everywhere: {whose} is read at every hospital, {foreign} of {len(pairs)} pairs at foreign hospitals{also}. "
         f"At home: each hospital’s own patients, read by the model it would use, {sites}."

@@ -65,8 +65,8 @@ def over_sites(one: Sequence[float], other: Sequence[float]) -> OverSites:
 
     Hospitals count alike, whatever their size. The test is exact, with ties and whatever the number of hospitals: over
     all signs that the ranks could have. Differences that rounding alone tells apart are ties, and one that rounding
-    alone tells from 0 is 0: such hospitals say nothing of either arm and are left out of the test (Wilcoxon, *Individual
-    comparisons by ranking methods*, Biometrics Bulletin 1, 1945).
+    alone tells from 0 is 0: such hospitals say nothing of either arm and are left out of the test (Wilcoxon,
+    *Individual comparisons by ranking methods*, Biometrics Bulletin 1, 1945).
 
     Parameters
     ----------

@@ -115,7 +115,7 @@ def plain(study: Study, *, against: str = OWN) -> str:
     else:
         told = {where: _against(rows, against) for where, rows in places.items()}
     if not any(told.values()):
-        same = _same(table) if len(study.arms) == 2 else ""
+        same = _same(list(places.values())) if len(study.arms) == 2 else ""
         return f"{by} there is no clear winner{', everywhere or at home' * (len(told) == 2)}{same}."
     nothing = "there is no clear winner"
     if against in study.arms:
@@ -126,10 +126,11 @@ def plain(study: Study, *, against: str = OWN) -> str:
     return f"{by}, everywhere {said[EVERYWHERE]}; at home {said[HOME]}{_turned(places, against)}."
 
 
-def _same(table: pd.DataFrame) -> str:
-    where = {EVERYWHERE: "everywhere", HOME: "at home"}
-    found = [where[place] for place, same in zip(table["where"], table["same"], strict=True) if same]
-    return f"; the two are the same for what matters {listed(found)}" if found else ""
+def _same(places: list[pd.DataFrame]) -> str:
+    """Where two arms are the same for what matters; they may be so everywhere and at home, or at one of these."""
+    found = [name for name, rows in zip(("everywhere", "at home"), places, strict=False) if rows["same"].all()]
+    where = f" {listed(found)}" if len(places) == 2 else ""
+    return f"; the two are the same for what matters{where}" if found else ""
 
 
 def _best(table: pd.DataFrame) -> str:
