@@ -133,6 +133,12 @@ def report(
         str, typer.Option(metavar="A,B,…", help="What to compare; isolated is the reference.")
     ] = "isolated,centralized,ensemble,fedavg",
     seeds: Annotated[int, typer.Option(min=1, help="How many; a seed is a split, a start, a batch order.")] = 10,
+    primary: Annotated[
+        str, typer.Option(metavar="METRIC", help="The one that is judged; the others are shown. Name it beforehand.")
+    ] = "log_loss",
+    smallest: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="The smallest difference in it that matters.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 30,
     model: Annotated[str, typer.Option(metavar="NAME", help="logistic, mlp or mlp_norm.")] = "logistic",
     holdout: Annotated[
@@ -169,6 +175,8 @@ def report(
             table=Table.check(recipe, list(data_recipes.recipes()), **columns),
             algorithms=algorithms.split(","),
             seeds=seeds,
+            primary=primary,
+            smallest=smallest,
             rounds=rounds,
             model=model,
             holdout=holdout,

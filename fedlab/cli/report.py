@@ -87,6 +87,8 @@ def command(order: Order) -> str:
     asked = order.asked
     words = ["fedlab", "report", *(order.data.words() if isinstance(order.data, Table) else [order.data])]
     words += ["--algorithms", ",".join(alg.name for alg in asked.arms.values()), "--seeds", str(asked.seeds)]
+    words += ["--primary", asked.primary]
+    words += ["--smallest", f"{asked.smallest:g}"] if asked.smallest is not None else []
     words += ["--rounds", str(asked.rounds), "--model", asked.model, "--link", f"{order.link:g}"]
     words += ["--holdout", asked.holdout] if asked.holdout else []
     return shlex.join(words)

@@ -19,17 +19,21 @@ EVERYWHERE = "all hospitals"
 MOST_NAMED = 4  # winners in a title
 
 
-def differences(study: Study, metric: str = "auc", *, against: str = "isolated", at_home: bool = False) -> go.Figure:
+def differences(
+    study: Study, metric: str | None = None, *, against: str = "isolated", at_home: bool = False
+) -> go.Figure:
     """Draw how far each arm is from one of them on the same seeds, with the interval of that difference.
 
-    A filled mark has a winner, as in :meth:`Study.verdict`: the corrected interval leaves zero out, and Holm's adjusted
-    p is below .05 as well. An open one has none, whatever its interval. Opens ``test``, which is counted.
+    A filled mark has a winner, as in :meth:`Study.verdict`: by the primary metric the corrected interval leaves zero
+    out, and Holm's adjusted p is below .05 as well. An open one has none, whatever its interval; of other metrics, and
+    of hospitals one by one, all are open: these are shown, not judged. Opens ``test``, which is counted.
 
     Parameters
     ----------
     study : Study
         Of two arms or more.
-    metric : str
+    metric : str, optional
+        Default: the study's primary metric.
     against : str
         The arm that is taken from the others.
     at_home : bool
@@ -47,6 +51,7 @@ def differences(study: Study, metric: str = "auc", *, against: str = "isolated",
     >>> len(differences(study, "log_loss", against="fedavg", at_home=True).data)
     4
     """
+    metric = study.primary if metric is None else metric
     what = words(metric)
     if against not in study.arms:
         raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(study.arms)}")
@@ -67,8 +72,9 @@ def differences(study: Study, metric: str = "auc", *, against: str = "isolated",
     figure.update_layout(template=NAME, height=150 + 30 * len(arms), showlegend=False)
     side = "right" if what.higher else "left"
     below = f"{what.name} less that of {arm_name(against)}: {side} of the dotted line is better."
-    head(figure, _finding(table, what.name, against), below, above_plot=34 if at_home else 16)
-    return foot(figure, _notes(study, table if at_home else paired, small, metric), below=34)
+    judged = metric == study.primary and not at_home
+    head(figure, _finding(table, what.name, against, judged=judged), below, above_plot=34 if at_home else 16)
+    return foot(figure, _notes(study, judged, small, metric), below=34)
 
 
 def _from_pairs(paired: pd.DataFrame, against: str) -> pd.DataFrame:
@@ -100,35 +106,40 @@ def _hover(row: dict[str, Any]) -> str:
     text = f"<b>{one}</b> less {other}, {where}<br>{signed(row['difference'])}"
     if math.isnan(row["p"]):
         return f"{text}<br>not judged: {label(row['reason'], 200)}"
+    if math.isnan(row["p_holm"]):
+        return f"{text} [{signed(row['low'])}, {signed(row['high'])}]<br>shown, not judged"
     won = f"{label(arm_name(row['winner']))} wins" if row["winner"] else "no clear winner"
     return f"{text} [{signed(row['low'])}, {signed(row['high'])}]<br>Holm's p {number(row['p_holm'], 3)}: {won}"
 
 
-def _finding(table: pd.DataFrame, name: str, against: str) -> str:
+def _finding(table: pd.DataFrame, name: str, against: str, *, judged: bool) -> str:
     """Name the winners; of many, how many there are."""
     asked = f"Who differs from {arm_name(against)}? {name}"
+    if not judged:
+        return f"{asked}: shown, not judged"
     won, lost = ([row for row in rows_of(table) if row["winner"] == row[side]] for side in ("one", "other"))
     if not won and not lost:
         return f"{asked}: no clear winner"
     if len(won) + len(lost) > MOST_NAMED:
         return f"{asked}: {len(won)} clearly better, {len(lost)} clearly worse, of {len(table)} differences"
-    here = table["where"].nunique() > 1
-
-    def named(rows: list[dict[str, Any]]) -> str:
-        at: dict[str, list[str]] = {}
-        for row in rows:
-            at.setdefault(row["where"], []).append(arm_name(row["one"]))
-        return "; ".join(listed(names) + (f" at {place}" if here else "") for place, names in at.items())
-
-    told = [f"{named(rows)} clearly {word}" for rows, word in ((won, "better"), (lost, "worse")) if rows]
+    told = [
+        f"{listed([arm_name(row['one']) for row in rows])} clearly {word}"
+        for rows, word in ((won, "better"), (lost, "worse"))
+        if rows
+    ]
     return f"{asked}: {', '.join(told)}"
 
 
-def _notes(study: Study, family: pd.DataFrame, small: dict[str, str], metric: str) -> list[str]:
+def _notes(study: Study, judged: bool, small: dict[str, str], metric: str) -> list[str]:
+    how = "Shown, not judged: an open mark has no winner, whatever its interval."
+    if judged:
+        how = (
+            "Filled: a winner after Holm's correction for all pairs of arms, everywhere and at home. Open: no clear "
+            "winner, which does not mean equal."
+        )
     notes = [
         f"Mean of the paired differences over {len(study.seeds)} seeds, each with its own 95 % interval (corrected "
-        f"resampled t). Filled: a winner after Holm's correction for {len(family)} differences. Open: no clear winner, "
-        "which does not mean equal."
+        f"resampled t). {how}"
     ]
     if small:
         luck = ": mostly luck" if metric in NEEDS_EVERY_CLASS else ""

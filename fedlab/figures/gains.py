@@ -9,10 +9,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
+from fedlab.federation.reserved import HOME
 from fedlab.figures.theme import GREY, NAME, Style, foot, head, label, style
 from fedlab.study import Study
-from fedlab.study.pairs import gains, rows_of
-from fedlab.study.words import arm_name, few, listed, number, signed, words
+from fedlab.study.pairs import rows_of
+from fedlab.study.words import arm_name, few, number, signed, words
 
 OWN, POOLED = "isolated", "centralized"
 ANYWHERE = "everywhere"
@@ -20,7 +21,9 @@ APART = 0.21  # between the three marks of a hospital
 Arms: TypeAlias = dict[str, tuple[str, float, Style]]  # name, offset and look of each arm, as in the legend
 
 
-def who_gains(study: Study, metric: str = "auc", *, federated: str | None = None, everywhere: bool = True) -> go.Figure:
+def who_gains(
+    study: Study, metric: str | None = None, *, federated: str | None = None, everywhere: bool = True
+) -> go.Figure:
     """Draw a dumbbell for each hospital: its own model, the federated one and the pooled one on its test patients.
 
     Opens ``test`` through ``study.table()``, which is counted.
@@ -29,7 +32,8 @@ def who_gains(study: Study, metric: str = "auc", *, federated: str | None = None
     ----------
     study : Study
         With the arm ``isolated``, a federated one and, if it may be, ``centralized``.
-    metric : str
+    metric : str, optional
+        Default: the study's primary metric; of another the title names nobody.
     federated : str, optional
         Which arm; default: the first that is neither isolated, centralized nor an ensemble.
     everywhere : bool
@@ -42,6 +46,7 @@ def who_gains(study: Study, metric: str = "auc", *, federated: str | None = None
     >>> [trace.name for trace in who_gains(study).data if trace.showlegend]
     ['own model', 'federated (FedAvg)', 'pooled (may not happen)']
     """
+    metric = study.primary if metric is None else metric
     what = words(metric)
     arms = _arms(study, federated)
     table = study.table()
@@ -139,19 +144,16 @@ def _title(study: Study, table: pd.DataFrame, arms: Arms, metric: str) -> tuple[
 
 
 def _verdict(study: Study, federated: str, metric: str) -> str:
-    """Name the hospitals that gain or lose for certain enough, as ``study.verdict()`` does."""
-    small = few(study.federation)
-    told: dict[str, list[str]] = {federated: [], OWN: [], "": []}
-    table = gains(study, metric=metric, against=OWN)
-    for row in rows_of(table[table["one"] == federated]):
-        site = f"{row['where']} †" if row["where"] in small else str(row["where"])
-        told[row["winner"]].append(f"{site} ({signed(row['difference'])})" if row["winner"] else site)
-    better, worse, unclear = told.values()
-    if not better and not worse:
-        return "no clear gain or loss at any hospital"
-    parts = [f"{listed(better)} gain{'s' * (len(better) == 1)}"] if better else []
-    parts += [f"{listed(worse)} lose{'s' * (len(worse) == 1)}"] if worse else []
-    return "; ".join([*parts, f"no clear difference at {listed(unclear)}"] if unclear else parts)
+    """Say of the mean over hospitals at home what ``study.verdict()`` says; of each by itself nobody says anything."""
+    if metric != study.primary:
+        return f"shown, not judged (judged is {words(study.primary).name})"
+    table = study.pairs(where=HOME)
+    row = rows_of(table[table["one"].isin([federated, OWN]) & table["other"].isin([federated, OWN])])[0]
+    if math.isnan(row["p"]):
+        return "not judged"
+    if not row["winner"]:
+        return "no clear gain or loss on the mean over hospitals"
+    return f"on the mean over hospitals a clear {'gain' if row['winner'] == federated else 'loss'}"
 
 
 def _notes(study: Study, small: dict[str, str], everywhere: bool, metric: str) -> list[str]:
@@ -161,8 +163,8 @@ def _notes(study: Study, small: dict[str, str], everywhere: bool, metric: str) -
     else:
         notes = [
             f"{seeds} seeds, each a split, a start and a batch order. Lines: 95 % interval of each mean (corrected "
-            "resampled t). Clear: the paired difference to the own model stays so after Holm’s correction for every "
-            f"other arm at {hospitals} hospitals."
+            "resampled t). Clear: the paired difference to the own model, mean over hospitals, stays so after Holm’s "
+            f"correction for all pairs of arms. The {hospitals} hospitals one by one are shown, not judged."
         ]
     if everywhere:
         notes.append("Any hospital: own models over all pairs of hospitals, shared ones over all.")

@@ -10,7 +10,7 @@ from fedlab.figures import atlas_map, learning_curves, more_data, reliability_cu
 from fedlab.report.gap import Gap
 from fedlab.report.tables import ACROSS
 from fedlab.study.study import REFERENCE
-from fedlab.study.words import arm_name
+from fedlab.study.words import arm_name, words
 
 WIDTH = 920  # of a figure; the style sheet shrinks it to the paper
 INK = "#3d464e"  # darker than the theme's grey, which must do on black too
@@ -22,9 +22,10 @@ def gains(gap: Gap) -> str:
     """Who gains at home."""
     if not gap.isolated or gap.federated is None:
         return "<p>Without the arm <code>isolated</code> and a federated one there is no gain to show.</p>"
-    drawn = who_gains(gap.study, "auc", federated=gap.federated)
+    metric = gap.study.primary
+    drawn = who_gains(gap.study, metric, federated=gap.federated)
     caption = "Each hospital’s test patients read by its own, the federated and the pooled model: numbers in the table."
-    return figure(drawn, "Dumbbell chart of AUC by hospital.", caption)
+    return figure(drawn, f"Dumbbell chart of {words(metric).name} by hospital.", caption)
 
 
 def atlas(gap: Gap) -> str:

@@ -9,16 +9,18 @@ import numpy as np
 
 from fedlab.federation.cells import written
 from fedlab.report.door import BARS, described
-from fedlab.report.gap import MAIN, Gap
-from fedlab.report.judged import UNKNOWN, Difference
+from fedlab.report.gap import Gap
+from fedlab.report.judged import SAME, UNKNOWN, Difference
 from fedlab.study.failed import told as failures
 from fedlab.study.study import REFERENCE
-from fedlab.study.verdict import plain, winners
+from fedlab.study.verdict import unjudged
 from fedlab.study.words import arm_name, few, listed, words
 
 UNEVEN = 0.10  # prevalences that differ by more deserve a word
 ENOUGH = 5  # seeds, before an interval over them means much
-JUDGED = {"better": "clearly better", "worse": "clearly worse", UNKNOWN: "not judged"}
+JUDGED = {"better": "clearly better", "worse": "clearly worse", UNKNOWN: "not judged",
+          SAME: "the same for what matters"}  # fmt: skip
+BESIDE = "Each with its own 95 % interval, shown and not judged."
 
 
 class Finding(NamedTuple):
@@ -29,16 +31,16 @@ class Finding(NamedTuple):
 
 
 def verdict(gap: Gap, *, method: bool = True) -> dict[str, str]:
-    """Return what :meth:`fedlab.Study.verdict` says of AUC, and its winners by the other metrics.
+    """Return what :meth:`fedlab.Study.verdict` says by the primary metric, and the intervals of the others.
 
-    ``method`` is whether to say with AUC how it was judged; a page says it once, among its limits.
+    ``method`` is whether to say with the first how it was judged; a page says it once, among its limits.
     """
+    first, *others = gap.metrics
     if len(gap.study.arms) < 2:
-        return {"auc": " ".join([*failures(gap.study), "One way of learning, and nothing to compare it with."])}
-    told = {"auc": gap.study.verdict(metric="auc", method=method)}
+        return {first: " ".join([*failures(gap.study), "One way of learning, and nothing to compare it with."])}
+    told = {first: gap.study.verdict(method=method)}
     if len(gap.study.seeds) > 1:
-        others = (metric for metric in MAIN if metric != "auc")
-        told |= {m: " ".join([plain(gap.study, metric=m), *winners(gap.study, metric=m)]).strip() for m in others}
+        told |= {metric: unjudged(gap.study, metric) for metric in others}
     return told
 
 
@@ -57,12 +59,12 @@ def away(gap: Gap) -> list[str]:
     names = gap.study.federation.names
     if not gap.isolated or len(names) < 2:
         return []
-    told = [_dropped(gap, metric, gap.away(metric, "elsewhere")) for metric in MAIN]
+    told = [_dropped(gap, metric, gap.away(metric, "elsewhere")) for metric in gap.metrics]
     if gap.large and gap.lucky:
         home, elsewhere = ((REFERENCE, where + gap.large) for where in ("home", "elsewhere"))
         less = _dropped(gap, "auc", gap.shown("auc", elsewhere, home), gap.large)
         told.insert(1, f"Without {listed(list(gap.few))}, {less}")
-    return told + _largest_drop(gap, names)
+    return [*told, *_largest_drop(gap, names), BESIDE]
 
 
 def _dropped(gap: Gap, metric: str, apart: Difference, large: str = "") -> str:
@@ -89,12 +91,13 @@ def unseen(gap: Gap) -> list[str]:
     arm, sites = gap.federated, gap.study.federation.names
     if not gap.unseen.empty and arm is not None:
         told = [f"{arm_name(arm)} without the hospital’s records, tested there, each of {len(sites)} left out in turn."]
-        for metric in MAIN:
+        for metric in gap.metrics:
             never, seen = (gap.interval(arm, metric, where).mean for where in ("unseen", "home"))
             apart = judged(gap.away(metric, "unseen"))
             told.append(f"{_name(metric)}, mean: {never:.3f}, against {seen:.3f} with its records: {apart}.")
         each = "; ".join(f"{site} {judged(gap.away('auc', site))}" for site in sites)
         told.append(f"AUC, hospital by hospital: {each}.")
+        told.append(BESIDE)
     if gap.held_out:
         each = ", ".join(f"{arm_name(a)} {_level(gap.interval(a, 'auc', 'held out').mean)}" for a in gap.study.arms)
         told.append(f"{gap.held_out} was held out: nothing was learnt or chosen on it. AUC there: {each}.")
@@ -148,13 +151,25 @@ def _judgement(gap: Gap) -> list[str]:
     how = "t" if published else "t, corrected for overlapping splits: Nadeau & Bengio 2003"
     return [
         f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself.",
-        "A difference is called clear where it stays so after Holm’s correction for all that was asked with it: every "
-        "pair of arms everywhere; every arm at every hospital; and what is lost away from home (own models elsewhere, "
-        "the federated one unseen: on average and at each hospital). Each metric is a family of its own. An interval "
-        "may leave zero out and its difference still not be called clear.",
-        "The largest drop, what is said without the small sites, and the curves of more data are shown, not judged so.",
-        "“No clear difference” does not mean that the two are equal.",
+        f"Judged is one family, by {words(gap.study.primary).name}, which was named beforehand: every pair of arms, "
+        "everywhere and at home. A difference is called clear where it stays so after Holm’s correction for all of "
+        "these. An interval may leave zero out and its difference still not be called clear.",
+        "All else is shown, not judged: the other metrics, single hospitals, what is said without the small sites, "
+        "what is lost away from home, and the curves of more data. Whoever picks the clearest finds one by luck.",
+        "“No clear difference” does not mean that the two are equal. What could have been seen beside it is the "
+        "smallest difference that one such test finds in four studies of five, at the spread of these seeds.",
+        *_smallest(gap),
         *lean,
+    ]
+
+
+def _smallest(gap: Gap) -> list[str]:
+    smallest = gap.study.smallest
+    if smallest is None:
+        return []
+    return [
+        f"A difference in {words(gap.study.primary).name} below {smallest:g} was said beforehand not to matter. “The "
+        "same” is where the whole 95 % interval lies within it: two one-sided tests at 2.5 % each, pair by pair."
     ]
 
 

@@ -17,7 +17,7 @@ from fedlab.federation.metrics import bounds
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.report.judged import Difference, judge
 from fedlab.study import Interval, LearningCurve, Study, over_seeds
-from fedlab.study.pairs import COLUMNS, gains, judged, paired, pairs, rows_of
+from fedlab.study.pairs import gains, paired, pairs, rows_of, unjudged
 from fedlab.study.places import left_out
 from fedlab.study.study import REFERENCE, average
 
@@ -152,17 +152,22 @@ class Gap:
         mean, _, low, high = over_seeds(apart.tolist(), overlap=self.study.overlap)
         return Difference(metric, mean, low, high)
 
-    def everywhere(self, metric: str, one: str, other: str) -> Difference:
-        """Two arms over all hospitals, judged among all pairs of arms."""
-        rows = self.family("everywhere", metric)
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics whose differences are told, the judged one first."""
+        return tuple(dict.fromkeys([self.study.primary, *MAIN]))
+
+    def between(self, metric: str, one: str, other: str, where: str) -> Difference:
+        """Two arms ``everywhere`` or at ``home``: judged if by the primary metric, else shown."""
+        rows = self.family(where, metric)
         return judge(rows[one, other] if (one, other) in rows else rows[other, one], metric, one)
 
     def at_home(self, arm: str, site: str, metric: str) -> Difference:
-        """Take an arm less the own model on a hospital's patients, judged among all arms at all hospitals."""
-        return judge(self.family("home", metric)[arm, site], metric, arm)
+        """Take an arm less the own model on a hospital's patients: shown, not judged."""
+        return judge(self.family("sites", metric)[arm, site], metric, arm)
 
     def away(self, metric: str, where: str) -> Difference:
-        """What is lost away from home, judged among all that can be asked of it.
+        """What is lost away from home: shown, not judged.
 
         ``where`` is ``elsewhere`` (own models, at the other hospitals), ``unseen`` (the federated model, at hospitals
         that it has not learnt from) or one such hospital.
@@ -170,21 +175,18 @@ class Gap:
         return judge(self.family("away", metric)[where], metric, "away")
 
     def family(self, name: str, metric: str) -> dict[Any, dict[str, Any]]:
-        """Rows of a family with their adjusted p: ``everywhere``, ``home`` or ``away``."""
+        """Rows of differences: of all pairs ``everywhere`` or at ``home``, at single ``sites``, or ``away``."""
         if (name, metric) not in self._families:
-            self._families[name, metric] = {
-                "everywhere": self._everywhere,
-                "home": self._home,
-                "away": self._away,
-            }[name](metric)
+            makes = {"sites": self._sites, "away": self._away}
+            self._families[name, metric] = makes[name](metric) if name in makes else self._pairs(metric, name)
         return self._families[name, metric]
 
-    def _everywhere(self, metric: str) -> dict[Any, dict[str, Any]]:
+    def _pairs(self, metric: str, where: str) -> dict[Any, dict[str, Any]]:
         if len(self.study.arms) < 2:
             return {}
-        return {(row["one"], row["other"]): row for row in rows_of(pairs(self.study, metric=metric))}
+        return {(row["one"], row["other"]): row for row in rows_of(pairs(self.study, metric=metric, where=where))}
 
-    def _home(self, metric: str) -> dict[Any, dict[str, Any]]:
+    def _sites(self, metric: str) -> dict[Any, dict[str, Any]]:
         if not self.isolated or len(self.study.arms) < 2:
             return {}
         rows = rows_of(gains(self.study, metric=metric, against=REFERENCE))
@@ -206,7 +208,7 @@ class Gap:
             rows.append({"where": where, "one": "away", "other": "home"} | found)
         if not rows:
             return {}
-        return {row["where"]: row for row in rows_of(judged(rows, ["where", "one", "other", *COLUMNS], metric))}
+        return {row["where"]: row for row in rows_of(unjudged(rows, "what is lost away from home is in no family"))}
 
 
 def lead(arms: dict[str, Algorithm]) -> str | None:

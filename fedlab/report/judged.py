@@ -1,7 +1,7 @@
 """What a difference may be called: one judgement for the tables, the sentences and ``study.verdict()``.
 
-Three families of comparisons, each adjusted by Holm's rule within a metric: every pair of arms everywhere, every arm
-against the own model at every hospital (both as in ``fedlab.study.pairs``), and what is lost away from home.
+One family of comparisons is judged, as in ``fedlab.study.pairs``: every pair of arms, everywhere and at home, by the
+metric that was named beforehand. Every other difference is shown with its interval.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from fedlab.study.words import signed
 
 UNCLEAR = "no clear difference"
 UNKNOWN = "not known"
+SAME = "the same"
 
 
 class Difference(NamedTuple):
     """A paired difference over seeds with its 95 % interval, and what may be said of it.
 
-    ``said`` is ``better``, ``worse``, ``no clear difference``, ``not known`` (no test could be made, e.g. one seed) or
-    nothing: the difference belongs to no family and is shown, not judged.
+    ``said`` is ``better``, ``worse``, ``no clear difference``, ``the same`` (for what matters), ``not known`` (no test
+    could be made, e.g. one seed) or nothing: the difference is shown, not judged. ``seen`` is the smallest difference
+    that the study could have seen.
     """
 
     metric: str
@@ -28,6 +30,7 @@ class Difference(NamedTuple):
     low: float
     high: float
     said: str = ""
+    seen: float = math.nan
 
     def __str__(self) -> str:
         if not math.isfinite(self.mean):
@@ -42,7 +45,8 @@ def judge(row: Mapping[str, Any], metric: str, one: str) -> Difference:
 
     Examples
     --------
-    >>> row = {"one": "a", "other": "b", "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.001, "winner": "a"}
+    >>> row = {"one": "a", "other": "b", "difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.001, "p_holm": 0.003,
+    ...        "detectable": 0.04, "same": False, "winner": "a"}
     >>> judge(row, "auc", "a").said, judge(row, "auc", "b").said, str(judge(row, "auc", "b"))
     ('better', 'worse', '−0.100 [−0.150, −0.050]')
     """
@@ -50,8 +54,10 @@ def judge(row: Mapping[str, Any], metric: str, one: str) -> Difference:
     low, high = sorted((sign * row["low"], sign * row["high"]))
     if math.isnan(row["p"]):
         said = UNKNOWN
+    elif math.isnan(row["p_holm"]):
+        said = ""
     elif not row["winner"]:
-        said = UNCLEAR
+        said = SAME if row["same"] else UNCLEAR
     else:
         said = "better" if row["winner"] == one else "worse"
-    return Difference(metric, sign * row["difference"], low, high, said)
+    return Difference(metric, sign * row["difference"], low, high, said, row["detectable"])

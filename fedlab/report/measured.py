@@ -14,6 +14,7 @@ from fedlab.models import build
 from fedlab.report.gap import Gap, lead
 from fedlab.study import at_holdout, compare, learning_curve, unseen_sites
 from fedlab.study.compare import name_arms
+from fedlab.study.stated import PRIMARY, check_named
 
 RESAMPLES = 500
 ARMS = ("isolated", "centralized", "ensemble", "fedavg")
@@ -31,6 +32,8 @@ class Asked:
     model : str
     holdout : str, optional
         A hospital that no model learns from.
+    primary, smallest
+        As of ``compare``: what it is judged by.
     """
 
     arms: Mapping[str, Algorithm]
@@ -38,19 +41,30 @@ class Asked:
     rounds: int
     model: str
     holdout: str | None = None
+    primary: str = PRIMARY
+    smallest: float | None = None
 
     @classmethod
-    def check(cls, *, algorithms: Sequence[str | Algorithm], model: str, **rest: Any) -> Asked:
+    def check(
+        cls,
+        *,
+        algorithms: Sequence[str | Algorithm],
+        model: str,
+        primary: str = PRIMARY,
+        smallest: float | None = None,
+        **rest: Any,
+    ) -> Asked:
         """Refuse, in one sentence, what cannot be meant.
 
         Raises
         ------
         ValueError
-            For an algorithm or a model that there is not.
+            For an algorithm, a model or a metric that there is not.
         """
+        check_named(primary, smallest)
         arms = name_arms([name.strip() if isinstance(name, str) else name for name in algorithms])
         build(model, 1, 1)
-        return cls(arms=arms, model=model, **rest)
+        return cls(arms=arms, model=model, primary=primary, smallest=smallest, **rest)
 
 
 def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> Gap:
@@ -67,7 +81,8 @@ def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> G
     if asked.holdout is not None:
         federation, held = federation.holdout(asked.holdout)
     options: dict[str, Any] = {"rounds": asked.rounds, "progress": progress}
-    study = compare(federation, asked.model, list(asked.arms.values()), seeds=asked.seeds, **options)
+    study = compare(federation, asked.model, list(asked.arms.values()), seeds=asked.seeds, primary=asked.primary,
+                    smallest=asked.smallest, **options)  # fmt: skip
     if set(asked.arms) - {*study.arms, *study.failed["arm"]}:
         raise KeyboardInterrupt  # `compare` keeps finished arms when it is interrupted; a report keeps none
     arms = {name: asked.arms[name] for name in study.arms}  # one that failed on all seeds has no result

@@ -10,10 +10,10 @@ from typing import Any
 from fedlab.federation.cells import ENOUGH, FEW, LEAST, written
 from fedlab.report.door import BARS, HOME, outgoing
 from fedlab.report.findings import findings, limits, verdict
-from fedlab.report.gap import MAIN, Gap
+from fedlab.report.gap import Gap
 from fedlab.report.short import in_short
 from fedlab.report.tables import on_link
-from fedlab.study.pairs import rows_of
+from fedlab.study.pairs import FAMILY, rows_of
 
 WITHHELD = f"a count below {LEAST} is withheld"
 COLUMNS = ["arm", "seed", "train", "test", "metric", "value", "low", "high", "patients", "fewest", "reason"]
@@ -69,7 +69,7 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
         place[row["metric"]] = {"mean": row["value"]} | {key: row[key] for key in kept} | {"reason": reason}
     cost = {str(row["arm"]): row | {"link_seconds": on_link(row["bytes"], link)}
             for row in rows_of(study.cost().reset_index())}  # fmt: skip
-    families = ("everywhere", "home", "away")
+    primary, *others = gap.metrics
     return {
         "arms": study.as_dict(),
         "atlas": atlas,
@@ -87,13 +87,21 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
         "in_short": dict(in_short(gap)),
         "verdict": verdict(gap),
         "findings": {heading: said for heading, said in findings(gap)} | {"Limits": limits(gap)},
-        "judged": {name: {m: list(gap.family(name, m).values()) for m in MAIN} for name in families},
+        "primary": study.primary,
+        "smallest": study.smallest,
+        "judged": {name: list(gap.family(name, primary).values()) for name in FAMILY},
+        "shown": {
+            **{name: {m: list(gap.family(name, m).values()) for m in others} for name in FAMILY},
+            **{name: {m: list(gap.family(name, m).values()) for m in gap.metrics} for name in ("sites", "away")},
+        },
         "more_data": rows_of(gap.curve.table()) if gap.curve else [],
         "bars": {"told": LEAST, "in_headline_means": FEW, "interval": ENOUGH, "said": BARS, "home": HOME},
         "intervals": {
             "arms": "95 %, corrected resampled t over seeds",
             "atlas": f"95 %, bootstrap over one split's test patients ({gap.resamples} resamples), averaged over seeds",
-            "judged": "95 %, corrected resampled t over seeds, each by itself; p_holm is adjusted within its table",
+            "judged": "95 %, corrected resampled t over seeds, each by itself; p_holm is adjusted for all of them, "
+            "everywhere and at home, where both arms have one model for all counted once",
+            "shown": "95 %, corrected resampled t over seeds, each by itself; not judged",
         },
     }
 

@@ -20,6 +20,7 @@ from fedlab.study.verdict import plain
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
+PARAGRAPH = "\0"  # between two of them, while the text is escaped
 ADDRESS = re.compile(r"https?://[^\s<>&]+[^\s<>&.,)]")
 
 
@@ -98,9 +99,11 @@ def _verdict(gap: Gap) -> str:
     told = "".join(f"<h3>{_text(heading)}</h3>{_list(said)}" for heading, said in findings(gap))
     by_metric, how = "", ""
     for metric, said in verdict(gap, method=False).items():
-        first = plain(gap.study, metric=metric) if len(gap.study.arms) > 1 else ""
+        judged = metric == gap.study.primary and len(gap.study.arms) > 1
+        first = plain(gap.study) if judged else ""
         lead = f"<strong>{_text(first)}</strong>" if first else ""
-        by_metric += f"<p>{lead}{_text(said.removeprefix(first))}</p>"
+        rest = said.removeprefix(first).replace("\n\n", PARAGRAPH)
+        by_metric += f"<p>{lead}{_text(rest).replace(PARAGRAPH, '</p><p>')}</p>"
         how = '<p>How winners are told from chance: <a href="#limits">limits</a>.</p>' if first else how
     return f'<div class="verdict">{by_metric}{how}</div>{told}'
 

@@ -21,6 +21,8 @@ from fedlab.report.numbers import as_csv, as_json, settings
 from fedlab.report.page import About, page
 from fedlab.report.short import in_short
 from fedlab.report.versions import versions
+from fedlab.study.stated import PRIMARY
+from fedlab.study.words import words
 
 NOT_STATED = "not stated"
 
@@ -96,6 +98,8 @@ def report(
     *,
     algorithms: Sequence[str | Algorithm] = ARMS,
     seeds: int = 10,
+    primary: str = PRIMARY,
+    smallest: float | None = None,
     rounds: int = 30,
     model: str = "logistic",
     holdout: str | None = None,
@@ -120,6 +124,8 @@ def report(
         What to compare; ``isolated`` is the reference.
     seeds, rounds : int
         How many; a seed is a split, a start and a batch order.
+    primary, smallest
+        As of ``compare``: the one metric that is judged, named beforehand, and the difference in it that matters.
     model : str
         ``"logistic"``, ``"mlp"`` or ``"mlp_norm"``.
     holdout : str, optional
@@ -157,9 +163,11 @@ def report(
     for place in places:
         if why := writable(place):
             raise ValueError(why)
-    asked = Asked.check(algorithms=algorithms, seeds=seeds, rounds=rounds, model=model, holdout=holdout)
+    asked = Asked.check(algorithms=algorithms, seeds=seeds, rounds=rounds, model=model, holdout=holdout,
+                        primary=primary, smallest=smallest)  # fmt: skip
     called = ", ".join(repr(a) if isinstance(a, str) else str(a) for a in algorithms)
     told = f"fedlab.report(federation, algorithms=[{called}], seeds={seeds!r}, rounds={rounds!r}, model={model!r}"
+    told += f", primary={primary!r}" + f", smallest={smallest!r}" * (smallest is not None)
     told += f", holdout={holdout!r}" * (holdout is not None) + f", link={link:g})"
     about = About(title or federation.name, federation.source, federation.licence or NOT_STATED, {}, link=link)
     made = make(federation, asked, about, command=told, progress=progress)
@@ -183,6 +191,8 @@ def made_of(gap: Gap, asked: Asked, command: str, seconds: float) -> dict[str, s
         "command": command,
         "algorithms": "; ".join(map(str, asked.arms.values())),
         "settings": ", ".join(f"{name} {value}" for name, value in settings(gap).items()),
+        "judged by": f"{words(gap.study.primary).name}, named beforehand"
+        + ("" if gap.study.smallest is None else f"; below {gap.study.smallest:g} a difference does not matter"),
         "seeds": f"{', '.join(map(str, gap.study.seeds))} (each a split, a start and a batch order)",
         "round reported": "the best log loss on the validation patients; the test patients were locked until then",
         "test opened": f"{gap.study.test_openings} time{'s' * (gap.study.test_openings != 1)} by this study{beside}",

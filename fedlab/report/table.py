@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fedlab.report.judged import UNCLEAR, Difference
+from fedlab.report.judged import SAME, UNCLEAR, Difference
+from fedlab.study.contrasts import amount
 
-JUDGED = {"better": "▲ clearly better", "worse": "▼ clearly worse", UNCLEAR: UNCLEAR}
+JUDGED = {"better": "▲ clearly better", "worse": "▼ clearly worse", UNCLEAR: UNCLEAR, SAME: "the same for what matters"}
 RIGHT = ' class="number"'
 
 
@@ -63,4 +65,7 @@ def _cell(cell: Cell, column: int, text: int) -> str:
 
 def _judged(apart: Difference) -> str:
     word = JUDGED.get(apart.said, "")
-    return f'{html.escape(str(apart))}<br><small class="{apart.said.replace(" ", "-")}">{word}</small>'
+    if apart.said == UNCLEAR and math.isfinite(apart.seen):
+        word += f" ({amount(apart.seen)} could have been seen)"
+    told = f'<br><small class="{apart.said.replace(" ", "-")}">{word}</small>' if word else ""
+    return f"{html.escape(str(apart))}{told}"

@@ -12,6 +12,8 @@ from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.report.door import FEW_PATIENTS, HOME, described
 from fedlab.report.gap import MAIN, Gap, Place
 from fedlab.report.table import Against, Cell, table
+from fedlab.study.estimand import estimand
+from fedlab.study.pairs import away
 from fedlab.study.study import REFERENCE
 from fedlab.study.words import arm_name, words
 
@@ -61,15 +63,23 @@ def differences(gap: Gap) -> str:
     against += [(str(gap.federated), arm) for arm in gap.shared if gap.federated in gap.shared and arm != gap.federated]
     if not against:
         return ""
-    rows: list[list[Cell]] = [
-        [f"{arm_name(one)} − {arm_name(other)}", *(gap.everywhere(metric, one, other) for metric in MAIN)]
-        for one, other in against
-    ]
+    apart, rows = away(gap.study), list[list[Cell]]()
+    for one, other in against:
+        name = f"{arm_name(one)} − {arm_name(other)}"
+        if not apart & {one, other}:
+            rows.append([name, *(gap.between(metric, one, other, "everywhere") for metric in gap.metrics)])
+            continue
+        for where, place in (("everywhere", "everywhere"), ("home", "at home")):
+            rows.append([f"{name}, {place}", *(gap.between(metric, one, other, where) for metric in gap.metrics)])
+        if gap.large:
+            places = (one, "home" + gap.large), (other, "home" + gap.large)
+            rows.append([f"{name}, at home, large sites", *(gap.shown(metric, *places) for metric in gap.metrics)])
     caption = (
-        "Over all hospitals, paired differences on the same seeds, each with its 95 % interval. Called clear where it "
-        "stays so among all pairs of models (Holm). ↓ lower is better."
+        f"Paired differences on the same seeds, each with its 95 % interval. {estimand(gap.study, gap.study.primary)} "
+        f"Judged is {words(gap.study.primary).name} alone: called clear where it stays so among all pairs of models, "
+        "everywhere and at home (Holm). The others are shown. ↓ lower is better."
     )
-    return table(caption, ["difference", *map(_head, MAIN)], rows)
+    return table(caption, ["difference", *map(_head, gap.metrics)], rows)
 
 
 def worth(gap: Gap) -> str:
@@ -114,18 +124,17 @@ def at_home(gap: Gap) -> str:
     for site in gap.study.federation.names:
         rows.append([site])
         for arm in gap.study.arms:
-            judged = gap.isolated and arm != REFERENCE
+            differs = gap.isolated and arm != REFERENCE
             cells = [
-                Against(_spread(gap, arm, m, gap.own(arm, site)[1]), gap.at_home(arm, site, m) if judged else None)
-                for m in MAIN
+                Against(_spread(gap, arm, m, gap.own(arm, site)[1]), gap.at_home(arm, site, m) if differs else None)
+                for m in gap.metrics
             ]
             rows.append([arm_name(arm), *cells])
     caption = (
         f"{HOME} –: {FEW_PATIENTS}, or of a class. Mean ± sd over seeds; below it the paired difference to the "
-        "hospital’s own model with its 95 % interval, called clear where it stays so among all models at all "
-        "hospitals (Holm). ↓ lower is better."
+        "hospital’s own model with its 95 % interval, each by itself: shown, not judged. ↓ lower is better."
     )
-    return table(caption, ["model", *map(_head, MAIN)], rows, kind="long")
+    return table(caption, ["model", *map(_head, gap.metrics)], rows, kind="long")
 
 
 def atlas(gap: Gap, metric: str) -> str:

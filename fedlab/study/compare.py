@@ -22,9 +22,10 @@ from fedlab.study.failed import Lost, SeedsFailed, told
 from fedlab.study.plan import Given, say_plan
 from fedlab.study.record import Arm, study_of
 from fedlab.study.saving import Saving
+from fedlab.study.stated import PRIMARY, check_stated
 from fedlab.study.study import Study
 from fedlab.study.tuning import Trial, train_trials, trials, validation_loss
-from fedlab.study.verdict import CALLED
+from fedlab.study.words import CALLED
 
 ARMS = ("isolated", "centralized", "fedavg")
 
@@ -35,6 +36,8 @@ def compare(
     algorithms: Sequence[str | Algorithm] | Mapping[str, str | Algorithm] = ARMS,
     *,
     seeds: int | Sequence[int] = 10,
+    primary: str = PRIMARY,
+    smallest: float | None = None,
     tune: Mapping[str, Sequence[Any]] | None = None,
     progress: bool = True,
     save: str | Path | None = None,
@@ -53,6 +56,12 @@ def compare(
         A dict gives each a name of your own.
     seeds : int or sequence of int
         How many (0, 1, …), or which.
+    primary : str
+        The one metric that ``study.verdict()`` judges the arms by, named now, before anything is seen; the others are
+        shown with their intervals, and name no winner.
+    smallest : float, optional
+        The smallest difference in it that matters, e.g. ``0.02``: two arms are called the same where the whole
+        interval of their difference lies within it.
     tune : dict of str to list, optional
         Settings to try, e.g. ``{"lr": [0.03, 0.1, 0.3]}``: every arm tries the same, each seed chooses by log loss on
         its own ``valid``; ``study.trials`` has them all, and ``study.verdict()`` says which arms mostly chose the end
@@ -86,11 +95,13 @@ def compare(
         raise TypeError("compare draws its seeds itself: use seeds=")
     tried = trials(tune or {}, settings)
     splits = [federation.resplit(seed) for seed in numbers]
+    check_stated(splits, primary, smallest)
     once = Settings(**settings).rounds
     rounds = once * len({str({**trial, "lr": 0}) for trial in tried})  # rates train side by side
     for alg in arms.values():  # what no seed can do is said now, and not after the arms before it
         begin(splits[0], model, alg, {**settings, **tried[0]})
-    plan = say_plan(federation, model, arms, numbers, tried if tune else [], {**settings, **tried[0]})
+    stated = {"primary": primary, "smallest": None if smallest is None else float(smallest)}
+    plan = say_plan(federation, model, arms, numbers, tried if tune else [], {**settings, **tried[0]}, stated=stated)
     kept = Saving(save, plan, federation, Given(model, arms, [{**settings, **trial} for trial in tried]))
     done: dict[str, Arm] = {}
     lost: list[tuple[pd.DataFrame, Exception]] = []
@@ -118,8 +129,8 @@ def compare(
                 raise
     if lost and not done:
         raise lost[0][1]
-    about = {"federation": federation, "model_name": model_name(model), "seeds": numbers, "plan": plan}
-    study = kept.finish(study_of(done, failed=[table for table, _ in lost], **about))
+    about: dict[str, Any] = {"federation": federation, "model_name": model_name(model), "seeds": numbers, "plan": plan}
+    study = kept.finish(study_of(done, failed=[table for table, _ in lost], **about, **stated))
     for what in told(study):
         warnings.warn(what, SeedsFailed, stacklevel=2)
     return study

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 FEWEST = 6
+ROUNDING = 1e-9  # of the scores' size: differences that are closer than this are the same number, computed twice
 
 
 class OverSites(NamedTuple):
@@ -38,8 +40,9 @@ def cliffs_delta(one: Sequence[float], other: Sequence[float]) -> float:
     >>> cliffs_delta([1, 2, 3], [2, 0])
     0.5
     """
-    apart = np.sign(np.subtract.outer(np.asarray(one, float), np.asarray(other, float)))
-    return float(apart.mean())
+    ones, others = np.asarray(one, float), np.asarray(other, float)
+    apart = np.subtract.outer(ones, others)
+    return float(np.where(np.abs(apart) <= _rounding(ones, others), 0, np.sign(apart)).mean())
 
 
 def enough(sites: int) -> None:
@@ -60,7 +63,10 @@ def enough(sites: int) -> None:
 def over_sites(one: Sequence[float], other: Sequence[float]) -> OverSites:
     """Compare two arms over hospitals: Wilcoxon's signed-rank test and Cliff's delta.
 
-    Hospitals count alike, whatever their size.
+    Hospitals count alike, whatever their size. The test is exact, with ties and whatever the number of hospitals: over
+    all signs that the ranks could have. Differences that rounding alone tells apart are ties, and one that rounding
+    alone tells from 0 is 0: such hospitals say nothing of either arm and are left out of the test (Wilcoxon,
+    *Individual comparisons by ranking methods*, Biometrics Bulletin 1, 1945).
 
     Parameters
     ----------
@@ -71,7 +77,8 @@ def over_sites(one: Sequence[float], other: Sequence[float]) -> OverSites:
     Returns
     -------
     OverSites
-        ``difference`` is the median of ``one`` minus ``other``; p is 1 where they are equal everywhere.
+        ``difference`` is the median of ``one`` minus ``other``; p is 1 where they are equal everywhere. With fewer than
+        six sites that differ, p cannot be below .05.
 
     Raises
     ------
@@ -88,8 +95,29 @@ def over_sites(one: Sequence[float], other: Sequence[float]) -> OverSites:
         raise ValueError(f"one has {len(one)} sites and other {len(other)}: give both arms' score at each site")
     both = np.array([pair for pair in zip(one, other, strict=True) if all(map(math.isfinite, pair))], dtype=float)
     enough(len(both))
-    from scipy.stats import wilcoxon  # a second to import: only when asked
-
     apart = both[:, 0] - both[:, 1]
-    p = float(wilcoxon(apart).pvalue) if apart.any() else 1.0
+    p = _signed_rank(apart, _rounding(both[:, 0], both[:, 1]))
     return OverSites(len(both), float(np.median(apart)), p, cliffs_delta(both[:, 0].tolist(), both[:, 1].tolist()))
+
+
+def _rounding(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return how far two numbers of such a size may lie apart and be the same."""
+    return ROUNDING * float(max(np.abs(one).max(), np.abs(other).max()))
+
+
+def _signed_rank(apart: NDArray[np.float64], rounding: float) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test: each rank is added or not, with a chance of one half."""
+    apart = apart[np.abs(apart) > rounding]
+    if not len(apart):
+        return 1.0
+    order = np.argsort(np.abs(apart))
+    group = np.concatenate([[0], np.cumsum(np.diff(np.abs(apart)[order]) > rounding)])
+    first = np.searchsorted(group, group, "left")
+    last = np.searchsorted(group, group, "right")
+    twice = first + last + 1  # the mean rank of a tie, times two: a whole number
+    chance = np.ones(1)
+    for rank in twice:
+        chance = (np.pad(chance, (0, rank)) + np.pad(chance, (rank, 0))) / 2
+    positive = int(twice[apart[order] > 0].sum())
+    tails = chance[: positive + 1].sum(), chance[positive:].sum()
+    return float(min(1.0, 2 * min(tails)))

@@ -14,6 +14,7 @@ from fedlab.engine.settings import Settings
 from fedlab.engine.train import begin
 from fedlab.federation import Federation
 from fedlab.models import ModelLike
+from fedlab.study.stated import PRIMARY
 
 WHERE = ("device",)  # the same question on another machine
 
@@ -43,8 +44,10 @@ def say_plan(
     seeds: Sequence[int],
     tried: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
+    *,
+    stated: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Say what ``compare`` is asked."""
+    """Say what ``compare`` is asked; ``stated`` is what it will be judged by."""
     first = begin(federation.resplit(seeds[0]), model, next(iter(arms.values())), {**settings, "seed": seeds[0]})
     said = say_settings(Settings(**settings))
     said |= said.pop("unsaid") | said.pop("content")
@@ -53,6 +56,7 @@ def say_plan(
         "data": say_data(federation),
         "model": say_model(first.model_name, first.net),
         "seeds": list(seeds),
+        "stated": dict(stated),
         "settings": {name: value for name, value in said.items() if name not in ("seed", *WHERE)},
         "trials": [{name: content(value) for name, value in trial.items()} for trial in tried],
         "arms": {name: say_algorithm(alg) for name, alg in arms.items()},
@@ -77,6 +81,12 @@ def apart(
     out += [f"the model's {what}" for what in _other_content(then["model"], asked["model"])]
     if then["seeds"] != asked["seeds"]:
         out.append(f"seeds ({then['seeds']} there, {asked['seeds']} asked)")
+    stated = then.get("stated", {"primary": PRIMARY, "smallest": None})  # what an older fedlab did not ask
+    out += [
+        f"{name} ({stated.get(name)} there, {new} asked): it is named once, before anything is seen"
+        for name, new in asked["stated"].items()
+        if stated.get(name) != new
+    ]
     described = then.get("described", 1)
     out += differences({"trials": then["trials"]}, {"trials": asked["trials"]}, described)
     for name in dict.fromkeys([*then["settings"], *asked["settings"]]):

@@ -40,7 +40,8 @@ class Saving:
         self.plan = dict(plan)
         self.before: Study | None = None
         self.entered: dict[str, bytes] = {}
-        self.so_far = Study(federation, plan["model"]["name"], {}, list(plan["seeds"]), plan=self.plan)
+        name, seeds = plan["model"]["name"], list(plan["seeds"])
+        self.so_far = Study(federation, name, {}, seeds, plan=self.plan, **plan["stated"])
         if self.folder is not None:
             files.recover(self.folder)
             files.check_ours(self.folder, STUDY)

@@ -16,10 +16,12 @@ from fedlab.federation.metrics import bounds
 from fedlab.federation.reserved import MEANS
 from fedlab.study import closer, two_arms
 from fedlab.study.failed import missed, no_failures, told, why
+from fedlab.study.halves import halves
 from fedlab.study.kept import Kept
 from fedlab.study.openings import enter
 from fedlab.study.pairs import pairs
 from fedlab.study.places import per_seed, without
+from fedlab.study.stated import PRIMARY
 from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
 
@@ -43,6 +45,10 @@ class Study(Kept):
         How often ``test`` was looked at; the same report again returns the stored one.
     plan : dict
         What ``compare`` was asked, in words: by it a saved study is told from another.
+    primary : str
+        The metric that was named beforehand: it alone is judged.
+    smallest : float or None
+        The difference in it that matters, if one was named.
     """
 
     federation: Federation
@@ -53,6 +59,8 @@ class Study(Kept):
     failed: pd.DataFrame = field(default_factory=no_failures)
     test_openings: int = 0
     plan: dict[str, Any] = field(default_factory=dict)
+    primary: str = PRIMARY
+    smallest: float | None = None
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
     told = staticmethod(written)
@@ -153,6 +161,7 @@ class Study(Kept):
 
     pairs = pairs
     verdict = verdict
+    halves = halves
     delong = two_arms.delong
     over_sites = two_arms.over_sites
 

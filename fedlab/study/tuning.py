@@ -102,23 +102,42 @@ def validation_loss(run: Run) -> float:
     return float(np.average(told["log_loss"], weights=told["patients"])) if len(told) else float("inf")
 
 
-def at_the_ends(trials: pd.DataFrame) -> list[tuple[str, str, float, list[str]]]:
-    """Find the arms that mostly chose the smallest or largest of three or more numbers: their best may lie beyond.
+def at_the_ends(trials: pd.DataFrame) -> list[tuple[str, str, float, str, list[str]]]:
+    """Find the arms that chose the smallest or largest number that was tried on half of their seeds or more.
 
-    ``trials`` are a study's. Returns ``(which end, setting, its value, arms)``.
+    Their best may lie beyond it. Of two values each is an end, and nobody can choose another: :func:`two_tried`.
+    ``trials`` are a study's. Returns ``(which end, setting, its value, how often it was chosen, arms)``.
 
     Examples
     --------
     >>> rows = [("fedavg", seed, lr, lr == 1.0) for seed in (0, 1) for lr in (0.1, 0.3, 1.0)]
     >>> at_the_ends(pd.DataFrame(rows, columns=["arm", "seed", "lr", "chosen"]))
-    [('largest', 'lr', 1.0, ['fedavg'])]
+    [('largest', 'lr', 1.0, 'mostly chose', ['fedavg'])]
     """
     found = []
-    for name in (n for n in TUNABLE if n in trials and pd.api.types.is_numeric_dtype(trials[n])):
-        values = sorted(map(float, trials[name].dropna().unique()))
+    for name, values in _numbers(trials):
         chosen = trials[trials["chosen"]]
         for end, value in (("smallest", values[0]), ("largest", values[-1])) if len(values) > 2 else ():
             share = (chosen[name] == value).groupby(chosen["arm"], sort=False).mean()
-            if (share > 0.5).any():
-                found.append((end, name, value, list(share[share > 0.5].index)))
+            for often, which in (("mostly chose", share > 0.5), ("chose on half of the seeds", share == 0.5)):
+                if which.any():
+                    found.append((end, name, value, often, list(share[which].index)))
     return found
+
+
+def two_tried(trials: pd.DataFrame) -> list[str]:
+    """Name the settings of which two numbers were tried.
+
+    Examples
+    --------
+    >>> two_tried(pd.DataFrame({"lr": [0.1, 0.3], "chosen": [True, False]}))
+    ['lr']
+    """
+    return [name for name, values in _numbers(trials) if len(values) == 2]
+
+
+def _numbers(trials: pd.DataFrame) -> Iterator[tuple[str, list[float]]]:
+    """Yield the settings that are numbers, and which were tried."""
+    for name in TUNABLE:
+        if name in trials and pd.api.types.is_numeric_dtype(trials[name]):
+            yield name, sorted(map(float, trials[name].dropna().unique()))

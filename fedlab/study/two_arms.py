@@ -32,7 +32,8 @@ def delong(self: Study, one: str, other: str, *, seed: int | None = None) -> pd.
     Every hospital reads its patients with the model that it would use: the arm's one model, or its own. It computes the
     test (:func:`fedlab.study.delong`) from its predictions, which do not leave it. The interval covers other patients
     of the hospital, with both models as they are; :meth:`pairs` covers new splits and training. On a published split
-    only this one says anything of other patients.
+    only this one says anything of other patients. Its hospitals are a family of their own, beside that of
+    :meth:`verdict`, which has none of it: state beforehand which of the two is to decide.
 
     Parameters
     ----------
@@ -74,21 +75,23 @@ def delong(self: Study, one: str, other: str, *, seed: int | None = None) -> pd.
         ]
         for looked_at in (self, *runs):
             looked_at.test_openings += 1
-        self._reports[asked] = judged(rows, COLUMNS, "auc")
+        self._reports[asked] = judged(rows, "auc")[COLUMNS]
         enter(self)
     return self._reports[asked].copy()
 
 
-def over_sites(self: Study, one: str, other: str, *, metric: str = "auc") -> OverSites:
+def over_sites(self: Study, one: str, other: str, *, metric: str | None = None) -> OverSites:
     """Compare two arms over hospitals, each on its own ``test`` patients: Wilcoxon's test and Cliff's delta.
 
     A hospital's score is its mean over the seeds that both arms have one of. It opens ``test`` as :meth:`report` does.
+    Its p is a test by itself, beside the family that :meth:`verdict` judges.
 
     Parameters
     ----------
     one, other : str
         Two arms.
-    metric : str
+    metric : str, optional
+        Default: the study's primary metric.
 
     Returns
     -------
@@ -111,6 +114,7 @@ def over_sites(self: Study, one: str, other: str, *, metric: str = "auc") -> Ove
     """
     _check(self, one, other)
     enough(len(self.federation.sites))  # before anything is opened
+    metric = self.primary if metric is None else metric
     means: tuple[list[float], list[float]] = ([], [])
     values = per_seed(self.report())
     for site in self.federation.names:

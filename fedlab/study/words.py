@@ -44,6 +44,11 @@ ARMS = {"isolated": "own model", "centralized": "pooled", "ensemble": "ensemble"
         "perfedavg": "Per-FedAvg", "pfedme": "pFedMe", "qfedavg": "q-FedAvg", "fedmedian": "median",
         "trimmedmean": "trimmed mean", "multikrum": "Multi-Krum", "normclipping": "norm clipping"}  # fmt: skip
 
+OWN = "isolated"
+CALLED = {OWN: "the hospitals’ own models", "centralized": "the pooled model", "ensemble": "the ensemble"}
+"""What a sentence calls an arm; nobody may give such a name to something else."""
+COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
 
 def words(metric: str) -> Words:
     """Return the words for a metric, or refuse it with the list of those there are."""
@@ -57,6 +62,28 @@ def arm_name(arm: str) -> str:
     if arm in ARMS or arm not in ALGORITHMS:
         return ARMS.get(arm, arm)
     return ALGORITHMS[arm].__name__
+
+
+def called(arm: str) -> str:
+    """Return how a sentence calls an arm.
+
+    Examples
+    --------
+    >>> called("isolated"), called("fedavg")
+    ('the hospitals’ own models', 'FedAvg')
+    """
+    return CALLED.get(arm) or arm_name(arm)
+
+
+def counted(n: int) -> str:
+    """Write a small number in letters.
+
+    Examples
+    --------
+    >>> counted(3), counted(186)
+    ('three', '186')
+    """
+    return COUNTS[n] if n < len(COUNTS) else str(n)
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -154,7 +154,12 @@ def test_the_atlas_has_every_pair_and_the_unseen(numbers: dict[str, Any]) -> Non
 
 def test_every_metric_is_in_the_numbers(numbers: dict[str, Any]) -> None:
     assert set(numbers["arms"]["fedavg"]["everywhere"]) == set(METRICS)
-    assert set(numbers["verdict"]) == {"auc", "accuracy", "log_loss"} == set(numbers["judged"]["home"])
+    assert list(numbers["verdict"]) == ["log_loss", "auc", "accuracy"] and numbers["primary"] == "log_loss"
+    assert numbers["smallest"] is None and set(numbers["judged"]) == {"everywhere", "home"}
+    assert all(row["p_holm"] is not None for rows in numbers["judged"].values() for row in rows)
+    assert set(numbers["shown"]) == {"everywhere", "home", "sites", "away"}
+    assert set(numbers["shown"]["home"]) == {"auc", "accuracy"}
+    assert all(row["p_holm"] is None and not row["winner"] for row in numbers["shown"]["home"]["auc"])
     assert {row["by"] for row in numbers["more_data"]} == {"rows", "sites"}
 
 

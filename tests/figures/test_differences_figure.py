@@ -24,6 +24,10 @@ def filled(trace: Any) -> list[bool]:
     return [not symbol.endswith("-open") for symbol in trace.marker.symbol]
 
 
+def title(figure: Any) -> str:
+    return str(figure.layout.title.text.replace("<br>", " "))
+
+
 @pytest.mark.parametrize("against", ["isolated", "centralized", "fedavg"])
 def test_over_all_hospitals_it_is_the_pairs(study: Study, against: str) -> None:
     figure = differences(study, "log_loss", against=against)
@@ -46,10 +50,11 @@ def test_over_all_hospitals_it_is_the_pairs(study: Study, against: str) -> None:
 def test_at_home_it_is_a_panel_a_hospital(study: Study, hospitals: Federation) -> None:
     figure = differences(study, "log_loss", at_home=True)
     table = gains(study, metric="log_loss", against="isolated")
+    assert "shown, not judged" in title(figure) and "shown, not judged" in title(differences(study, "auc"))
     for trace, site in zip(figure.data, hospitals.names, strict=True):
         rows = table[table["where"] == site]
         assert list(trace.x) == pytest.approx(rows["difference"].tolist())
-        assert filled(trace) == (rows["winner"] != "").tolist()
+        assert not any(filled(trace)) and "shown, not judged" in trace.customdata[0]
         assert list(trace.error_x.array) == pytest.approx((rows["high"] - rows["difference"]).tolist())
 
 
@@ -63,7 +68,7 @@ def test_few_patients_are_luck_for_auc_alone(study: Study) -> None:
 def test_one_seed_claims_nothing(hospitals: Federation) -> None:
     one = fedlab.compare(hospitals, "logistic", ["isolated", "fedavg"], seeds=1, rounds=1, progress=False)
     figure = differences(one, "log_loss")
-    assert not any(filled(figure.data[0])) and "no clear winner" in figure.layout.title.text.replace("<br>", " ")
+    assert not any(filled(figure.data[0])) and "no clear winner" in title(figure)
     assert "not judged" in figure.data[0].customdata[0]
 
 

@@ -17,7 +17,7 @@ from fedlab.report.gap import MAIN, Gap, lead
 from fedlab.report.judged import judge
 from fedlab.report.page import About, page
 from fedlab.report.short import in_short
-from fedlab.study import at_holdout, compare, holm, over_seeds, unseen_sites
+from fedlab.study import at_holdout, compare, over_seeds, unseen_sites
 from fedlab.study.pairs import gains
 from fedlab.study.words import signed
 
@@ -49,6 +49,9 @@ def row(low: float, high: float, p: float, winner: str) -> dict[str, object]:
         "low": low,
         "high": high,
         "p": p,
+        "p_holm": p,
+        "detectable": 0.1,
+        "same": False,
         "winner": winner,
     }
 
@@ -89,35 +92,49 @@ def test_places_are_means_over_their_cells(gap: Gap) -> None:
 
 def test_the_report_calls_clear_what_the_study_calls_a_winner(gap: Gap) -> None:
     clear = 0
+    assert gap.metrics == ("log_loss", "auc", "accuracy")
     for metric in MAIN:
-        for row in gap.study.pairs(metric=metric).to_dict("records"):
-            said = gap.everywhere(metric, row["other"], row["one"]).said
-            expected = {"": "no clear difference", row["one"]: "worse", row["other"]: "better"}[row["winner"]]
-            assert said == expected
-            clear += said != "no clear difference"
+        for where in ("everywhere", "home"):
+            for row in gap.study.pairs(metric=metric, where=where).to_dict("records"):
+                said = gap.between(metric, row["other"], row["one"], where).said
+                expected = {"": "no clear difference", row["one"]: "worse", row["other"]: "better"}[row["winner"]]
+                assert said == (expected if metric == "log_loss" else "")
+                clear += said in ("better", "worse")
         for row in gains(gap.study, metric=metric, against="isolated").to_dict("records"):
             apart = gap.at_home(row["one"], row["where"], metric)
-            assert apart.mean == pytest.approx(row["difference"])
-            assert (apart.said in ("better", "worse")) == bool(row["winner"])
+            assert apart.mean == pytest.approx(row["difference"]) and apart.said == ""
     assert clear  # else nothing was tested
+
+
+def test_what_is_not_judged_is_named_nowhere(gap: Gap) -> None:
+    """No sentence, table or line of the page calls a difference clear that the one family does not have."""
+    text = re.sub("<script.*?</script>", "", page(gap, ABOUT), flags=re.S)
+    judged = [row["winner"] for where in ("everywhere", "home") for row in gap.family(where, "log_loss").values()]
+    assert text.count("▲ clearly") + text.count("▼ clearly") <= 2 * len(judged)
+    shown = [said for heading, each in findings(gap) for said in each] + [verdict(gap)["auc"], verdict(gap)["accuracy"]]
+    assert not [said for said in shown if "clear" in said]
+    told = dict(in_short(gap))
+    for what in ("Own models, at other hospitals against home:", "FedAvg at a hospital it has never seen"):
+        line = next(said for heading, said in told.items() if heading.startswith(what))
+        assert line.startswith("shown, not judged: log loss")
 
 
 def test_differences_are_those_of_the_study(gap: Gap) -> None:
     table = gap.study.table().set_index(["arm", "where", "metric"])
     for metric in MAIN:
-        apart = gap.everywhere(metric, "fedavg", "isolated")
+        apart = gap.between(metric, "fedavg", "isolated", "everywhere")
         row = table.loc[("fedavg", "everywhere", metric)]
         assert apart[1:4] == pytest.approx(tuple(row[["difference", "difference_low", "difference_high"]]))
 
 
-def test_unseen_is_paired_with_seen_and_judged_with_all_that_is_away(gap: Gap) -> None:
+def test_unseen_is_paired_with_seen_and_shown(gap: Gap) -> None:
     never = gap.unseen[(gap.unseen["test"] == "Cleveland") & (gap.unseen["metric"] == "auc")].set_index("seed")["value"]
     seen = gap.series("fedavg", "auc", (EVERY_SITE, "Cleveland"))
     mean, _, low, high = over_seeds((never - seen).tolist(), overlap=gap.study.overlap)
     assert gap.away("auc", "Cleveland")[:4] == pytest.approx(("auc", mean, low, high))
     family = gap.family("away", "auc")
     assert list(family) == ["elsewhere", "unseen", *SITES]
-    assert [row["p_holm"] for row in family.values()] == pytest.approx(holm([row["p"] for row in family.values()]))
+    assert all(math.isnan(row["p_holm"]) and not row["winner"] for row in family.values())
     atlas = gap.atlas.set_index(["arm", "train", "test", "metric"])
     assert atlas.loc[("fedavg", "all but Cleveland", "Cleveland", "auc"), "value"] == pytest.approx(never.mean())
 
@@ -139,15 +156,19 @@ def test_the_story_is_complete(gap: Gap) -> None:
     assert "36% at Hungary to 93% at Switzerland" in told["What AUC hides"]
     assert all(name in told["A hospital that the model has never seen"] for name in SITES)
     assert "2 healthy test patients" in " ".join(limits(gap)) and "3 seeds make an interval" in " ".join(limits(gap))
-    assert verdict(gap)["auc"] == gap.study.verdict()
+    assert verdict(gap)["log_loss"] == gap.study.verdict() and list(verdict(gap)) == list(gap.metrics)
+    assert "shown and not judged" in verdict(gap)["auc"] and "By log loss" not in verdict(gap)["auc"]
     assert len(calibration(gap)) == 4 and all("percentage points" in line for line in calibration(gap))
 
 
 def test_short_lines_say_what_the_families_say(gap: Gap) -> None:
-    told = dict(in_short(gap))["FedAvg against the own models, everywhere:"]
-    for metric, name in (("auc", "AUC"), ("accuracy", "accuracy"), ("log_loss", "log loss")):
-        said = gap.everywhere(metric, "fedavg", "isolated").said
-        assert f"{name} clearly {said}" in told if said in ("better", "worse") else f"{name} {said}" in told
+    for where, place in (("everywhere", "everywhere"), ("home", "at home")):
+        told = dict(in_short(gap))[f"FedAvg against the own models, {place}:"]
+        apart = gap.between("log_loss", "fedavg", "isolated", where)
+        clear = apart.said in ("better", "worse")
+        assert told.startswith(f"log loss {'clearly ' * clear}{apart.said} ({apart}")
+        assert ("could have been seen" in told) == (not clear)
+        assert f"shown, not judged: AUC {gap.between('auc', 'fedavg', 'isolated', where)}; accuracy " in told
 
 
 def test_one_seed_is_never_judged(hospitals: Federation) -> None:
@@ -156,12 +177,16 @@ def test_one_seed_is_never_judged(hospitals: Federation) -> None:
     lines = [line for _, said in findings(one) for line in said] + [said for _, said in in_short(one)]
     assert not [line for line in lines if "clear" in line]
     assert "not judged" in judged(one.at_home("fedavg", "Hungary", "auc"))
-    assert "cannot be judged" in verdict(one)["auc"] and limits(one)[0].startswith("One seed")
+    assert (
+        "cannot be judged" in verdict(one)["log_loss"]
+        and list(verdict(one)) == ["log_loss"]
+        and limits(one)[0].startswith("One seed")
+    )
 
 
 def test_one_algorithm_has_nothing_to_be_compared_with(hospitals: Federation) -> None:
     one = Gap(compare(hospitals, "logistic", ["fedavg"], seeds=2, rounds=1, progress=False))
-    assert "nothing to compare" in verdict(one)["auc"] and in_short(one) == []
+    assert "nothing to compare" in verdict(one)["log_loss"] and in_short(one) == []
     text = page(one, ABOUT)
     assert "nothing to compare" in text and "clearly" not in text.partition("<body>")[2]
 
@@ -209,5 +234,5 @@ def test_a_site_of_one_class_is_a_gap_in_the_table_and_no_error() -> None:
     )
     gap = Gap(study)
     assert np.isnan(gap.interval("fedavg", "auc", (EVERY_SITE, "C")).mean)
-    assert gap.at_home("fedavg", "C", "auc").said == "not known" and "C is not judged" in verdict(gap)["auc"]
+    assert gap.at_home("fedavg", "C", "auc").said == "not known"
     assert "nan" not in re.sub("<script.*?</script>", "", page(gap, ABOUT), flags=re.S).lower()

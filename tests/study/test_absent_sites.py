@@ -68,8 +68,8 @@ def test_the_means_are_over_the_same_hospitals_for_all_arms(study: Study) -> Non
 def test_the_verdict_the_reprs_and_the_report_say_it(study: Study) -> None:
     said = (f"isolated: {BAD} failed to train in 4 of 4 rounds (LookupError), on 3 of 3 seeds: there it has no model "
             "of its own and no score.")  # fmt: skip
-    assert said in study.verdict() and said in study.verdict(metric="log_loss") and said in study._repr_html_()
-    assert f"{BAD} is not judged (auc cannot be computed at {BAD}: {NO_MODEL}" in study.verdict()
+    assert said in study.verdict() and said in study._repr_html_()
+    assert f"{BAD} has none (log_loss cannot be computed at {BAD}: {NO_MODEL}" in study.verdict()
     assert "in 1 of 2 arms not every hospital took part throughout" in repr(study)
     told = json.loads(as_json(Gap(study, unseen=study.report().iloc[:0], held=study.report().iloc[:0]), 10.0, {}))
     assert said in json.dumps(told, ensure_ascii=False)
@@ -120,7 +120,7 @@ def test_a_site_with_one_class_in_a_seed_is_marked() -> None:
     )
     study = fedlab.compare(fed, algorithms=["isolated", "fedavg"], seeds=2, rounds=2, progress=False)
     said = "isolated learns from one class alone at A (none of its 24 training patients is 1, on 2 of 2 seeds)."
-    assert said in study.verdict(metric="log_loss") and "fedavg learns" not in study.verdict()
+    assert said in study.verdict() and "fedavg learns" not in study.verdict()
 
 
 def test_of_many_hospitals_three_are_told_and_the_others_counted() -> None:

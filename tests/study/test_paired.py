@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -126,3 +127,50 @@ def test_four_sites_are_refused_and_told_why() -> None:
 
 def test_cliffs_delta_counts_ties_for_nobody() -> None:
     assert cliffs_delta([1, 1], [1, 1]) == 0 and cliffs_delta([2, 3], [0, 1]) == 1 and cliffs_delta([0], [1]) == -1
+
+
+# ---------------------------------------------------------------------- over hospitals: ties, zeros and rounding
+
+
+def by_hand(differences: list[int]) -> float:
+    """All signs of the mid-ranks of what is not zero."""
+    kept = np.array([d for d in differences if d])
+    if not len(kept):
+        return 1.0
+    ranks = stats.rankdata(np.abs(kept))
+    got = ranks[kept > 0].sum()
+    every = np.array(list(itertools.product((0, 1), repeat=len(kept)))) @ ranks
+    return min(1.0, 2 * min((every <= got + 1e-9).mean(), (every >= got - 1e-9).mean()))
+
+
+@given(st.lists(st.integers(-3, 4), min_size=6, max_size=9))
+@settings(deadline=None)
+def test_wilcoxon_is_exact_with_ties_and_zeros(differences: list[int]) -> None:
+    one = [0.5 + d / 100 for d in differences]
+    assert over_sites(one, [0.5] * len(one)).p == pytest.approx(by_hand(differences))
+
+
+def test_what_differs_by_rounding_is_a_tie_and_what_is_zero_on_paper_is_zero() -> None:
+    # .1 + .2 is .30000000000000004: on paper five of six hospitals differ, and the least p is 2 / 2^5
+    one, other = [0.80, 0.82, 0.79, 0.90, 0.85, 0.1 + 0.2], [0.70, 0.80, 0.78, 0.84, 0.81, 0.3]
+    assert stats.wilcoxon(np.subtract(one, other)).pvalue == 0.03125
+    assert over_sites(one, other).p == 0.0625
+    # .80 - .70 and .82 - .72 are .1 on paper, and 1e-16 apart: +1, +1, -1, -1 in one group, and 2 and 3 above them
+    one, other = [0.80, 0.82, 0.70, 0.72, 0.90, 0.95], [0.70, 0.72, 0.80, 0.82, 0.70, 0.65]
+    assert over_sites(one, other).p == by_hand([1, 1, -1, -1, 2, 3])
+
+
+def test_the_same_scores_in_any_unit_have_the_same_p() -> None:
+    one, other = [0.80, 0.82, 0.79, 0.90, 0.85, 0.1 + 0.2, 0.6], [0.70, 0.80, 0.78, 0.84, 0.81, 0.3, 0.7]
+    for unit in (1e-6, 1.0, 1e6):
+        got = over_sites([unit * v for v in one], [unit * v for v in other])
+        assert got.p == over_sites(one, other).p and got.delta == over_sites(one, other).delta
+
+
+def test_many_hospitals_have_the_p_of_scipy() -> None:
+    apart = np.random.default_rng(0).normal(0.1, size=200)
+    assert over_sites(apart.tolist(), [0.0] * 200).p == pytest.approx(stats.wilcoxon(apart, method="exact").pvalue)
+
+
+def test_cliffs_delta_takes_rounding_for_a_tie() -> None:
+    assert cliffs_delta([0.1 + 0.2], [0.3]) == 0

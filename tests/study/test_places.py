@@ -36,7 +36,7 @@ def test_a_site_that_a_split_has_no_score_of_is_left_out_of_every_mean() -> None
     assert got["mean"].tolist() == pytest.approx([0.9075, 0.9075]), "A and B for all seeds"
     assert (got["reason"] == f"without C ({ABSENT})").all() and (got["seeds"] == 4).all()
     assert study.pairs().loc[0, "reason"] == f"without C ({ABSENT})" and study.pairs().loc[0, "seeds"] == 4
-    assert f"No mean over hospitals has C ({ABSENT})." in study.verdict()
+    assert f"No mean of AUC over hospitals has C ({ABSENT})." in study.verdict()
     alone = table(study, "C")
     assert alone["seeds"].tolist() == [3, 3] and (alone["reason"] == "").all()
 
@@ -105,8 +105,7 @@ def test_a_constant_prediction_is_told_without_a_winner() -> None:
     got = study.table().query("metric == 'auc'")
     assert (got["mean"] == 0.5).all() and got["low"].isna().all() and (got["difference"] == 0).all()
     assert study.calibration().query("patients > 0").groupby(["arm", "seed", "train", "test"]).size().eq(1).all()
-    assert "no clear winner at the three hospitals" in study.verdict()
-    assert study.pairs(metric="log_loss")["winner"].eq("").all()
+    assert "there is no clear winner" in study.verdict() and study.pairs()["winner"].eq("").all()
 
 
 def test_a_metric_that_no_site_can_have_stays_in_the_table() -> None:
@@ -122,4 +121,4 @@ def test_a_published_split_has_an_uncorrected_interval_and_says_so() -> None:
     wide = study.report().query("metric == 'log_loss'").groupby(["arm", "seed"])["value"].mean().unstack("arm")
     want = over_seeds((wide["isolated"] - wide["fedavg"]).tolist(), overlap=0)
     assert (row["low"], row["high"]) == pytest.approx(want[2:])
-    assert "starts and batch orders, not other patients" in study.verdict(metric="log_loss")
+    assert "starts and batch orders, not other patients" in study.verdict()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import fedlab
 from fedlab.engine import SGD, Adam
 from fedlab.federation import Federation
-from fedlab.study.tuning import validation_loss
+from fedlab.study.tuning import at_the_ends, two_tried, validation_loss
 from tests.engine.test_modes import difference
 
 RATES = [0.01, 0.1, 1.0]
@@ -72,3 +73,33 @@ def test_of_two_values_or_of_words_none_is_an_end(uneven: Federation) -> None:
     for tune in ({"lr": [1e-3, 1e-2]}, {"optimizer": [SGD(), Adam(), SGD(momentum=0.5)]}):
         study = fedlab.compare(uneven, "logistic", ["fedavg", "isolated"], seeds=2, rounds=2, tune=tune, progress=False)
         assert "was tried" not in study.verdict()
+        assert ("Of lr two values were tried, so that each is an end of them." in study.verdict()) == ("lr" in tune)
+
+
+def chosen(values: list[float], tried: tuple[float, ...]) -> pd.DataFrame:
+    """Trials of one arm that chose so on each seed."""
+    rows = [("fedavg", seed, lr, lr == best) for seed, best in enumerate(values) for lr in tried]
+    return pd.DataFrame(rows, columns=["arm", "seed", "lr", "chosen"])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([1.0] * 6 + [0.1] * 4, [("largest", "mostly chose")]),
+        ([1.0] * 5 + [0.1] * 5, [("largest", "chose on half of the seeds")]),
+        ([1.0] * 4 + [0.1] * 6, []),
+        (
+            [0.01] * 5 + [1.0] * 5,
+            [("smallest", "chose on half of the seeds"), ("largest", "chose on half of the seeds")],
+        ),
+    ],
+)
+def test_an_end_is_said_from_half_of_the_seeds_on(values: list[float], said: list[tuple[str, str]]) -> None:
+    found = at_the_ends(chosen(values, (0.01, 0.1, 1.0)))
+    assert [(end, often) for end, _, _, often, _ in found] == said
+
+
+def test_of_two_values_each_is_an_end_and_that_is_said_once() -> None:
+    trials = chosen([0.1] * 4, (0.1, 1.0))
+    assert at_the_ends(trials) == [] and two_tried(trials) == ["lr"]
+    assert two_tried(chosen([0.1] * 4, (0.01, 0.1, 1.0))) == []

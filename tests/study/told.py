@@ -36,11 +36,12 @@ def told(
     *,
     metric: str = "auc",
     published: bool = False,
+    smallest: float | None = None,
     reason: str = "the model predicts NaN",
 ) -> Told:
     """A study from ``{arm: [[a number a site], one row a seed]}``; isolated models are scored at home alone.
 
-    ``reason`` is that of a ``nan``.
+    ``metric`` is the primary one; ``reason`` is that of a ``nan``.
     """
     rows = [
         {"arm": arm, "seed": seed, "train": site if arm == "isolated" else EVERY_SITE, "test": site, "metric": metric,
@@ -51,7 +52,8 @@ def told(
         for site, value in zip(SITES, values, strict=True)
     ]  # fmt: skip
     count = len(next(iter(scores.values())))
-    study = Told(federation(published=published), "logistic", {arm: [] for arm in scores}, list(range(count)))
+    arms, seeds = {arm: [] for arm in scores}, list(range(count))
+    study = Told(federation(published=published), "logistic", arms, seeds, primary=metric, smallest=smallest)
     study.given = pd.DataFrame(rows)
     return study
 
