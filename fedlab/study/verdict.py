@@ -14,7 +14,7 @@ from fedlab.study.failed import of_one_class
 from fedlab.study.failed import told as failures
 from fedlab.study.pairs import gains, pairs, rows_of
 from fedlab.study.places import left_out
-from fedlab.study.tuning import at_the_ends
+from fedlab.study.tuning import at_the_ends, chosen_by
 from fedlab.study.words import arm_name, digits_of, listed, words
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _method(study: Study) -> str:
     if published:
         said += (" The split is a published one: its seeds are starts and batch orders, not other patients; "
                  "study.delong() judges by those.")  # fmt: skip
-    return said
+    return f"{said} {chosen_by(study)}"
 
 
 def _few(study: Study, metric: str) -> list[str]:

@@ -170,7 +170,7 @@ def test_the_first_sentence_has_no_number_and_no_jargon() -> None:
         "By AUC (how well the risks rank the patients), over all hospitals FedAvg is clearly better than the "
         "hospitals’ own models; at home B is clearly better off."
     )
-    assert text.count("Holm") == text.count("Nadeau") == 1 and text.endswith("does not mean equal.)")
+    assert text.count("Holm") == text.count("Nadeau") == 1 and "does not mean equal.)" in text
     assert "Holm" not in told(steady((0, 0.05, 0))).verdict(method=False)
 
 
