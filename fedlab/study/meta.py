@@ -58,7 +58,7 @@ def pool(effects: Sequence[float], variances: Sequence[float]) -> Pooled:
     --------
     >>> found = pool([0.9, 1.4, 1.2, 2.0], [0.05, 0.04, 0.1, 0.08])
     >>> round(found.mean, 2), round(found.low, 2), round(found.high, 2), round(found.tau, 2)
-    (1.36, 0.64, 2.08, 0.39)
+    (1.36, 0.63, 2.09, 0.38)
     """
     y, v = np.asarray(effects, dtype=float), np.asarray(variances, dtype=float)
     if y.shape != v.shape or y.ndim != 1:
