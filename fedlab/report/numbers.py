@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedlab.federation.cells import ENOUGH, FEW, LEAST, written
+from fedlab.report.across import pooled
 from fedlab.report.door import BARS, HOME, outgoing
 from fedlab.report.findings import findings, limits, verdict
 from fedlab.report.gap import MAIN, Gap
@@ -89,6 +90,7 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
         "findings": {heading: said for heading, said in findings(gap)} | {"Limits": limits(gap)},
         "judged": {name: {m: list(gap.family(name, m).values()) for m in MAIN} for name in families},
         "more_data": rows_of(gap.curve.table()) if gap.curve else [],
+        "over_hospitals": dict(zip(("rows", "reason"), pooled(gap), strict=True)),
         "bars": {"told": LEAST, "in_headline_means": FEW, "interval": ENOUGH, "said": BARS, "home": HOME},
         "intervals": {
             "arms": "95 %, corrected resampled t over seeds",

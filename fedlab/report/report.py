@@ -20,6 +20,7 @@ from fedlab.report.measured import ARMS, Asked, measure
 from fedlab.report.numbers import as_csv, as_json, settings
 from fedlab.report.page import About, page
 from fedlab.report.short import in_short
+from fedlab.report.tripod import as_rows, tripod
 from fedlab.report.versions import versions
 from fedlab.study.tuning import chosen_by
 
@@ -52,7 +53,11 @@ class Report:
     @cached_property
     def json(self) -> str:
         """All means, intervals and judgements."""
-        return as_json(self.gap, self.about.link, {"versions": versions(), "seconds": self.seconds})
+        return as_json(
+            self.gap,
+            self.about.link,
+            {"versions": versions(), "seconds": self.seconds, "tripod_ai": as_rows(tripod(self.gap, self.about))},
+        )
 
     @cached_property
     def csv(self) -> str:
