@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fedlab.engine.absences import keeps_own
 from fedlab.engine.run import Run
@@ -16,8 +16,9 @@ SILENT = f"fewer than {LEAST} validation patients"
 def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict[str, float]) -> list[str]:
     """Note for which sites this round is the best so far: by log loss on ``valid``, ties to the earlier.
 
-    Alone, each site has its own best round; else the sites' mean, weighted by patients, decides for all. A site of
-    fewer than five validation patients tells nothing and is left out; where no site tells anything, it is the last.
+    Alone, each site has its own best round; else their mean decides for all, weighted as ``Settings.choose`` says. A
+    site of fewer than five validation patients tells nothing and is left out; where no site tells anything, it is the
+    last.
 
     Parameters
     ----------
@@ -41,8 +42,7 @@ def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict
         better = [site for site, got in valid.items() if got["log_loss"] < best.get(site, math.inf)]
         best |= {site: valid[site]["log_loss"] for site in better}
     elif told := [got for got in valid.values() if got["n"]]:
-        n = sum(got["n"] for got in told)
-        loss = sum(got["n"] * got["log_loss"] for got in told) / n
+        loss = mean_loss([(got["log_loss"], got["n"]) for got in told], run.settings.choose)
         better = list(run.federation.names) if loss < best.get("", math.inf) else []
         best[""] = min(loss, best.get("", math.inf))
     else:
@@ -51,6 +51,18 @@ def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict
         run.notes += _silent([site for site, got in valid.items() if not got["n"]], len(valid))
     run.chosen |= dict.fromkeys(better, number)
     return better
+
+
+def mean_loss(told: Iterable[tuple[float, float]], by: str) -> float:
+    """Return the mean of the sites' losses, given with their patients: over all patients, or hospitals alike.
+
+    Examples
+    --------
+    >>> mean_loss([(0.2, 90), (0.8, 10)], "patients"), mean_loss([(0.2, 90), (0.8, 10)], "hospitals")
+    (0.26, 0.5)
+    """
+    each = [(loss, n if by == "patients" else 1) for loss, n in told]
+    return float(sum(weight * loss for loss, weight in each) / sum(weight for _, weight in each))
 
 
 def _silent(sites: list[str], of: int) -> list[str]:

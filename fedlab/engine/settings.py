@@ -14,6 +14,7 @@ from fedlab.federation.numbers import is_number, whole
 
 ENGINES = ("auto", "batched", "threads", "sequential", "ray")
 DTYPES = ("float32", "float64")
+CHOOSE = ("patients", "hospitals")
 OPTIONAL = ("local_steps", "patience")
 
 
@@ -61,6 +62,10 @@ class Settings:
         Compute log loss and AUC on ``valid`` after each round and report the best round; ``False`` reports the last.
     patience : int, optional
         Stop early, when so many rounds in a row were no better on ``valid``.
+    choose : {"patients", "hospitals"}
+        Whose mean log loss on ``valid`` chooses the reported round, and among the trials of a tuned comparison: that of
+        all patients, in which a large hospital says most, or that of the hospitals, each counting alike. The means of a
+        report and of a study are over hospitals: with ``"patients"`` what is chosen by is not quite what is reported.
     """
 
     rounds: int = 30
@@ -81,6 +86,7 @@ class Settings:
     shuffle: bool = True
     evaluate: bool = True
     patience: int | None = None
+    choose: str = "patients"
 
     def __post_init__(self) -> None:
         for name in ("rounds", "local_epochs", "local_steps", "batch_size", "min_sites", "patience"):
@@ -110,6 +116,13 @@ class Settings:
             )
         if self.patience is not None and not self.evaluate:
             raise ValueError("patience looks at valid, which evaluate=False does not: leave one of them out")
+        if self.choose not in CHOOSE:
+            raise ValueError(
+                f"choose is {self.choose!r}: give 'patients' (their mean log loss on valid) or 'hospitals' (the mean "
+                "over hospitals)"
+            )
+        if self.choose != CHOOSE[0] and not self.evaluate:
+            raise ValueError("choose looks at valid, which evaluate=False does not: leave one of them out")
         if self.engine not in ENGINES:
             raise ValueError(f"engine is {self.engine!r}: choose one of {', '.join(ENGINES)}")
         if self.device not in ("auto", "cpu"):

@@ -21,7 +21,7 @@ GUESSING = {
     "auc": "one half, as by drawing lots",
 }
 MOST_NAMED = 6  # hospitals in a note
-MEAN = "mean by patients"
+MEANS = {"patients": "mean by patients", "hospitals": "mean over hospitals"}
 FAINT = 0.35
 SCORED = ("log_loss", "auc")  # what a run computes after each round
 
@@ -34,10 +34,11 @@ def learning_curves(
     points: int = 300,
     behind: Run | None = None,
 ) -> go.Figure:
-    """Draw each hospital's score on ``valid``, round by round, and the mean weighted by patients.
+    """Draw each hospital's score on ``valid``, round by round, and the mean that the round is chosen by.
 
-    A hospital is drawn alike in every figure of a federation, whichever of its hospitals take part. Of a run the score
-    of guessing is drawn too, and small hospitals are marked †.
+    That is the mean weighted by patients, or over hospitals: the run's ``choose``. A hospital is drawn alike in every
+    figure of a federation, whichever of its hospitals take part. Of a run the score of guessing is drawn too, and small
+    hospitals are marked †.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def learning_curves(
         _add_behind(figure, _thin(behind.history, points), places, metric)
     for site in sites:
         _add_site(figure, places[site], drawn[drawn["site"] == site], site, metric)
-    _add_mean(figure, drawn, metric)
+    _add_mean(figure, drawn, metric, run.settings.choose if isinstance(run, Run) else "patients")
     _mark_reported(figure, drawn, sites, metric)
     head(figure, "How does each hospital do, round by round?", setting_of(run))
     own = isinstance(run, Run) and not run.algorithm.one_model and run.algorithm.alone
@@ -158,14 +159,15 @@ def _add_behind(figure: go.Figure, rows: pd.DataFrame, places: Mapping[str, int]
         )  # fmt: skip
 
 
-def _add_mean(figure: go.Figure, drawn: pd.DataFrame, metric: str) -> None:
+def _add_mean(figure: go.Figure, drawn: pd.DataFrame, metric: str, by: str) -> None:
     if drawn["site"].nunique() < 2:
         return
     known = drawn[drawn[metric].notna()]
-    weighted = (known[metric] * known["patients"]).groupby(known["round"]).sum()
+    weight = known["patients"] if by == "patients" else (known["patients"] > 0).astype(int)
+    mean = (known[metric] * weight).groupby(known["round"]).sum() / weight.groupby(known["round"]).sum()
     patients = known["patients"].groupby(known["round"]).sum()
     figure.add_scatter(
-        x=patients.index.tolist(), y=plain(weighted / patients), name=MEAN, mode="lines",
+        x=patients.index.tolist(), y=plain(mean), name=MEANS[by], mode="lines",
         line=dict(color=GREY, width=4), customdata=patients.tolist(), hovertemplate="%{y:.3f} (n = %{customdata})",
     )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """The gap report, as one page and as numbers: ``fedlab.report(federation, "report.html")``, ``fedlab report``.
 
 ``measured`` trains what is needed, ``gap`` reads the study, ``judged`` says what a difference may be called, ``short``
-and ``findings`` put it in words, ``tables``, ``drawings`` and ``page`` on paper, ``numbers`` in JSON and CSV, ``files``
+and ``findings`` put it in words, ``across`` pools the hospitals, ``tripod`` fills the list of what to report,
+``tables``, ``drawings`` and ``page`` put it on paper, ``numbers`` in JSON and CSV, ``files``
 on the disk; ``report`` does all of it.
 """
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedlab.federation.cells import written
+from fedlab.report.across import at_the_next
 from fedlab.report.door import BARS, described
 from fedlab.report.gap import Gap
 from fedlab.report.judged import SAME, UNKNOWN, Difference
@@ -101,7 +102,7 @@ def unseen(gap: Gap) -> list[str]:
     if gap.held_out:
         each = ", ".join(f"{arm_name(a)} {_level(gap.interval(a, 'auc', 'held out').mean)}" for a in gap.study.arms)
         told.append(f"{gap.held_out} was held out: nothing was learnt or chosen on it. AUC there: {each}.")
-    return told
+    return told + at_the_next(gap)
 
 
 def hidden(gap: Gap) -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 from fedlab.algorithms import Algorithm
 from fedlab.federation import Federation
 from fedlab.models import build
+from fedlab.report.across import pooled
 from fedlab.report.gap import Gap, lead
 from fedlab.study import at_holdout, compare, learning_curve, unseen_sites
 from fedlab.study.compare import name_arms
@@ -98,5 +99,10 @@ def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> G
             raise KeyboardInterrupt
     there = pd.DataFrame() if held is None else at_holdout(study, held, RESAMPLES)
     gap = Gap(study, unseen, there, curve, RESAMPLES)
-    _ = gap.opened, gap.calibration, study.report()  # all that is opened, so that the report can say how often it was
+    _ = (
+        gap.opened,
+        gap.calibration,
+        study.report(),
+        pooled(gap),
+    )  # all that is opened, so that the report can say how often it was
     return gap

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedlab.federation.cells import ENOUGH, FEW, LEAST, written
+from fedlab.report.across import pooled
 from fedlab.report.door import BARS, HOME, outgoing
 from fedlab.report.findings import findings, limits, verdict
 from fedlab.report.gap import Gap
@@ -95,6 +96,7 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
             **{name: {m: list(gap.family(name, m).values()) for m in gap.metrics} for name in ("sites", "away")},
         },
         "more_data": rows_of(gap.curve.table()) if gap.curve else [],
+        "over_hospitals": dict(zip(("rows", "reason"), pooled(gap), strict=True)),
         "bars": {"told": LEAST, "in_headline_means": FEW, "interval": ENOUGH, "said": BARS, "home": HOME},
         "intervals": {
             "arms": "95 %, corrected resampled t over seeds",

@@ -10,10 +10,12 @@ from importlib import resources
 
 from fedlab.federation.cells import Said
 from fedlab.report import drawings, tables
+from fedlab.report.across import over_hospitals
 from fedlab.report.door import described, outgoing
 from fedlab.report.findings import calibration, findings, limits, verdict
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.short import in_short
+from fedlab.report.tripod import as_html, tripod
 from fedlab.study.verdict import plain
 
 # The page itself forbids every request: whoever gets it by mail need not trust us.
@@ -42,7 +44,7 @@ def page(gap: Gap, about: About) -> str:
     parts = {
         "In short": _short(gap),
         "The sites": _sites(gap, about),
-        "The gap": tables.differences(gap) + tables.worth(gap),
+        "The gap": tables.differences(gap) + tables.worth(gap) + over_hospitals(gap),
         "Train here, test there": drawings.atlas(gap) + "".join(tables.atlas(gap, metric) for metric in MAIN),
         "Do the risks come true": drawings.calibration(gap) + _list(calibration(gap)),
         "Who gains at home": drawings.gains(gap) + tables.at_home(gap),
@@ -50,6 +52,7 @@ def page(gap: Gap, about: About) -> str:
         "Cost": tables.cost(gap, about.link),
         "The verdict": _verdict(gap),
         "Limits": _list(limits(gap)),
+        "What to report": as_html(tripod(gap, about)),
         "How this was made": tables.facts("Enough to make it again.", dict(about.facts)) + drawings.training(gap),
     }
     parts = {title: part for title, part in parts.items() if part}

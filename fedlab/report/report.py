@@ -20,8 +20,10 @@ from fedlab.report.measured import ARMS, Asked, measure
 from fedlab.report.numbers import as_csv, as_json, settings
 from fedlab.report.page import About, page
 from fedlab.report.short import in_short
+from fedlab.report.tripod import as_rows, tripod
 from fedlab.report.versions import versions
 from fedlab.study.stated import PRIMARY
+from fedlab.study.tuning import chosen_by
 from fedlab.study.words import words
 
 NOT_STATED = "not stated"
@@ -53,7 +55,11 @@ class Report:
     @cached_property
     def json(self) -> str:
         """All means, intervals and judgements."""
-        return as_json(self.gap, self.about.link, {"versions": versions(), "seconds": self.seconds})
+        return as_json(
+            self.gap,
+            self.about.link,
+            {"versions": versions(), "seconds": self.seconds, "tripod_ai": as_rows(tripod(self.gap, self.about))},
+        )
 
     @cached_property
     def csv(self) -> str:
@@ -194,7 +200,7 @@ def made_of(gap: Gap, asked: Asked, command: str, seconds: float) -> dict[str, s
         "judged by": f"{words(gap.study.primary).name}, named beforehand"
         + ("" if gap.study.smallest is None else f"; below {gap.study.smallest:g} a difference does not matter"),
         "seeds": f"{', '.join(map(str, gap.study.seeds))} (each a split, a start and a batch order)",
-        "round reported": "the best log loss on the validation patients; the test patients were locked until then",
+        "round reported": f"{chosen_by(gap.study)} The test patients were locked until then.",
         "test opened": f"{gap.study.test_openings} time{'s' * (gap.study.test_openings != 1)} by this study{beside}",
         "data fingerprint": gap.study.federation.fingerprint,
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),

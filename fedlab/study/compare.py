@@ -64,8 +64,8 @@ def compare(
         interval of their difference lies within it.
     tune : dict of str to list, optional
         Settings to try, e.g. ``{"lr": [0.03, 0.1, 0.3]}``: every arm tries the same, each seed chooses by log loss on
-        its own ``valid``; ``study.trials`` has them all, and ``study.verdict()`` says which arms mostly chose the end
-        of what was tried.
+        its own ``valid`` (of patients, or of hospitals alike: ``choose=``); ``study.trials`` has them all, and
+        ``study.verdict()`` says which arms mostly chose the end of what was tried.
     progress : bool
         Show a line after two seconds. A kernel interrupt keeps the algorithms that are finished.
     save : str or Path, optional

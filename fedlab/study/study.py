@@ -21,6 +21,7 @@ from fedlab.study.kept import Kept
 from fedlab.study.openings import enter
 from fedlab.study.pairs import pairs
 from fedlab.study.places import per_seed, without
+from fedlab.study.random_effects import random_effects
 from fedlab.study.stated import PRIMARY
 from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
@@ -164,6 +165,7 @@ class Study(Kept):
     halves = halves
     delong = two_arms.delong
     over_sites = two_arms.over_sites
+    random_effects = random_effects
 
     def cost(self) -> pd.DataFrame:
         """What each arm took, mean over seeds: rounds, gradient steps in sequence, examples, bytes, seconds."""

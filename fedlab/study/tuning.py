@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from fedlab.algorithms import Algorithm
+from fedlab.engine.choice import mean_loss
 from fedlab.engine.replicas import Lose, train_seeds
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.federation import Federation
 from fedlab.federation.cells import LEAST
 from fedlab.models import ModelLike
+
+if TYPE_CHECKING:
+    from fedlab.study.study import Study
 
 TUNABLE = ("lr", "batch_size", "local_epochs", "local_steps", "schedule", "clip", "optimizer")
 Trial = dict[str, Any]
@@ -84,7 +87,7 @@ def _passes(tried: Sequence[Trial]) -> list[list[int]]:
 
 
 def validation_loss(run: Run) -> float:
-    """Log loss on ``valid`` at the reported round (isolated: each site's own), weighted by patients.
+    """Mean log loss on ``valid`` at the reported round (isolated: each site's own), over what the run chooses by.
 
     Raises
     ------
@@ -99,7 +102,33 @@ def validation_loss(run: Run) -> float:
             f"tune chooses on valid, but every site has fewer than {LEAST} validation patients, of whom nothing leaves "
             "it: join small sites, or leave tune out"
         )
-    return float(np.average(told["log_loss"], weights=told["patients"])) if len(told) else float("inf")
+    losses = zip(told["log_loss"].tolist(), told["patients"].tolist(), strict=True)
+    return mean_loss(losses, run.settings.choose) if len(told) else float("inf")
+
+
+def chosen_by(study: Study) -> str:
+    """Say by what the reported rounds, and the settings where they were tuned, were chosen, and what the means are of.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> fed = fedlab.load("heart_disease")
+    >>> options = dict(algorithms=["fedavg"], seeds=1, rounds=1, progress=False)
+    >>> print(chosen_by(fedlab.compare(fed, choose="hospitals", **options)))
+    The round is chosen by the mean over hospitals of log loss on valid.
+    """
+    runs = [run for each in study.runs.values() for run in each]
+    if not runs or not runs[0].settings.evaluate:
+        return "The last round is reported." if runs else ""
+    alone = [run.algorithm.alone and not run.algorithm.one_model for run in runs]
+    if all(alone) and study.trials.empty:
+        return "Each hospital chooses its own round by log loss on valid."
+    own = " (own models: the round by each hospital’s own)" if any(alone) else ""
+    what = f"round{' and the tuned settings are' if len(study.trials) else ' is'}"
+    if runs[0].settings.choose == "hospitals":
+        return f"The {what} chosen by the mean over hospitals of log loss on valid{own}."
+    means = "while means are over hospitals; choose='hospitals' counts them alike"
+    return f"The {what} chosen by log loss on valid weighted by patients{own}, {means}."
 
 
 def at_the_ends(trials: pd.DataFrame) -> list[tuple[str, str, float, str, list[str]]]:

@@ -17,7 +17,7 @@ from fedlab.study.failed import told as failures
 from fedlab.study.halves import halves
 from fedlab.study.pairs import away, beside, family, pairs, rows_of, small, two
 from fedlab.study.places import left_out, per_seed
-from fedlab.study.tuning import at_the_ends, two_tried
+from fedlab.study.tuning import at_the_ends, chosen_by, two_tried
 from fedlab.study.words import OWN, called, counted, listed, words
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def _method(study: Study) -> str:
     if published:
         said += (" The split is a published one: its seeds are starts and batch orders, not other patients; "
                  "study.delong() judges by those.")  # fmt: skip
-    return said + ")"
+    return " ".join(filter(None, [said, chosen_by(study)])) + ")"
 
 
 def _few(study: Study, metrics: Sequence[str]) -> list[str]:

@@ -106,6 +106,7 @@ def test_every_algorithm_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         {"optimizer": Adam(), "schedule": "cosine", "stragglers": 0.5},
         {"evaluate": False},
         {"patience": 1, "lr": 3.0},
+        {"choose": "hospitals"},
         {"dtype": "float64", "optimizer": fedlab.SGD(momentum=0.9)},
     ],
     ids=str,

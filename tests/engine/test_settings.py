@@ -220,3 +220,64 @@ def test_patience_needs_an_evaluation(uneven: Federation) -> None:
 def test_out_of_range(options: dict[str, Any], sentence: str, uneven: Federation) -> None:
     with pytest.raises(ValueError, match=sentence):
         quick(uneven, **options)
+
+
+# ---------------------------------------------------------------- by whose loss the round is chosen
+
+
+def at_odds() -> Federation:
+    """A large hospital and two small ones in which the same feature means the opposite."""
+    generator = torch.Generator().manual_seed(0)
+    sites = {}
+    for name, n, sign in (("large", 600, 1.0), ("small", 60, -1.0), ("tiny", 40, -1.0)):
+        x = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+        sites[name] = (x, (sign * x[:, 0] + 0.5 * torch.randn(n, generator=generator) > 0).long())
+    return Federation.from_tensors(sites, prepared=True)
+
+
+def best_rounds(run: Run) -> tuple[int, int]:
+    """The best round by all patients, and by the mean over hospitals: from the history alone."""
+    table = run.history.assign(all=lambda h: h["log_loss"] * h["patients"])
+    by = table.groupby("round")
+    return int((by["all"].sum() / by["patients"].sum()).idxmin()), int(by["log_loss"].mean().idxmin())
+
+
+@pytest.mark.parametrize("engine", ["batched", "sequential"])
+def test_patients_and_hospitals_choose_different_rounds_each_its_own_best(engine: str) -> None:
+    options: dict[str, Any] = dict(rounds=12, lr=0.05, engine=engine)
+    by = {choose: quick(at_odds(), choose=choose, **options) for choose in ("patients", "hospitals")}
+    patients, hospitals = best_rounds(by["patients"])
+    assert patients != hospitals and best_rounds(by["hospitals"]) == (patients, hospitals)
+    assert set(by["patients"].chosen.values()) == {patients}
+    assert set(by["hospitals"].chosen.values()) == {hospitals}
+    assert difference(quick(at_odds(), **options), by["patients"]) == 0.0, "patients choose by default"
+    assert difference(quick(at_odds(), choose="hospitals", **options), by["hospitals"]) == 0.0
+
+
+def test_hospitals_choose_alike_in_seeds_side_by_side_and_when_waiting() -> None:
+    options: dict[str, Any] = dict(rounds=12, lr=0.05, choose="hospitals", patience=3, batch_size=16, dtype="float64")
+    *_, last = fedlab.stream(at_odds(), "logistic", "fedavg", seeds=3, **options)
+    for run in last.runs:
+        seed = run.settings.seed
+        alone = fedlab.train(at_odds().resplit(seed), seed=seed, progress=False, **options)
+        assert run.chosen == alone.chosen and difference(run, alone) < 1e-9
+        best = best_rounds(run)[1]
+        assert set(run.chosen.values()) == {best} and len(run.records) == min(best + 3, 12)
+
+
+def test_a_hospital_that_tells_nothing_has_no_say_among_hospitals_either() -> None:
+    federation = Federation.from_tensors(
+        {name: tuple(t[:n] for t in (site.rows.x, site.rows.y)) for name, n, site in
+         [(s.name, 20 if s.name == "tiny" else len(s.rows), s) for s in at_odds().sites]}, prepared=True)  # fmt: skip
+    run = quick(federation, rounds=8, lr=0.05, choose="hospitals")
+    told = run.history.dropna(subset="log_loss")
+    assert "tiny" not in set(told["site"]) and set(told["site"]) == {"large", "small"}
+    assert set(run.chosen.values()) == {int(told.groupby("round")["log_loss"].mean().idxmin())}
+
+
+def test_who_is_asked_to_choose_is_checked(uneven: Federation) -> None:
+    for wrong in ("sites", "Hospitals", None, 1):
+        with pytest.raises(ValueError, match="choose is .*: give 'patients'.* or 'hospitals'"):
+            quick(uneven, choose=wrong)
+    with pytest.raises(ValueError, match="choose looks at valid"):
+        quick(uneven, choose="hospitals", evaluate=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
@@ -198,3 +199,12 @@ def test_a_run_behind_is_faint_and_first(run: Run) -> None:
     assert [trace.name for trace in ahead] == SITES and all(trace.opacity < 0.5 for trace in behind)
     assert all(old.y == new.y and not old.showlegend for old, new in zip(behind, ahead, strict=True))
     assert "Faint: the run before, 3 rounds" in notes_of(figure)
+
+
+def test_the_mean_of_a_learning_curve_is_the_one_that_chooses(hospitals: Federation) -> None:
+    for by, name in (("patients", "mean by patients"), ("hospitals", "mean over hospitals")):
+        run = fedlab.train(hospitals, rounds=3, choose=by, progress=False)
+        drawn = {trace.name: trace.y for trace in learning_curves(run).data}[name]
+        assert run.chosen["Hungary"] == 1 + int(np.argmin(drawn))
+        if by == "hospitals":
+            assert list(drawn) == pytest.approx(run.history.groupby("round")["log_loss"].mean().tolist(), abs=1e-4)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import fedlab
 from fedlab.engine import SGD, Adam
 from fedlab.federation import Federation
-from fedlab.study.tuning import at_the_ends, two_tried, validation_loss
+from fedlab.study.tuning import at_the_ends, chosen_by, two_tried, validation_loss
 from tests.engine.test_modes import difference
+from tests.engine.test_settings import at_odds
 
 RATES = [0.01, 0.1, 1.0]
 OPTIONS: dict[str, Any] = dict(rounds=4, batch_size=16, dtype="float64")
@@ -103,3 +105,36 @@ def test_of_two_values_each_is_an_end_and_that_is_said_once() -> None:
     trials = chosen([0.1] * 4, (0.1, 1.0))
     assert at_the_ends(trials) == [] and two_tried(trials) == ["lr"]
     assert two_tried(chosen([0.1] * 4, (0.01, 0.1, 1.0))) == []
+
+
+def test_trials_are_chosen_by_whom_the_round_is() -> None:
+    tune = {"lr": [0.003, 0.01, 0.1, 1.0]}
+    chosen = {}
+    for by in ("patients", "hospitals"):
+        study = fedlab.compare(
+            at_odds(), algorithms=["fedavg"], seeds=3, tune=tune, rounds=4, choose=by, progress=False
+        )
+        for seed, run in zip(study.seeds, study.runs["fedavg"], strict=True):
+            losses = []
+            for lr in tune["lr"]:
+                alone = fedlab.train(at_odds().resplit(seed), seed=seed, lr=lr, rounds=4, choose=by, progress=False)
+                told = alone.history.query("chosen")
+                weights = told["patients"] if by == "patients" else np.ones(len(told))
+                losses.append(np.average(told["log_loss"], weights=weights))
+            assert study.trials.query("seed == @seed")["log_loss"].tolist() == pytest.approx(losses, abs=1e-6)
+            assert run.settings.lr == tune["lr"][int(np.argmin(losses))]
+        chosen[by] = [run.settings.lr for run in study.runs["fedavg"]]
+        weighted = "log loss on valid weighted by patients" if by == "patients" else "the mean over hospitals of log"
+        assert chosen_by(study).startswith(f"The round and the tuned settings are chosen by {weighted}")
+    assert all(a > b for a, b in zip(chosen["patients"], chosen["hospitals"], strict=True)), "no case where they differ"
+
+
+def test_own_models_choose_their_own_round_and_the_last_is_chosen_by_nobody(uneven: Federation) -> None:
+    options: dict[str, Any] = dict(seeds=1, rounds=1, progress=False)
+    assert chosen_by(fedlab.compare(uneven, algorithms=["isolated"], **options)).startswith("Each hospital chooses")
+    both = chosen_by(fedlab.compare(uneven, algorithms=["isolated", "fedavg"], **options))
+    assert "(own models: the round by each hospital’s own)" in both
+    two = fedlab.compare(uneven, algorithms=["fedavg", "fedprox"], seeds=2, rounds=1, progress=False)
+    assert two.verdict().endswith(f"{chosen_by(two)})")
+    late = fedlab.compare(uneven, algorithms=["fedavg"], evaluate=False, **options)
+    assert chosen_by(late) == "The last round is reported."
