@@ -101,10 +101,12 @@ def pack(run: Run) -> Packed:
 
 def say_data(federation: Federation) -> dict[str, Any]:
     """Say which data it was, without any of them."""
+    locked = {"lock": list(federation.locking)} if federation.locking else {}
     return {
         "name": federation.name,
         "sites": {site.name: len(site) for site in federation.sites},
         "fingerprint": federation.fingerprint,
+        **locked,
     }
 
 
@@ -200,7 +202,7 @@ def _held(sites: Mapping[str, Any], names: list[str]) -> dict[str, list[Tensors]
 
 
 def find_data(said: Mapping[str, Any], seed: int) -> Federation:
-    """Load the recipe of that name again, with the sites and, where it can be found, the split of then."""
+    """Load the recipe of that name again, with the sites, the lock and, where it can be found, the split of then."""
     import data_recipes
 
     if said["name"] not in data_recipes.recipes():
@@ -210,6 +212,9 @@ def find_data(said: Mapping[str, Any], seed: int) -> Federation:
         )
     whole = data_recipes.load(said["name"])
     part = whole.select(*said["sites"])
+    if "lock" in said:
+        share, draw = said["lock"]
+        part = part.lock(share, seed=draw)
     tried = (part, part.resplit(seed))
     return next((each for each in tried if same_data(each, said)), part)
 

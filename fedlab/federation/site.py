@@ -177,6 +177,8 @@ class Site:
         What the columns of its rows are, and
     classes : tuple of str
         what the numbers of its labels; a federation tells its sites (:meth:`fedlab.Federation.admit`).
+    locked : Examples, optional
+        Rows that are put away, and no part of ``rows``: see :meth:`fedlab.Federation.lock`.
 
     Raises
     ------
@@ -190,6 +192,7 @@ class Site:
     about: Mapping[str, str] = field(default_factory=dict)
     features: tuple[Feature, ...] = ()
     classes: tuple[str, ...] = ()
+    locked: Examples | None = None
 
     def __post_init__(self) -> None:
         patients, parts = self.rows.patients, self.split.parts()
@@ -228,7 +231,8 @@ class Site:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{len(rows)} {part}" for part, rows in self.split.parts().items())
-        return f"<Site {self.name}: {len(self)} rows ({parts})>"
+        away = "" if self.locked is None else f", and {len(self.locked)} locked"
+        return f"<Site {self.name}: {len(self)} rows ({parts}){away}>"
 
     @property
     def train(self) -> Examples:
