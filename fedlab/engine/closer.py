@@ -57,7 +57,7 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
     asked = ("calibration", bins)
     if asked not in self._reports:
         sources, models = self._sources()
-        self.test_openings += 1
+        self._opens("calibration")
         rows = []
         for site in self.federation.sites:
             told = opened.calibration(site, self.net, models, bins=bins)
@@ -128,7 +128,7 @@ def subgroups(
     asked = ("subgroups", by, None if bands is None else tuple(bands), smallest, fewest, resamples)
     if asked not in self._reports:
         sources, models = self._sources()
-        self.test_openings += 1
+        self._opens("subgroups")
         options = {"smallest": smallest, "fewest": fewest, "resamples": resamples, "seed": self.settings.seed}
         rows = [
             {"train": source, "test": site.name, "group": each.group, "metric": metric,
@@ -173,5 +173,5 @@ def test_scores(self: Run, metric: str) -> NDArray[np.float64]:
         raise ValueError(f"metric is {metric!r}: choose one of {', '.join(known)}")
     sources = [None] if self.algorithm.one_model else self.federation.names
     models = [self._models(source) for source in sources]
-    self.test_openings += 1
+    self._opens("test_scores")
     return opened.one_metric(self.federation.sites, self.net, models, metric)

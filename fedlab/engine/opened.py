@@ -41,6 +41,13 @@ def report(site: Site, net: Net, models: Models, *, part: str, resamples: int, s
     return net.task.many_scores(rows.y.numpy(), p, thresholds=chosen, resamples=resamples, seed=seed)
 
 
+def locked(site: Site, net: Net, models: Models) -> tuple[NDArray[np.float64], list[Threshold]]:
+    """Probabilities of several predictors on the site's locked rows, [models, n, classes], and their thresholds."""
+    if site.locked is None:
+        raise ValueError(f"no patient of site {site.name!r} is locked")
+    return _predicted(net, models, site.locked.x), thresholds(site, net, models)
+
+
 def one_metric(sites: Sequence[Site], net: Net, models: Models, metric: str) -> NDArray[np.float64]:
     """One metric of several predictors at several sites, [models, sites], and no more: many models are read fast.
 

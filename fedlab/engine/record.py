@@ -10,7 +10,6 @@ import dataclasses
 import platform
 import warnings
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine import folder as files
 from fedlab.engine.identity import content
 from fedlab.engine.ledger import Entry
+from fedlab.engine.openings import now
 from fedlab.engine.parts import (
     check_model,
     differs,
@@ -119,11 +119,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             own[name] = "unknown"
     return own
-
-
-def now() -> str:
-    """Return the time, to the second and with its zone."""
-    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
 
 
 # --------------------------------------------------------------------------- from the disk

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fedlab.engine import Run
+from fedlab.engine.openings import quiet
 from fedlab.federation.metrics import bounds
 from fedlab.federation.reliability import BINS
 from fedlab.study.openings import enter
@@ -107,8 +108,9 @@ def _over(rows: pd.DataFrame, overlap: float, metric: str) -> dict[str, Any]:
 def _opened(study: Study, asked: Any, look: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
     """Look at every run, once."""
     if asked not in study._reports:
-        parts = [look(run).assign(arm=arm, seed=run.settings.seed) for arm, runs in study.runs.items() for run in runs]
-        study.test_openings += 1  # only now: a question that is refused opens nothing
+        runs = [(arm, run) for arm, each in study.runs.items() for run in each]
+        with quiet():
+            parts = [look(run).assign(arm=arm, seed=run.settings.seed) for arm, run in runs]
         study._reports[asked] = pd.concat(parts, ignore_index=True)
-        enter(study)
+        enter(study, asked[0])  # only now: a question that is refused opens nothing
     return study._reports[asked]
