@@ -1,4 +1,4 @@
-"""A closer look at the locked test: how a run's predictions are calibrated, and for whom they are good.
+"""A closer look at the test patients: how a run's predictions are calibrated, and for whom they are good.
 
 These are methods of :class:`fedlab.Run`. Each opens ``test``, which is counted.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
-    """Compare predicted with observed shares on the locked ``test`` patients; this opens ``test``, and is counted.
+    """Compare predicted with observed shares on the held-out ``test`` patients; this opens ``test``, and is counted.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def subgroups(
     fewest: int = 5,
     resamples: int = 0,
 ) -> pd.DataFrame:
-    """Score the reported round by subgroup of the locked ``test`` patients; this opens ``test``, and is counted.
+    """Score the reported round by subgroup of the held-out ``test`` patients; this opens ``test``, and is counted.
 
     The table is for whoever has the patients in their own process, and shows small groups with their counts: what of it
     is sent on has to be screened (:mod:`fedlab.federation.cells`).

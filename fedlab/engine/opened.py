@@ -1,4 +1,4 @@
-"""What a site computes on its locked ``test`` rows when they are opened; only numbers leave it."""
+"""What a site computes on its ``test`` rows, or the locked ones, when they are opened; only numbers leave it."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class Run(Kept):
     # ------------------------------------------------------------------ opening the test
 
     def report(self, *, resamples: int = 0, unseen: Sequence[Site] = ()) -> pd.DataFrame:
-        """Score the reported round on the locked ``test`` patients; this opens ``test``, and is counted.
+        """Score the reported round on the held-out ``test`` patients; this opens ``test``, and is counted.
 
         Parameters
         ----------

@@ -184,7 +184,7 @@ def made_of(gap: Gap, asked: Asked, command: str, seconds: float) -> dict[str, s
         "algorithms": "; ".join(map(str, asked.arms.values())),
         "settings": ", ".join(f"{name} {value}" for name, value in settings(gap).items()),
         "seeds": f"{', '.join(map(str, gap.study.seeds))} (each a split, a start and a batch order)",
-        "round reported": "the best log loss on the validation patients; the test patients were locked until then",
+        "round reported": "the best log loss on the validation patients; the test patients were unopened until then",
         "test opened": f"{gap.study.test_openings} time{'s' * (gap.study.test_openings != 1)} by this study{beside}",
         "data fingerprint": gap.study.federation.fingerprint,
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),

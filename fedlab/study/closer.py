@@ -1,4 +1,4 @@
-"""A closer look at the locked test over seeds: calibration of the arms, and what they are worth by subgroup.
+"""A closer look at the test patients over seeds: calibration of the arms, and what they are worth by subgroup.
 
 These are methods of :class:`fedlab.Study`. Both open ``test``, which is counted.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def calibration(self: Study, *, bins: int = BINS) -> pd.DataFrame:
-    """Compare predicted with observed shares on the locked ``test`` patients; this opens ``test``, and is counted.
+    """Compare predicted with observed shares on the held-out ``test`` patients; this opens ``test``, and is counted.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def calibration(self: Study, *, bins: int = BINS) -> pd.DataFrame:
 def subgroups(
     self: Study, *, by: str, bands: Sequence[float] | None = None, smallest: int = 10, fewest: int = 5
 ) -> pd.DataFrame:
-    """Score the arms by subgroup of the locked ``test`` patients; this opens ``test``, and is counted.
+    """Score the arms by subgroup of the held-out ``test`` patients; this opens ``test``, and is counted.
 
     Parameters
     ----------

@@ -153,8 +153,8 @@ def _rows(study: Study) -> pd.DataFrame:
     lost = {arm: why(study.failed, arm, len(study.seeds)) for arm in study.arms}
     absent = {arm: missed(runs) for arm, runs in study.runs.items()}
     out = []
-    for arm, where, metric in values[COLUMNS[:3]].drop_duplicates().itertuples(index=False):
-        mine = values[(values["arm"] == arm) & (values["where"] == where) & (values["metric"] == metric)]["value"]
+    gone = {metric: without(scores, metric, MEANS[0]) for metric in METRICS}
+    for (arm, where, metric), mine in values.groupby(COLUMNS[:3], sort=False)["value"]:
         key, other = (arm, where, metric), (REFERENCE, where, metric)
         sites = [study.federation[name].locked for name in inside[where].get(metric, [])]
         there = [rows for rows in sites if rows is not None]
@@ -163,9 +163,9 @@ def _rows(study: Study) -> pd.DataFrame:
         found = _interval(key, other, none, drawn, shares) if known else _NOTHING
         if known and not none and math.isnan(found["low"]):
             none = "the resamples do not differ: no interval"
-        gone = without(scores, metric, where) if where in MEANS else absent[arm].get(where, "")
+        left_out = gone[metric] if where in MEANS else absent[arm].get(where, "")
         silent = "" if known else _silent(scores, arm, where, metric)
-        reasons = "; ".join(filter(None, [lost[arm], gone, silent, none]))
+        reasons = "; ".join(filter(None, [lost[arm], left_out, silent, none]))
         out.append(
             {"arm": arm, "where": where, "metric": metric, "value": mine.mean(), **found,
              "seeds": int(np.isfinite(mine).sum()), **_counts(there, classes), "reason": reasons}

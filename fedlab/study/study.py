@@ -1,4 +1,4 @@
-"""A study: runs of several algorithms over several seeds, and what they are worth on the locked test patients."""
+"""A study: runs of several algorithms over several seeds, and what they are worth on the held-out test patients."""
 
 from __future__ import annotations
 
