@@ -137,12 +137,14 @@ def quiet() -> Iterator[list[str]]:
 
 
 def _append(line: str) -> None:
-    """Add a line in one write, which another process cannot come between."""
+    """Add a line in one write, which another process cannot come between; half a line before it does not take it."""
     place = folder()
     place.mkdir(parents=True, exist_ok=True)
     handle = os.open(place / FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(handle, f"{line}\n".encode())
+        raw = f"\n{line}\n".encode()
+        if os.write(handle, raw) < len(raw):
+            raise OSError("the disk is full")
     finally:
         os.close(handle)
 
@@ -209,7 +211,7 @@ def _read(path: Path, size: int, changed: int) -> list[Opening]:
         found = []
         with suppress(OSError):
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with suppress(ValueError, TypeError, AttributeError):
+                with suppress(ValueError, TypeError, KeyError):
                     said: Mapping[str, Any] = json.loads(line)
                     found.append(Opening(**{**said, "rows": tuple(said["rows"]), "locked": tuple(said["locked"])}))
         known = _last()[path] = (size, changed, found)

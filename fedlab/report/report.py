@@ -21,6 +21,7 @@ from fedlab.report.numbers import as_csv, as_json, settings
 from fedlab.report.page import About, page
 from fedlab.report.short import in_short
 from fedlab.report.versions import versions
+from fedlab.study.openings import over_all, times
 
 NOT_STATED = "not stated"
 
@@ -185,7 +186,7 @@ def made_of(gap: Gap, asked: Asked, command: str, seconds: float) -> dict[str, s
         "settings": ", ".join(f"{name} {value}" for name, value in settings(gap).items()),
         "seeds": f"{', '.join(map(str, gap.study.seeds))} (each a split, a start and a batch order)",
         "round reported": "the best log loss on the validation patients; the test patients were unopened until then",
-        "test opened": f"{gap.study.test_openings} time{'s' * (gap.study.test_openings != 1)} by this study{beside}",
+        "test opened": f"{times(gap.study.test_openings)} by this study{beside}; {over_all(gap.study)}",
         "data fingerprint": gap.study.federation.fingerprint,
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

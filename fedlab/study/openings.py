@@ -58,18 +58,28 @@ def asked(study: Study) -> dict[str, Any]:
 
 
 def said(study: Study) -> str:
-    """Say how often ``test`` was opened, by the study and by all others on the same patients.
+    """Say how often ``test`` was opened, and whether the locked patients were, if there are any.
 
     Examples
     --------
     >>> import fedlab
-    >>> said(fedlab.compare(fedlab.load("heart_disease"), algorithms=["fedavg"], seeds=2, rounds=1, progress=False))
-    'test opened 0 times in this study, ...'
+    >>> hospitals = fedlab.load("heart_disease").lock()
+    >>> said(fedlab.compare(hospitals, algorithms=["fedavg"], seeds=2, rounds=1, progress=False))
+    'test opened 0 times in this study, ... on these patients, the locked patients not opened'
     """
+    words = f"test opened {times(study.test_openings)} in this study, {over_all(study)}"
+    if all(site.locked is None for site in study.federation.sites):
+        return words
+    opened = f"opened {times(study.opened['openings'])}" if study.opened else "not opened"
+    return f"{words}, the locked patients {opened}"
+
+
+def over_all(study: Study) -> str:
+    """Say how often ``test`` of these patients was opened by all runs and studies."""
     every = openings.count(study.federation)
-    number = max(every.openings, study.test_openings)
+    number = max(every.openings, study.test_openings)  # a study that comes from elsewhere brings its own
     by = f"{every.studies} runs and studies" if every.studies != 1 else "1 run or study"
-    return f"test opened {times(study.test_openings)} in this study, {times(number)} by {by} on these patients"
+    return f"{times(number)} over {by} on these patients"
 
 
 def times(number: int) -> str:

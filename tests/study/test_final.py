@@ -82,6 +82,7 @@ def test_one_model_has_the_interval_of_its_mean_loss_and_delongs_of_two(locked: 
 
 def test_it_opens_once_and_says_so(locked: Federation, tmp_path: Path) -> None:
     study = ask(locked, save=tmp_path / "study")
+    assert "the locked patients not opened" in repr(study)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Reopened)
         table = study.final()
@@ -89,6 +90,8 @@ def test_it_opens_once_and_says_so(locked: Federation, tmp_path: Path) -> None:
     with pytest.warns(Reopened, match=f"opened on {at[:10]}.*what was found then"):
         assert study.final().equals(table)
     assert study.test_openings == 0, "test is another matter"
+    assert "test opened 0 times in this study, 0 times over" in repr(study)
+    assert "the locked patients opened 1 time" in repr(study)
     again = Study.load(tmp_path / "study", locked)
     assert again.opened["at"] == at and again.opened["openings"] == 1 and again.test_openings == 0
     with pytest.warns(Reopened, match="what was found then"):
