@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -19,6 +20,10 @@ from fedlab.federation import Federation
 # takes one by itself; the tests' own loops would not, nor would the processes that they start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+# What the tests open is entered in no user's file, nor in another test run's; the processes that they start inherit it.
+_state = tempfile.TemporaryDirectory(prefix="fedlab-state-")
+os.environ["FEDLAB_STATE"] = _state.name
 
 # A property holds or not, however long the machine takes to look at it.
 settings.register_profile("fedlab", deadline=None, suppress_health_check=[HealthCheck.too_slow])

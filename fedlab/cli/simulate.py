@@ -69,7 +69,7 @@ def _told(run: Run) -> Iterator[str]:
     yield table.to_string(index=False, float_format="{:.3f}".format)
     last = run.records[-1]
     yield f"{last.seconds:.1f} s for the rounds, Ray once started; {last.bytes:,} bytes."
-    yield "Scores on valid; test stays locked."
+    yield "Scores on valid; test stays unopened."
 
 
 def difference(a: Run, b: Run) -> float:

@@ -1,4 +1,4 @@
-"""A closer look at the locked test: how a run's predictions are calibrated, and for whom they are good.
+"""A closer look at the test patients: how a run's predictions are calibrated, and for whom they are good.
 
 These are methods of :class:`fedlab.Run`. Each opens ``test``, which is counted.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
-    """Compare predicted with observed shares on the locked ``test`` patients; this opens ``test``, and is counted.
+    """Compare predicted with observed shares on the held-out ``test`` patients; this opens ``test``, and is counted.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
     asked = ("calibration", bins)
     if asked not in self._reports:
         sources, models = self._sources()
-        self.test_openings += 1
+        self._opens("calibration")
         rows = []
         for site in self.federation.sites:
             told = opened.calibration(site, self.net, models, bins=bins)
@@ -83,7 +83,7 @@ def subgroups(
     fewest: int = 5,
     resamples: int = 0,
 ) -> pd.DataFrame:
-    """Score the reported round by subgroup of the locked ``test`` patients; this opens ``test``, and is counted.
+    """Score the reported round by subgroup of the held-out ``test`` patients; this opens ``test``, and is counted.
 
     The table is for whoever has the patients in their own process, and shows small groups with their counts: what of it
     is sent on has to be screened (:mod:`fedlab.federation.cells`).
@@ -128,7 +128,7 @@ def subgroups(
     asked = ("subgroups", by, None if bands is None else tuple(bands), smallest, fewest, resamples)
     if asked not in self._reports:
         sources, models = self._sources()
-        self.test_openings += 1
+        self._opens("subgroups")
         options = {"smallest": smallest, "fewest": fewest, "resamples": resamples, "seed": self.settings.seed}
         rows = [
             {"train": source, "test": site.name, "group": each.group, "metric": metric,
@@ -173,5 +173,5 @@ def test_scores(self: Run, metric: str) -> NDArray[np.float64]:
         raise ValueError(f"metric is {metric!r}: choose one of {', '.join(known)}")
     sources = [None] if self.algorithm.one_model else self.federation.names
     models = [self._models(source) for source in sources]
-    self.test_openings += 1
+    self._opens("test_scores")
     return opened.one_metric(self.federation.sites, self.net, models, metric)

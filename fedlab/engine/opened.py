@@ -1,4 +1,4 @@
-"""What a site computes on its locked ``test`` rows when they are opened; only numbers leave it."""
+"""What a site computes on its ``test`` rows, or the locked ones, when they are opened; only numbers leave it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ def report(site: Site, net: Net, models: Models, *, part: str, resamples: int, s
     rows: Examples = getattr(site, part)
     p, chosen = _predicted(net, models, rows.x), thresholds(site, net, models)
     return net.task.many_scores(rows.y.numpy(), p, thresholds=chosen, resamples=resamples, seed=seed)
+
+
+def locked(site: Site, net: Net, models: Models) -> tuple[NDArray[np.float64], list[Threshold]]:
+    """Probabilities of several predictors on the site's locked rows, [models, n, classes], and their thresholds."""
+    if site.locked is None:
+        raise ValueError(f"no patient of site {site.name!r} is locked")
+    return _predicted(net, models, site.locked.x), thresholds(site, net, models)
 
 
 def one_metric(sites: Sequence[Site], net: Net, models: Models, metric: str) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ import dataclasses
 import platform
 import warnings
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine import folder as files
 from fedlab.engine.identity import content
 from fedlab.engine.ledger import Entry
+from fedlab.engine.openings import now
 from fedlab.engine.parts import (
     check_model,
     differs,
@@ -101,10 +101,12 @@ def pack(run: Run) -> Packed:
 
 def say_data(federation: Federation) -> dict[str, Any]:
     """Say which data it was, without any of them."""
+    locked = {"lock": list(federation.locking)} if federation.locking else {}
     return {
         "name": federation.name,
         "sites": {site.name: len(site) for site in federation.sites},
         "fingerprint": federation.fingerprint,
+        **locked,
     }
 
 
@@ -117,11 +119,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             own[name] = "unknown"
     return own
-
-
-def now() -> str:
-    """Return the time, to the second and with its zone."""
-    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
 
 
 # --------------------------------------------------------------------------- from the disk
@@ -200,7 +197,7 @@ def _held(sites: Mapping[str, Any], names: list[str]) -> dict[str, list[Tensors]
 
 
 def find_data(said: Mapping[str, Any], seed: int) -> Federation:
-    """Load the recipe of that name again, with the sites and, where it can be found, the split of then."""
+    """Load the recipe of that name again, with the sites, the lock and, where it can be found, the split of then."""
     import data_recipes
 
     if said["name"] not in data_recipes.recipes():
@@ -210,6 +207,9 @@ def find_data(said: Mapping[str, Any], seed: int) -> Federation:
         )
     whole = data_recipes.load(said["name"])
     part = whole.select(*said["sites"])
+    if "lock" in said:
+        share, draw = said["lock"]
+        part = part.lock(share, seed=draw)
     tried = (part, part.resplit(seed))
     return next((each for each in tried if same_data(each, said)), part)
 

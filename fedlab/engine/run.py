@@ -15,7 +15,7 @@ from torch import nn
 
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
-from fedlab.engine import closer
+from fedlab.engine import closer, openings
 from fedlab.engine.absences import NO_MODEL, absences, never_trained
 from fedlab.engine.kept import Kept
 from fedlab.engine.ledger import Ledger
@@ -61,7 +61,7 @@ class Run(Kept):
     examples_seen : int
         Training examples that went through a gradient, all places of training together, of answers that were used.
     test_openings : int
-        How often ``test`` was looked at.
+        How often ``test`` was looked at in this run; :func:`fedlab.engine.openings.count` knows of the others.
     """
 
     federation: Federation
@@ -168,7 +168,7 @@ class Run(Kept):
     # ------------------------------------------------------------------ opening the test
 
     def report(self, *, resamples: int = 0, unseen: Sequence[Site] = ()) -> pd.DataFrame:
-        """Score the reported round on the locked ``test`` patients; this opens ``test``, and is counted.
+        """Score the reported round on the held-out ``test`` patients; this opens ``test``, and is counted.
 
         Parameters
         ----------
@@ -194,7 +194,7 @@ class Run(Kept):
         unseen = list(map(self._stranger, unseen))
         asked = (resamples, tuple(map(self.federation.digest, unseen)))
         if asked not in self._reports:
-            self.test_openings += 1
+            self._opens("report", (*self.federation.sites, *unseen))
             self._reports[asked] = self._every_score((*self.federation.sites, *unseen), resamples)
         return self._reports[asked].copy()
 
@@ -203,8 +203,9 @@ class Run(Kept):
 
         Columns as :meth:`report` has them, which scores the federation's own hospitals too.
         """
-        self.test_openings += 1
-        return self._every_score([self._stranger(site)], resamples)
+        site = self._stranger(site)
+        self._opens("at", [site])
+        return self._every_score([site], resamples)
 
     calibration = closer.calibration
     subgroups = closer.subgroups
@@ -242,9 +243,15 @@ class Run(Kept):
         asked = ("newcomer", self.federation.digest(site), rounds, resamples)
         if asked not in self._reports:
             models = join(self, site, rounds=rounds)
-            self.test_openings += 1
+            self._opens("newcomer", [site])
             self._reports[asked] = self._scores([site], [self.algorithm.name], [models], resamples)
         return self._reports[asked].copy()
+
+    def _opens(self, what: str, sites: Sequence[Site] | None = None) -> None:
+        """Count an opening of ``test``, here and over all runs and studies."""
+        self.test_openings += 1
+        words = f"{self.algorithm} of {self.model_name}, seed {self.settings.seed}"
+        openings.enter(self.federation, what, by=[self.model_name, self.asked_for], words=words, sites=sites)
 
     def _stranger(self, site: Site) -> Site:
         """Return a hospital that took no part in this federation's terms, or refuse it."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedlab.federation.frame import blocks, level_numbers, one_hot
 from fedlab.federation.problems import Problems
-from fedlab.federation.site import Feature, Site
+from fedlab.federation.site import Examples, Feature, Site
 from fedlab.federation.values import key
 
 
@@ -36,22 +36,30 @@ def aligned(site: Site, features: Sequence[Feature], classes: Sequence[str]) -> 
     (tensor(True), tensor(1))
     """
     problems = Problems()
-    x = site.rows.x
-    if site.features and tuple(site.features) != tuple(features):
-        x = _columns(site, features, problems)
-    y = site.rows.y
-    if site.classes and tuple(site.classes) != tuple(classes):
-        y = _labels(site, classes, problems)
+    rows = _aligned(site, site.rows, features, classes, problems)
+    locked = None if site.locked is None else _aligned(site, site.locked, features, classes, problems)
     try:
         problems.raise_all()
     except ValueError as error:
         raise ValueError(f"site {site.name!r} does not fit the federation: {error}") from None
-    return replace(site, rows=replace(site.rows, x=x, y=y), features=tuple(features), classes=tuple(classes))
+    return replace(site, rows=rows, locked=locked, features=tuple(features), classes=tuple(classes))
 
 
-def _columns(site: Site, features: Sequence[Feature], problems: Problems) -> Tensor:
+def _aligned(
+    site: Site, rows: Examples, features: Sequence[Feature], classes: Sequence[str], problems: Problems
+) -> Examples:
+    """Return rows of a site in our terms."""
+    x, y = rows.x, rows.y
+    if site.features and tuple(site.features) != tuple(features):
+        x = _columns(site, x, features, problems)
+    if site.classes and tuple(site.classes) != tuple(classes):
+        y = _labels(site, y, classes, problems)
+    return replace(rows, x=x, y=y)
+
+
+def _columns(site: Site, x: Tensor, features: Sequence[Feature], problems: Problems) -> Tensor:
     theirs = {feature.name: (feature, place) for feature, place in blocks(site.features)}
-    raw = site.rows.x.numpy()
+    raw = x.numpy()
     parts = []
     for feature in features:
         with problems:
@@ -59,7 +67,7 @@ def _columns(site: Site, features: Sequence[Feature], problems: Problems) -> Ten
                 raise ValueError(f"it has no column {feature.name!r} (it has {', '.join(map(repr, theirs))})")
             other, place = theirs[feature.name]
             parts.append(_column(other, feature, raw[:, place]))
-    return torch.from_numpy(np.concatenate(parts, axis=1)).to(site.rows.x.dtype) if not problems.said else site.rows.x
+    return torch.from_numpy(np.concatenate(parts, axis=1)).to(x.dtype) if not problems.said else x
 
 
 def _column(theirs: Feature, ours: Feature, part: NDArray[Any]) -> NDArray[Any]:
@@ -122,13 +130,13 @@ def _places(theirs: Mapping[Any, str], ours: Mapping[Any, str], what: str) -> li
     return [number.get(key(code), -1) for code in theirs]
 
 
-def _labels(site: Site, classes: Sequence[str], problems: Problems) -> Tensor:
+def _labels(site: Site, y: Tensor, classes: Sequence[str], problems: Problems) -> Tensor:
     place = [list(classes).index(name) if name in classes else -1 for name in site.classes]
-    there = site.rows.y.numpy()
+    there = y.numpy()
     with problems:
         _refuse_unknown(there, place, site.classes, f"the label (here {', '.join(map(repr, classes))})")
         return torch.from_numpy(np.array(place, dtype=np.int64)[there])
-    return site.rows.y
+    return y
 
 
 def _refuse_unknown(there: NDArray[np.int64], place: Sequence[int], names: Sequence[Any], what: str) -> None:

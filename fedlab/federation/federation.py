@@ -15,11 +15,12 @@ from torch import Tensor
 
 from fedlab.federation import frame
 from fedlab.federation.align import aligned
+from fedlab.federation.lock import lock
 from fedlab.federation.made import Made
 from fedlab.federation.names import check_names
 from fedlab.federation.numbers import whole
 from fedlab.federation.problems import Problems
-from fedlab.federation.site import Feature, Site
+from fedlab.federation.site import Examples, Feature, Site
 from fedlab.federation.splits import draw_rows, split_rows
 from fedlab.federation.task import Task
 from fedlab.federation.values import LARGEST
@@ -53,6 +54,8 @@ class Federation(Made):
         What was found in the data when it was made: levels, marks of *not measured*, rows that repeat others.
     thinning : (int, int), optional
         At most how many training rows a site learns from, and the seed of their draw; see :meth:`thinned`.
+    locking : (float, int), optional
+        Which share of each site's patients is put away, and the seed of their draw; see :meth:`lock`.
     roster : tuple of str
         Names of the whole federation that this is a part of; empty if it is the whole.
     """
@@ -67,6 +70,7 @@ class Federation(Made):
     published: bool = False
     notes: tuple[str, ...] = ()
     thinning: tuple[int, int] | None = None
+    locking: tuple[float, int] | None = None
     roster: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -112,22 +116,28 @@ class Federation(Made):
         problems.raise_all()
         if site.features != self.features or site.classes != self.task.classes:
             site = aligned(site, self.features, self.task.classes)
-        x, y = site.rows.x, site.rows.y
+        self._check_rows(site.name, site.rows)
+        if site.locked is not None:
+            self._check_rows(site.name, site.locked)
+        return site
+
+    def _check_rows(self, name: str, rows: Examples) -> None:
+        """Refuse rows that this federation cannot have."""
+        x, y = rows.x, rows.y
         if self.features and x.ndim == 2 and x.shape[1] != len(self.columns):
             raise ValueError(
-                f"site {site.name!r} has {x.shape[1]} columns, and the federation {len(self.columns)}: "
+                f"site {name!r} has {x.shape[1]} columns, and the federation {len(self.columns)}: "
                 f"{', '.join(self.columns[:12])}{' …' * (len(self.columns) > 12)}"
             )
-        if self.prepared and not site.rows.finite:
+        if self.prepared and not rows.finite:
             raise ValueError(
-                f"site {site.name!r} has missing or infinite values, but the federation is said to be prepared: "
+                f"site {name!r} has missing or infinite values, but the federation is said to be prepared: "
                 "use prepared=False"
             )
-        if site.rows.largest >= LARGEST:
-            raise ValueError(f"site {site.name!r}{self._where_too_large(x)}: make them missing (nan) or correct them")
-        if len(site) and not 0 <= int(y.min()) <= int(y.max()) < len(self.task.classes):
-            raise ValueError(f"site {site.name!r} has labels outside 0 … {len(self.task.classes) - 1}")
-        return site
+        if rows.largest >= LARGEST:
+            raise ValueError(f"site {name!r}{self._where_too_large(x)}: make them missing (nan) or correct them")
+        if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(self.task.classes):
+            raise ValueError(f"site {name!r} has labels outside 0 … {len(self.task.classes) - 1}")
 
     def _where_too_large(self, x: Tensor) -> str:
         """Say what a site holds that is no measurement, and in which column."""
@@ -189,11 +199,16 @@ class Federation(Made):
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{site.name} {len(site)}" for site in self.sites[:8]) + (" …" if len(self.sites) > 8 else "")
-        return f"<Federation {self.name}: {len(self.sites)} sites ({sizes}), {self.task.kind} {self.task.classes}>"
+        about = f"{len(self.sites)} sites ({sizes}), {self.task.kind} {self.task.classes}{self._away()}"
+        return f"<Federation {self.name}: {about}>"
+
+    def _away(self) -> str:
+        rows = sum(len(site.locked) for site in self.sites if site.locked is not None)
+        return f", and {rows} rows locked" if rows else ""
 
     def _repr_html_(self) -> str:
         title = f"<b>{html.escape(self.name)}</b>: {len(self.sites)} sites, {sum(map(len, self.sites))} rows, "
-        title += f"{self.task.kind} ({', '.join(map(html.escape, self.task.classes))})"
+        title += f"{self.task.kind} ({', '.join(map(html.escape, self.task.classes))}){self._away()}"
         notes = "".join(f"<br>{html.escape(note)}." for note in self.notes)
         small = f"<small>{html.escape(self.source)}. {html.escape(self.licence)}{notes}</small>"
         formats = {c: "{:.0%}".format for c in self.describe().columns if c.startswith("share")}
@@ -222,11 +237,10 @@ class Federation(Made):
 
     def _digest(self, site: Site, digest: hashlib._Hash) -> None:
         digest.update(repr((site.name, self.task.classes, self.columns, self.prepared)).encode())
-        for tensor in (site.rows.x, site.rows.y, site.rows.mask):
-            if tensor is not None:
-                digest.update(repr((tensor.shape, tensor.dtype)).encode())
-                digest.update(tensor.contiguous().numpy().tobytes())
-        digest.update(repr(site.rows.group.tolist()).encode())
+        _digest_rows(site.rows, digest)
+        if site.locked is not None:
+            digest.update(b"locked")
+            _digest_rows(site.locked, digest)
         for numbers in site.split.parts().values():
             digest.update(np.ascontiguousarray(numbers, dtype=np.int64).tobytes() + b"|")
 
@@ -275,6 +289,39 @@ class Federation(Made):
             return replace(site, split=replace(site.split, train=kept))
 
         return replace(self, sites=tuple(fewer(site) for site in self.sites), thinning=(rows, int(seed)))
+
+    def lock(self, share: float = 0.15, *, seed: int = 0) -> Federation:
+        """Put patients away who are seen once, when all is decided: by ``study.final()``.
+
+        Whole patients, drawn at each site with each class in its share: ``share`` of them, rounded, at least one. They
+        are in no part of a split and in nothing that reads the site's rows (``site.locked`` holds them); the split is
+        drawn anew of the others, by the same seed. They stay locked whatever is made of the federation: ``resplit``,
+        ``select``, ``holdout`` and ``thinned`` leave them where they are, ``shift`` changes them with their hospital,
+        and ``partition`` deals them with all others, so that a site's locked patients are a random part of its own.
+
+        Lock before anything is trained, and say the seed: patients who were looked at before are not put away by it.
+        Whoever harmonised or cleaned the tables beforehand has seen theirs too.
+
+        Parameters
+        ----------
+        share : float
+            Between 0 and 1.
+        seed : int
+            Of the draw, which depends on it and the site's name alone.
+
+        Raises
+        ------
+        ValueError
+            If a site would be left with fewer than three patients, all such named; if the split is published (its test
+            has been looked at by others); or if patients are locked already.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> fedlab.load("heart_disease").lock(share=0.15, seed=0)["Switzerland"]
+        <Site Switzerland: 105 rows (63 train, 16 valid, 26 test), and 18 locked>
+        """
+        return lock(self, share=share, seed=seed)._thinned_again()
 
     def partition(self, scheme: Scheme, *, sites: int = 8, seed: int = 0) -> Federation:
         """Throw all sites' patients together and deal them out anew, to sites that differ in one stated way.
@@ -340,6 +387,14 @@ class Federation(Made):
             return self
         rows, seed = self.thinning
         return replace(self, thinning=None).thinned(rows, seed=seed)
+
+
+def _digest_rows(rows: Examples, digest: hashlib._Hash) -> None:
+    for tensor in (rows.x, rows.y, rows.mask):
+        if tensor is not None:
+            digest.update(repr((tensor.shape, tensor.dtype)).encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+    digest.update(repr(rows.group.tolist()).encode())
 
 
 def _share_of(name: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedlab.federation.lock import apart, stacked, together
 from fedlab.federation.numbers import whole
 from fedlab.federation.schemes import LEAST, Column, Dirichlet, Infeasible, Patients, Scheme
 from fedlab.federation.site import Examples, Site
@@ -28,61 +29,69 @@ Ints = NDArray[np.int64]
 def partition(federation: Federation, scheme: Scheme, *, sites: int, seed: int) -> Federation:
     """Deal a federation's patients out anew; :meth:`fedlab.Federation.partition`."""
     sites = whole("sites", sites, 1)
-    rows, whose, first = _together(federation)
+    rows, whose, first, away = _together(federation)
     at = torch.from_numpy(first)
     patients = Patients(rows.x[at], rows.y[at].numpy(), len(federation.task.classes), federation)
     if isinstance(scheme, Column):
         names = scheme.names(federation)
     else:
         names = tuple(f"site {k:0{len(str(sites))}}" for k in range(1, sites + 1))
-        if len(patients) < LEAST * sites:
+        if (there := int((~away).sum())) < LEAST * sites:
             raise Infeasible(
-                f"{len(patients)} patients do not make {sites} sites of at least {LEAST}: the nearest is "
-                f"{len(patients) // LEAST} sites"
+                f"{there} patients do not make {sites} sites of at least {LEAST}: the nearest is {there // LEAST} sites"
             )
+
+    def deal(scheme: Scheme, sites: int) -> Ints:
+        return _dealt(scheme, patients, away, sites, seed)
+
     try:
-        place = _dealt(scheme, patients, sites, seed)
+        place = deal(scheme, sites)
     except Infeasible as problem:
-        raise Infeasible(_with_nearest(str(problem), scheme, patients, sites, seed)) from None
-    made = tuple(_sites(rows, whose, place, names, seed))
+        raise Infeasible(_with_nearest(str(problem), scheme, sites, deal)) from None
+    made = tuple(_sites(rows, whose, place, away, names, seed))
     return replace(
         federation, name=f"{federation.name}, {scheme}", sites=made, published=False,
         source=f"{federation.source}; its patients dealt out anew: {scheme}, seed {seed}",
     )  # fmt: skip
 
 
-def _together(federation: Federation) -> tuple[Examples, Ints, Ints]:
-    """All rows; the number of each row's patient; each patient's first row. Two sites' patients are never one."""
-    parts = [site.rows for site in sorted(federation.sites, key=lambda site: site.name)]
-    whose, first, before, at = [], [], 0, 0
-    for part in parts:
+def _together(federation: Federation) -> tuple[Examples, Ints, Ints, NDArray[np.bool_]]:
+    """All rows; the number of each row's patient; each patient's first row, and whether that one is locked.
+
+    Two sites' patients are never one. Those who are locked are dealt with the others, by one rule, and stay locked: a
+    second dealing of them alone would give a site patients who are none of its own.
+    """
+    sites = sorted(federation.sites, key=lambda site: site.name)
+    parts = [together(site) for site in sites]
+    whose, first, away, before, at = [], [], [], 0, 0
+    for site, part in zip(sites, parts, strict=True):
         _, begins, number = np.unique(part.group, return_index=True, return_inverse=True)
         whose.append(number + before)
         first.append(begins + at)
+        away.append(begins >= len(site.rows))
         before, at = before + len(begins), at + len(part)
-    masks = [part.mask for part in parts if part.mask is not None]
     group = np.concatenate(whose)
-    x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
-    return Examples(x, y, group, torch.cat(masks) if masks else None), group, np.concatenate(first)
+    return replace(stacked(parts), group=group), group, np.concatenate(first), np.concatenate(away)
 
 
-def _dealt(scheme: Scheme, patients: Patients, sites: int, seed: int) -> Ints:
+def _dealt(scheme: Scheme, patients: Patients, away: NDArray[np.bool_], sites: int, seed: int) -> Ints:
     place = scheme.deal(patients, sites, np.random.default_rng([seed, 6]))
-    counts = np.bincount(place)
-    short = np.flatnonzero((counts > 0) & (counts < LEAST))
+    counts = np.bincount(place[~away], minlength=place.max() + 1)
+    short = np.flatnonzero((np.bincount(place) > 0) & (counts < LEAST))
     if len(short):
-        raise Infeasible(f"a site would have {counts[short[0]]} patients, and needs {LEAST}")
+        beside = " who are not locked" if away.any() else ""
+        raise Infeasible(f"a site would have {counts[short[0]]} patients{beside}, and needs {LEAST}")
     return place
 
 
-def _with_nearest(said: str, scheme: Scheme, patients: Patients, sites: int, seed: int) -> str:
+def _with_nearest(said: str, scheme: Scheme, sites: int, deal: Callable[[Scheme, int], Ints]) -> str:
     """Add what can be had: an easier scheme of the same kind, and fewer sites."""
     if "nearest" in said or isinstance(scheme, Column):
         return said
 
     def can(scheme: Scheme, sites: int) -> bool:
         try:
-            _dealt(scheme, patients, sites, seed)
+            deal(scheme, sites)
         except Infeasible:
             return False
         return True
@@ -107,7 +116,9 @@ def _fewer(sites: int, can: Callable[[int], bool]) -> int:
     return low
 
 
-def _sites(rows: Examples, whose: Ints, place: Ints, names: Sequence[str], seed: int) -> Sequence[Site]:
+def _sites(
+    rows: Examples, whose: Ints, place: Ints, away: NDArray[np.bool_], names: Sequence[str], seed: int
+) -> Sequence[Site]:
     of_row = place[whose]
     order = np.argsort(of_row, kind="stable")
     ends = np.cumsum(np.bincount(of_row, minlength=len(names)))
@@ -117,6 +128,7 @@ def _sites(rows: Examples, whose: Ints, place: Ints, names: Sequence[str], seed:
         if begin == end:  # nobody has this value
             continue
         mask = None if dealt.mask is None else dealt.mask[begin:end]
-        mine = Examples(dealt.x[begin:end], dealt.y[begin:end], dealt.group[begin:end], mask)
-        made.append(Site(name, mine, split_rows(mine, site=name, seed=seed)))
+        every = Examples(dealt.x[begin:end], dealt.y[begin:end], dealt.group[begin:end], mask)
+        mine, locked = apart(every, away[every.group])
+        made.append(Site(name, mine, split_rows(mine, site=name, seed=seed), locked=locked))
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,11 +121,52 @@ class Examples:
         """The largest magnitude that was measured; 0 where nothing was."""
         return float(self.x.nan_to_num(0.0, torch.inf, -torch.inf).abs().max()) if self.x.numel() else 0.0
 
+    @cached_property
+    def sum_of_hashes(self) -> int:
+        """Sum of the rows' hashes, modulo 2**128: the same in any order, and of two halves the sum of theirs."""
+        parts = [self.x.contiguous().numpy(), self.y.numpy(), _numbered(self.group)]
+        parts += [] if self.mask is None else [self.mask.contiguous().numpy()]
+        kind = blake2b(repr([(part.dtype.str, part.shape[1:]) for part in parts]).encode()).digest()
+        rng = np.random.default_rng(np.random.SeedSequence(int.from_bytes(kind, "big")))
+        total = 0
+        for lane in range(2):
+            each = np.zeros(len(self), dtype=np.uint64)
+            for part in parts:
+                words = _words(part)
+                each = _mixed(each + words @ rng.integers(2**64, size=words.shape[1], dtype=np.uint64))
+            upper, lower = each >> np.uint64(32), each & np.uint64(2**32 - 1)  # whose sums do not overflow
+            total += (int(upper.sum()) << 32) + int(lower.sum()) << 64 * lane
+        return total % 2**128
+
     def take(self, rows: NDArray[np.int64]) -> Examples:
         """Return the given rows."""
         at = torch.from_numpy(np.ascontiguousarray(rows))
         mask = None if self.mask is None else self.mask[at]
         return Examples(self.x[at], self.y[at], self.group[rows], mask)
+
+
+def _words(part: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return each row's bytes as whole numbers."""
+    raw = np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8)
+    room = np.zeros((len(raw), -(-raw.shape[1] // 8) * 8), dtype=np.uint8)
+    room[:, : raw.shape[1]] = raw
+    return room.view(np.uint64)
+
+
+def _mixed(each: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scatter numbers over all of their bits (the last step of splitmix64): else a sum would not tell rows apart."""
+    each = (each ^ (each >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    each = (each ^ (each >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return each ^ (each >> np.uint64(31))
+
+
+def _numbered(group: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return a number for each row's patient, which is the same wherever the patient stands."""
+    if group.dtype.kind in "iu":
+        return group.astype(np.uint64)
+    who, of = np.unique(group, return_inverse=True)
+    numbers = [int.from_bytes(blake2b(repr(name).encode(), digest_size=8).digest(), "big") for name in who.tolist()]
+    return np.array(numbers, dtype=np.uint64)[of]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +219,8 @@ class Site:
         What the columns of its rows are, and
     classes : tuple of str
         what the numbers of its labels; a federation tells its sites (:meth:`fedlab.Federation.admit`).
+    locked : Examples, optional
+        Rows that are put away, and no part of ``rows``: see :meth:`fedlab.Federation.lock`.
 
     Raises
     ------
@@ -190,6 +234,7 @@ class Site:
     about: Mapping[str, str] = field(default_factory=dict)
     features: tuple[Feature, ...] = ()
     classes: tuple[str, ...] = ()
+    locked: Examples | None = None
 
     def __post_init__(self) -> None:
         patients, parts = self.rows.patients, self.split.parts()
@@ -228,7 +273,8 @@ class Site:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{len(rows)} {part}" for part, rows in self.split.parts().items())
-        return f"<Site {self.name}: {len(self)} rows ({parts})>"
+        away = "" if self.locked is None else f", and {len(self.locked)} locked"
+        return f"<Site {self.name}: {len(self)} rows ({parts}){away}>"
 
     @property
     def train(self) -> Examples:

@@ -112,7 +112,7 @@ def what_is_little(figure: go.Figure, runs: Sequence[Run], metric: str) -> list[
 
 def setting_of(run: Run | pd.DataFrame) -> str:
     """Say which algorithm, model and data it is, and what is scored."""
-    scored = "Scores on valid, on which the round is chosen; test stays locked."
+    scored = "Scores on valid, on which the round is chosen; test stays unopened."
     if not isinstance(run, Run):
         return scored
     name = arm_name(run.algorithm.name)  # "own model", "pooled": here it begins a sentence

@@ -19,8 +19,8 @@ from fedlab.study.words import arm_name, digits_of, number, signed, words
 AXES = {"rows": "training rows per hospital, at most", "sites": "hospitals that take part"}
 LARGE = "large sites"
 PLACES = {
-    "everywhere": "Every point is tested on the same patients: the locked test of all hospitals.",
-    LARGE: "Every point is tested on the same patients: the locked test of all hospitals with ten in each class.",
+    "everywhere": "Every point is tested on the same patients: the test patients of all hospitals.",
+    LARGE: "Every point is tested on the same patients: the test patients of all hospitals with ten in each class.",
     "took part": "Tested on test of the hospitals that took part.",
     "took no part": "Tested on test of the hospitals that took no part: others with each seed, fewer at each point.",
 }

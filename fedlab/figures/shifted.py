@@ -24,7 +24,7 @@ def before_after(
 ) -> go.Figure:
     """Draw what a shift does: share of a class, patients and share missing of each site, and a feature's histogram.
 
-    Patients of ``train`` and ``valid`` only: ``test`` stays locked.
+    Patients of ``train`` and ``valid`` only: ``test`` stays unopened.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def before_after(
             row=2,
             col=1,
         )
-    head(figure, "What do the dials change?", "Patients of train and valid; test stays locked.", above_plot=64)
+    head(figure, "What do the dials change?", "Patients of train and valid; test stays unopened.", above_plot=64)
     left_out = f"{len(names)} of {len(before.sites)} sites are drawn: the chosen one, the shifted, the first."
     told = f"† Fewer than {FEW} patients in a class, once shifted: {'; '.join(map(': '.join, small.items()))}."
     return foot(figure, [left_out if len(names) < len(before.sites) else "", told if small else ""])

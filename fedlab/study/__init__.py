@@ -1,4 +1,4 @@
-"""Comparisons that one can believe: paired seeds, one clock, a locked test, honest intervals."""
+"""Comparisons that one can believe: paired seeds, one clock, a held-out test, honest intervals."""
 
 from fedlab.federation.delong import DeLong, delong
 from fedlab.study.atlas import at_holdout, atlas, unseen_sites

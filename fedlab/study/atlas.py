@@ -9,12 +9,14 @@ from typing import Any
 import pandas as pd
 
 from fedlab.algorithms import Algorithm, algorithm
+from fedlab.engine import openings
 from fedlab.engine.progress import progress_line
 from fedlab.engine.replicas import train_seeds
 from fedlab.federation import Federation, Site
 from fedlab.federation.reserved import ALL_BUT
 from fedlab.models import ModelLike
 from fedlab.study.compare import ARMS, compare
+from fedlab.study.openings import asked
 from fedlab.study.study import Study, average
 
 RESAMPLES = 500
@@ -116,11 +118,12 @@ def at_holdout(study: Study, holdout: Site, resamples: int = 0) -> pd.DataFrame:
     """
     alone = replace(study.federation, sites=(holdout,))
     rows = []
-    for arm, runs in study.runs.items():
-        for run in runs:
-            seed = run.settings.seed
-            there = alone.resplit(seed)[holdout.name]
-            rows.append(run.at(there, resamples=resamples).assign(arm=arm, seed=seed))
+    with openings.one(alone, "at_holdout", **asked(study)):
+        for arm, runs in study.runs.items():
+            for run in runs:
+                seed = run.settings.seed
+                there = alone.resplit(seed)[holdout.name]
+                rows.append(run.at(there, resamples=resamples).assign(arm=arm, seed=seed))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -146,7 +149,9 @@ def unseen_sites(
         raise ValueError(f"{alg.name} leaves no model for a hospital that took no part: choose another in unseen=")
     splits = [federation.resplit(seed) for seed in seeds]
     rows = []
-    with progress_line(len(federation.sites), "unseen hospitals", "hospital", show=progress) as line:
+    words = f"{alg} without each hospital in turn, {len(seeds)} seeds"
+    entry = openings.one(federation, "unseen_sites", by=[words, settings], words=words)
+    with entry, progress_line(len(federation.sites), "unseen hospitals", "hospital", show=progress) as line:
         for name in federation.names:
             rest = [split.holdout(name)[0] for split in splits]
             *_, runs = train_seeds(rest, model, alg, seeds=seeds, **settings)

@@ -1,4 +1,4 @@
-"""A closer look at the locked test over seeds: calibration of the arms, and what they are worth by subgroup.
+"""A closer look at the test patients over seeds: calibration of the arms, and what they are worth by subgroup.
 
 These are methods of :class:`fedlab.Study`. Both open ``test``, which is counted.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fedlab.engine import Run
+from fedlab.engine.openings import quiet
 from fedlab.federation.metrics import bounds
 from fedlab.federation.reliability import BINS
 from fedlab.study.openings import enter
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def calibration(self: Study, *, bins: int = BINS) -> pd.DataFrame:
-    """Compare predicted with observed shares on the locked ``test`` patients; this opens ``test``, and is counted.
+    """Compare predicted with observed shares on the held-out ``test`` patients; this opens ``test``, and is counted.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def calibration(self: Study, *, bins: int = BINS) -> pd.DataFrame:
 def subgroups(
     self: Study, *, by: str, bands: Sequence[float] | None = None, smallest: int = 10, fewest: int = 5
 ) -> pd.DataFrame:
-    """Score the arms by subgroup of the locked ``test`` patients; this opens ``test``, and is counted.
+    """Score the arms by subgroup of the held-out ``test`` patients; this opens ``test``, and is counted.
 
     Parameters
     ----------
@@ -107,8 +108,9 @@ def _over(rows: pd.DataFrame, overlap: float, metric: str) -> dict[str, Any]:
 def _opened(study: Study, asked: Any, look: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
     """Look at every run, once."""
     if asked not in study._reports:
-        parts = [look(run).assign(arm=arm, seed=run.settings.seed) for arm, runs in study.runs.items() for run in runs]
-        study.test_openings += 1  # only now: a question that is refused opens nothing
+        runs = [(arm, run) for arm, each in study.runs.items() for run in each]
+        with quiet():
+            parts = [look(run).assign(arm=arm, seed=run.settings.seed) for arm, run in runs]
         study._reports[asked] = pd.concat(parts, ignore_index=True)
-        enter(study)
+        enter(study, asked[0])  # only now: a question that is refused opens nothing
     return study._reports[asked]

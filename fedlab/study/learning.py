@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fedlab.algorithms import Algorithm
+from fedlab.engine import openings
 from fedlab.engine.progress import progress_line
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.run import Run
@@ -91,7 +92,10 @@ def learning_curve(
     if sites is None and len(federation.sites) == 1:
         curve.notes.append(f"{federation.names[0]} is the only hospital: no curve over hospitals")
     doing = [""]
-    with progress_line(len(points) * len(arms), "curve", "point", show=progress, doing=lambda: doing[0]) as line:
+    words = f"a learning curve of {', '.join(arms)} ({curve.model_name}), {len(numbers)} seeds"
+    entry = openings.one(federation, "learning_curve", by=[words, points, settings], words=words)
+    shown = progress_line(len(points) * len(arms), "curve", "point", show=progress, doing=lambda: doing[0])
+    with entry, shown as line:
         try:
             for by, x in points:
                 found = {}

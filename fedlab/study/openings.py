@@ -1,12 +1,13 @@
-"""Openings of ``test`` reach the folder that keeps a study, as long as it still is that study's."""
+"""Openings are entered in the file of all studies, and in the folder that keeps one, as long as it still is its."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fedlab.engine import folder as files
+from fedlab.engine import openings
 from fedlab.engine.plain import decode, encode
 from fedlab.engine.record import differences
 
@@ -33,8 +34,8 @@ def place_of(folder: str | Path) -> Place:
     return Place(where, files.read_main(where, STUDY)["files"])
 
 
-def enter(study: Study) -> None:
-    """Count the opening that the study has just counted in its folder too, and put its table beside the others there.
+def enter(study: Study, what: str) -> None:
+    """Count an opening of ``test``: in the study, in the file of all, and in the study's folder with its table.
 
     Another copy of the study may have opened ``test`` meanwhile: the folder counts those of all. A table that was
     computed with other versions or data than the record was made with is not put there.
@@ -44,6 +45,56 @@ def enter(study: Study) -> None:
     NotEntered
         If the folder is gone, keeps something else by now, or cannot be written.
     """
+    study.test_openings += 1
+    openings.enter(study.federation, what, **asked(study))
+    in_folder(study)
+
+
+def asked(study: Study) -> dict[str, Any]:
+    """Return what a study is known by in the file of all openings: what it was asked, and that in words."""
+    plan = {name: said for name, said in study.plan.items() if name != "data"} or [study.arms, study.seeds]
+    seeds = f"{len(study.seeds)} seed{'s' * (len(study.seeds) != 1)}"
+    return {"by": plan, "words": f"a study of {', '.join(study.arms)} ({study.model_name}), {seeds}"}
+
+
+def said(study: Study) -> str:
+    """Say how often ``test`` was opened, and whether the locked patients were, if there are any.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> hospitals = fedlab.load("heart_disease").lock()
+    >>> said(fedlab.compare(hospitals, algorithms=["fedavg"], seeds=2, rounds=1, progress=False))
+    'test opened 0 times in this study, ... on these patients, the locked patients not opened'
+    """
+    words = f"test opened {times(study.test_openings)} in this study, {over_all(study)}"
+    if all(site.locked is None for site in study.federation.sites):
+        return words
+    opened = f"opened {times(study.opened['openings'])}" if study.opened else "not opened"
+    return f"{words}, the locked patients {opened}"
+
+
+def over_all(study: Study) -> str:
+    """Say how often ``test`` of these patients was opened by all runs and studies."""
+    every = openings.count(study.federation)
+    number = max(every.openings, study.test_openings)  # a study that comes from elsewhere brings its own
+    by = f"{every.studies} runs and studies" if every.studies != 1 else "1 run or study"
+    return f"{times(number)} over {by} on these patients"
+
+
+def times(number: int) -> str:
+    """Write how often.
+
+    Examples
+    --------
+    >>> times(1), times(2)
+    ('1 time', '2 times')
+    """
+    return f"{number} time{'s' * (number != 1)}"
+
+
+def in_folder(study: Study, *, test: bool = True) -> None:
+    """Enter in the study's folder what it has just opened: ``test``, or else the locked patients."""
     if study.kept_in is None:
         return
     from fedlab.study.record import STUDY
@@ -54,11 +105,13 @@ def enter(study: Study) -> None:
         if main["files"] != arms:
             raise ValueError("it keeps another study by now")
         told = decode(main["study"], {})
-        told["test_openings"] += 1
+        told["test_openings"] += test
+        told["opened"] = study.opened or told.get("opened", {})
         if not differences(main, study.federation):
             told["_reports"] |= study._reports
         files.replace_file(folder / STUDY, files.resealed({**main, "study": encode(told, {})}))
         study.test_openings = max(study.test_openings, told["test_openings"])
     except (OSError, ValueError) as why:
-        text = f"test was opened, which the folder {folder} does not know: {why}. Save the study anew to keep the count"
-        warnings.warn(text, NotEntered, stacklevel=3)
+        what = "test was" if test else "the locked patients were"
+        text = f"{what} opened, which the folder {folder} does not know: {why}. Save the study anew to keep the count"
+        warnings.warn(text, NotEntered, stacklevel=4)

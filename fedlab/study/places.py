@@ -22,15 +22,23 @@ COLUMNS = ["arm", "where", "metric", "seed", "value"]
 def per_seed(scores: pd.DataFrame) -> pd.DataFrame:
     """Average a report: one ``value`` per ``arm, where, metric, seed``, sites alike; places as in ``Study.table``."""
     scores = _coded(scores)
-    own = scores[(scores["train"] == scores["test"]) | (scores["train"] == EVERY_SITE)]
-    fewest = own.groupby("test")["fewest"].min()
-    among = shared(scores)
-    at_home = own[among[own.index]]
-    places = (scores[among], at_home, at_home[at_home["test"].isin(fewest.index[fewest >= FEW])])
-    means = [_averaged(part, where) for where, part in zip(MEANS, places, strict=True)]
-    table = pd.concat([*means, _averaged(own)], ignore_index=True)
+    means = [_averaged(scores[rows], where) for where, rows in of_means(scores).items()]
+    table = pd.concat([*means, _averaged(scores[own(scores)])], ignore_index=True)
     whole = table["sites"] == table.groupby(["where", "metric"])["sites"].transform("max")
     return table.assign(value=table["value"].where(whole)).drop(columns="sites")
+
+
+def of_means(scores: pd.DataFrame) -> dict[str, pd.Series[bool]]:
+    """Tell which rows of a report each mean over hospitals is of."""
+    among, mine = shared(scores), own(scores)
+    fewest = scores[mine].groupby("test", observed=True)["fewest"].min()
+    large = scores["test"].isin(fewest.index[fewest >= FEW])
+    return dict(zip(MEANS, (among, among & mine, among & mine & large), strict=True))
+
+
+def own(scores: pd.DataFrame) -> pd.Series[bool]:
+    """Tell which rows are of a hospital's own patients, read by the model that it would use."""
+    return (scores["train"] == scores["test"]) | (scores["train"] == EVERY_SITE)
 
 
 def _coded(scores: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine import folder as files
+from fedlab.engine.openings import now
 from fedlab.engine.parts import named
 from fedlab.engine.plain import decode, encode
 from fedlab.engine.record import (
@@ -24,7 +25,6 @@ from fedlab.engine.record import (
     Packed,
     differences,
     find_data,
-    now,
     pack,
     say_data,
     tell,

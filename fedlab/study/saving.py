@@ -89,7 +89,7 @@ class Saving:
     def finish(self, study: Study) -> Study:
         """Give a study what was seen of ``test`` before it was stopped."""
         if self.before is not None:
-            study.test_openings = self.before.test_openings
+            study.test_openings, study.opened = self.before.test_openings, self.before.opened
             if study.arms == self.before.arms:
                 study._reports = self.before._reports
         if self.folder is not None:

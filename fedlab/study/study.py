@@ -1,4 +1,4 @@
-"""A study: runs of several algorithms over several seeds, and what they are worth on the locked test patients."""
+"""A study: runs of several algorithms over several seeds, and what they are worth on the held-out test patients."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedlab.engine.openings import quiet
 from fedlab.engine.run import Run
 from fedlab.federation import METRICS, Federation
 from fedlab.federation.cells import FEW, written
@@ -16,17 +17,16 @@ from fedlab.federation.metrics import bounds
 from fedlab.federation.reserved import MEANS
 from fedlab.study import closer, two_arms
 from fedlab.study.failed import missed, no_failures, told, why
+from fedlab.study.final import REFERENCE, final
 from fedlab.study.halves import halves
 from fedlab.study.kept import Kept
-from fedlab.study.openings import enter
+from fedlab.study.openings import enter, said
 from fedlab.study.pairs import pairs
 from fedlab.study.places import per_seed, without
 from fedlab.study.random_effects import random_effects
 from fedlab.study.stated import PRIMARY
 from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
-
-REFERENCE = "isolated"
 
 
 @dataclass
@@ -43,7 +43,9 @@ class Study(Kept):
     failed : DataFrame
         Seeds on which an arm failed: ``arm``, ``seed``, the ``round`` and the ``error``. They have no run.
     test_openings : int
-        How often ``test`` was looked at; the same report again returns the stored one.
+        How often ``test`` was looked at in this study; the same report again returns the stored one.
+    opened : dict
+        What :meth:`final` found, and when; empty as long as it was not called.
     plan : dict
         What ``compare`` was asked, in words: by it a saved study is told from another.
     primary : str
@@ -62,6 +64,7 @@ class Study(Kept):
     plan: dict[str, Any] = field(default_factory=dict)
     primary: str = PRIMARY
     smallest: float | None = None
+    opened: dict[str, Any] = field(default_factory=dict)
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
     told = staticmethod(written)
@@ -78,14 +81,14 @@ class Study(Kept):
         ``resamples`` adds patient-level bootstrap intervals. Columns as in ``Run.report``, and ``arm`` and ``seed``.
         """
         if resamples not in self._reports:
-            self.test_openings += 1
-            parts = [
-                run.report(resamples=resamples).assign(arm=arm, seed=run.settings.seed)
-                for arm, runs in self.runs.items()
-                for run in runs
-            ]
+            with quiet():
+                parts = [
+                    run.report(resamples=resamples).assign(arm=arm, seed=run.settings.seed)
+                    for arm, runs in self.runs.items()
+                    for run in runs
+                ]
             self._reports[resamples] = pd.concat(parts, ignore_index=True)
-            enter(self)
+            enter(self, "report")
         return self._reports[resamples].copy(deep=False)  # pandas copies what is written to, and only then
 
     def atlas(self, *, resamples: int = 0) -> pd.DataFrame:
@@ -160,6 +163,7 @@ class Study(Kept):
             for where, metric in dict.fromkeys((row["where"], row["metric"]) for row in rows)
         ]
 
+    final = final
     pairs = pairs
     verdict = verdict
     halves = halves
@@ -200,7 +204,7 @@ class Study(Kept):
         lacking = f", in {absent} of {len(self.runs)} arms not every hospital took part throughout" if absent else ""
         return (
             f"<Study of {', '.join(self.arms)} ({self.model_name}) on {self.federation.name}: {len(self.seeds)} seeds, "
-            f"test opened {self.test_openings} times{lacking}>"
+            f"{said(self)}{lacking}>"
         )
 
     def _repr_html_(self) -> str:
@@ -209,7 +213,7 @@ class Study(Kept):
         wide = table.assign(cell=cells).pivot_table(
             index=["where", "arm"], columns="metric", values="cell", aggfunc="first", sort=False
         )
-        note = f"mean ± sd over {len(self.seeds)} seeds on test (opened {self.test_openings} times)"
+        note = f"mean ± sd over {len(self.seeds)} seeds; {said(self)}"
         note = "; ".join([note, *(escape(what) for what in told(self))])
         return f"<div>{wide[list(METRICS)].to_html(border=0)}<small>{note}</small></div>"
 

@@ -73,10 +73,10 @@ def delong(self: Study, one: str, other: str, *, seed: int | None = None) -> pd.
             {"where": site.name, "one": one, "other": other, "patients": len(site.split.test)} | _at(site, runs)
             for site in runs[0].federation.sites
         ]
-        for looked_at in (self, *runs):
-            looked_at.test_openings += 1
+        for run in runs:
+            run.test_openings += 1
         self._reports[asked] = judged(rows, "auc")[COLUMNS]
-        enter(self)
+        enter(self, "delong")
     return self._reports[asked].copy()
 
 

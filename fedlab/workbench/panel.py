@@ -41,10 +41,10 @@ class RunPanel(LivePanel):
             icon="unlock",
         )  # fmt: skip
         self.test_button.disabled = True
-        self.test_table, self.locked = widgets.HTML(), widgets.HTML(style.paragraph(results.openings(None), "quiet"))
+        self.test_table, self.openings = widgets.HTML(), widgets.HTML(style.paragraph(results.openings(None), "quiet"))
         self.lay_out(
             [self.controls.box, self.row, self.code_box, self.alert, self.status, self.bar, self.metric, self.stale,
-             self.chart.box, self.table, widgets.Box([self.test_button, self.locked], layout=WRAP), self.test_table]
+             self.chart.box, self.table, widgets.Box([self.test_button, self.openings], layout=WRAP), self.test_table]
         )  # fmt: skip
 
     def open_test(self) -> None:
@@ -57,7 +57,7 @@ class RunPanel(LivePanel):
                 self.test_table.value = results.on_test(self.runs)
             except Exception as error:
                 self._say(words.sentence(error))
-            self.locked.value = style.paragraph(results.openings(self.run), "quiet")
+            self.openings.value = style.paragraph(results.openings(self.run), "quiet")
 
     def _drawn(self) -> list[widgets.Widget]:
         return [*super()._drawn(), self.test_table]
@@ -69,4 +69,4 @@ class RunPanel(LivePanel):
     def _busy(self, busy: bool) -> None:
         super()._busy(busy)
         self.test_button.disabled = busy or self.run is None
-        self.locked.value = style.paragraph(results.openings(None if busy else self.run), "quiet")
+        self.openings.value = style.paragraph(results.openings(None if busy else self.run), "quiet")

@@ -129,7 +129,7 @@ def _cell(row: pd.Series[Any]) -> str:
 def openings(run: Run | None) -> str:
     """Say how often ``test`` was opened."""
     if run is None or not run.records:
-        return "The test patients are locked until a run has ended."
+        return "The test patients stay unopened until a run has ended."
     count = run.test_openings
     times = "not been opened" if count == 0 else f"been opened {count} time{'s' * (count != 1)}"
     why = "to look, then change the settings, is to choose on it"

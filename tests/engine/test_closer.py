@@ -1,4 +1,4 @@
-"""A closer look at the locked test: thresholds, calibration and subgroups of a run."""
+"""A closer look at the held-out test: thresholds, calibration and subgroups of a run."""
 
 from __future__ import annotations
 

@@ -186,6 +186,7 @@ def offline(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("FEDLAB_MIRROR", raising=False)
     monkeypatch.setenv("FEDLAB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("FEDLAB_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

@@ -1,4 +1,4 @@
-"""Comparisons: paired seeds, one clock, the locked test, and intervals that are not too narrow."""
+"""Comparisons: paired seeds, one clock, the held-out test, and intervals that are not too narrow."""
 
 from __future__ import annotations
 

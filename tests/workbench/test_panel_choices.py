@@ -170,20 +170,20 @@ def test_a_federation_of_tensors_with_several_classes_and_one_site(make: Callabl
     assert "<td>only" in panel.test_table.value
 
 
-# ---------------------------------------------------------------------- the locked test
+# ---------------------------------------------------------------------- the held-out test
 
 
 def test_the_test_is_opened_by_its_button_alone_and_counted(make: Callable[..., RunPanel]) -> None:
     panel = make(rounds=2)
-    assert panel.test_button.disabled and "locked" in panel.locked.value
+    assert panel.test_button.disabled and "unopened" in panel.openings.value
     panel.open_test()
     assert "press Run first" in panel.alert.value and panel.test_table.value == ""
     run = finished(panel)
     panel.code_button.click()
     panel.metric.value = "auc"
-    assert run.test_openings == 0 and "not been opened" in panel.locked.value
+    assert run.test_openings == 0 and "not been opened" in panel.openings.value
     panel.test_button.click()
-    assert run.test_openings == 1 and "been opened 1 time" in panel.locked.value
+    assert run.test_openings == 1 and "been opened 1 time" in panel.openings.value
     assert "Switzerland †" in panel.test_table.value and "[" in panel.test_table.value
     panel.test_button.click()
     assert run.test_openings == 1  # the same report again is the stored one

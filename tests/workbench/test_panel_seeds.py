@@ -53,7 +53,7 @@ def test_the_test_opens_with_a_corrected_interval(make: Callable[..., RunPanel])
     panel.test_button.click()
     table = panel.test_table.value
     assert "Mean over 3 seeds" in table and "all, counted alike" in table and "Switzerland †" in table
-    assert [run.test_openings for run in panel.runs] == [1, 1, 1] and "been opened 1 time" in panel.locked.value
+    assert [run.test_openings for run in panel.runs] == [1, 1, 1] and "been opened 1 time" in panel.openings.value
 
 
 def test_stop_and_reset(make: Callable[..., RunPanel]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedlab.federation.lock import through, together
 from fedlab.federation.numbers import whole
 from fedlab.federation.shift.kinds import ConceptShift, LabelShift, QuantityShift, Shift
 from fedlab.federation.shift.readings import AcquisitionShift, PracticeShift
@@ -139,11 +140,15 @@ class Shifts:
         return replace(federation, sites=tuple(self._at(site, federation, back=back) for site in federation.sites))
 
     def _at(self, site: Site, federation: Federation, *, back: bool) -> Site:
-        for shift in list(self._active(site.name))[:: -1 if back else 1]:
+        shifts = list(self._active(site.name))[:: -1 if back else 1]
+        if not shifts:
+            return site
+        before, site = site, replace(site, rows=together(site), locked=None)  # a device measures all of its patients
+        for shift in shifts:
             source = [int(self.seed), zlib.crc32(site.name.encode()), zlib.crc32(shift.name.encode())]
             rng = np.random.default_rng(np.random.SeedSequence(source))
             site = (shift.undo if back else shift.apply)(site, federation, rng)
-        return site
+        return through(before, site)
 
     def _active(self, site: str) -> Iterator[Shift]:
         return (shift for shift in self.sites.get(site, ()) if shift.severity > 0)

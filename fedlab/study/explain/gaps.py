@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlab.algorithms import Algorithm
+from fedlab.engine import openings
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.run import Run
 from fedlab.federation import METRICS, Federation
@@ -68,9 +69,10 @@ class Gap:
         step : callable
             Called after each round of an arm.
         """
-        return [
-            [run.test_scores(self.metric) for run in self._train(arm, federations, seeds, step)] for arm in self.arms
-        ]
+        words = f"an explanation of a gap ({self.name}, {self.metric})"
+        with openings.one(federations[0], "explain", by=[words, self.settings], words=words):
+            trained = (self._train(arm, federations, seeds, step) for arm in self.arms)
+            return [[run.test_scores(self.metric) for run in runs] for runs in trained]
 
     def _train(
         self, arm: str | Algorithm, federations: Sequence[Federation], seeds: Sequence[int], step: Callable[[], None]
