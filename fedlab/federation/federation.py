@@ -318,8 +318,9 @@ class Federation(Made):
         Examples
         --------
         >>> import fedlab
-        >>> fedlab.load("heart_disease").lock(share=0.15, seed=0)["Switzerland"]
-        <Site Switzerland: 105 rows (63 train, 16 valid, 26 test), and 18 locked>
+        >>> site = fedlab.load("heart_disease").lock(share=0.15, seed=0)["Switzerland"]
+        >>> len(site), len(site.locked)
+        (105, 18)
         """
         return lock(self, share=share, seed=seed)._thinned_again()
 
