@@ -73,11 +73,10 @@ def random_effects(
     if asked not in self._reports:
         arms = [arm for arm in self.arms if arm != against]
         rows = [_row(self, arm, against, metric, threshold) for arm in arms]
-        self.test_openings += 1
         for run in (run for runs in self.runs.values() for run in runs):
             run.test_openings += 1
         self._reports[asked] = pd.DataFrame(rows, columns=COLUMNS)
-        enter(self)
+        enter(self, "random effects")
     return self._reports[asked].copy()
 
 
