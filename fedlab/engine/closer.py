@@ -31,7 +31,7 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
     Parameters
     ----------
     bins : int
-        Equal bins of predicted probability, 1 to 100. Ten are those of the metric ``ece``.
+        Equal bins of predicted probability, 1 to 100.
 
     Returns
     -------
@@ -44,7 +44,9 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
 
         A site computes the curve where its patients are, and tells no bin of fewer than five of them: neighbouring bins
         are put together, the first then holds all their patients and goes up to the last one's ``high``, and the others
-        say so. ``error`` is the calibration error, in the bins that were asked for: a mean over all patients.
+        say so. ``error`` is the calibration error, in the bins that were asked for: a mean over all patients, never
+        below 0. ``error_by_chance`` is what it is on average where every risk is true (``nan`` where patients have
+        several rows): without that beside it the error says nothing. :meth:`calibration_summary` has what does.
 
     Examples
     --------
@@ -60,10 +62,11 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
         self.test_openings += 1
         rows = []
         for site in self.federation.sites:
-            told = opened.calibration(site, self.net, models, bins=bins)
-            for source, (found, error) in zip(sources, told, strict=True):
+            told = opened.reliabilities(site, self.net, models, bins=bins, seed=self.settings.seed)
+            for source, (found, *errors) in zip(sources, told, strict=True):
                 where = {"train": source, "test": site.name}
-                rows += [where | row | {"error": error} for row in _bins(found, bins)]
+                error = dict(zip(("error", "error_by_chance"), errors, strict=True))
+                rows += [where | row | error for row in _bins(found, bins)]
         self._reports[asked] = pd.DataFrame(rows)
     return self._reports[asked].copy()
 
@@ -72,6 +75,42 @@ def _bins(found: list[Bin], bins: int) -> list[dict[str, Any]]:
     nan = float("nan")
     found = found or [Bin(k / bins, (k + 1) / bins, nan, nan, nan, nan, 0, PREDICTS_NAN) for k in range(bins)]
     return [{"bin": k, **each._asdict(), "uncertain": each.patients < FEW} for k, each in enumerate(found, start=1)]
+
+
+def calibration_summary(self: Run) -> pd.DataFrame:
+    """Measure how true the risks are at each site, with intervals; this opens ``test``, and is counted.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``train`` (as in :meth:`report`), ``test`` site and ``measure``, with its ``value`` and 95 %
+        interval over patients ``low, high``; what it is where every risk is true (``calibrated``); test ``patients``
+        and ``fewest`` of the rarer class; and the ``reason`` of a ``nan``. The measures are ``in_the_large``, ``slope``
+        and ``observed_to_expected``, none of them with fewer than twenty patients of a class, and ``ece``, which has no
+        interval, but ``calibrated_high``: one in twenty such hospitals would show more where every risk is true. See
+        :mod:`fedlab.federation.calibration`, which a site computes where its patients are.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> run = fedlab.train(fedlab.load("heart_disease"), rounds=2, progress=False)
+    >>> table = run.calibration_summary().set_index(["test", "measure"])
+    >>> table.loc[("Switzerland", "slope"), "reason"]
+    'fewer than 20 patients of a class'
+    """
+    asked = ("calibration_summary",)
+    if asked not in self._reports:
+        sources, models = self._sources()
+        self.test_openings += 1
+        rows = []
+        for site in self.federation.sites:
+            about = opened.counted(site, len(self.federation.task.classes))._asdict()
+            told = opened.calibrations(site, self.net, models, seed=self.settings.seed)
+            for source, found in zip(sources, told, strict=True):
+                where = {"train": source, "test": site.name}
+                rows += [where | {"measure": name} | each._asdict() | about for name, each in found.items()]
+        self._reports[asked] = pd.DataFrame(rows)
+    return self._reports[asked].copy()
 
 
 def subgroups(

@@ -13,6 +13,7 @@ from sklearn import metrics as sk
 import fedlab
 from fedlab.engine import Run
 from fedlab.federation import METRICS, Federation, Split
+from fedlab.federation.auc_interval import auc_interval
 from fedlab.federation.metrics import CHOSEN, NEEDS_EVERY_CLASS, NEEDS_TWO_CLASSES
 
 
@@ -47,9 +48,19 @@ def test_the_threshold_is_chosen_on_the_valid_rows_of_the_site_that_tests(isolat
 def test_a_report_has_every_metric_and_intervals(run: Run) -> None:
     got = run.report(resamples=60)
     assert set(got["metric"]) == set(METRICS)
-    inside = got[(got["test"] == "Cleveland") & (got["metric"] != "ece")]  # an ECE is biased upwards in a resample
+    inside = got[got["test"] == "Cleveland"]
     assert (inside["low"] <= inside["value"]).all() and (inside["value"] <= inside["high"]).all()
-    assert (inside["low"] < inside["high"]).all()
+    assert (inside["low"] < inside["high"]).all() and (inside["reason"] == "").all()
+    few = got[(got["test"] == "Long Beach") & got["metric"].isin(NEEDS_EVERY_CLASS)]
+    assert (few["fewest"] < 20).all() and few["value"].notna().all() and few[["low", "high"]].isna().all(axis=None)
+    assert few["reason"].str.contains("fewer than 20 patients of a class: no interval").all()
+
+
+def test_the_interval_of_an_auc_is_that_of_the_module(run: Run) -> None:
+    row = run.report(resamples=60).query("test == 'Cleveland' and metric == 'auc'").iloc[0]
+    y, p = told(run, "Cleveland", "test")
+    assert tuple(row[["value", "low", "high"]]) == pytest.approx(auc_interval(y, p)[:3], abs=1e-9)
+    assert run.report(resamples=7).query("test == 'Cleveland' and metric == 'auc'")["low"].item() == row["low"]
 
 
 def test_one_class_on_valid_is_the_reason() -> None:
@@ -75,10 +86,8 @@ def test_calibration_is_that_of_the_predictions(run: Run) -> None:
 
 
 def test_calibration_gives_the_reported_error(isolated: Run) -> None:
-    table, ece = (
-        isolated.calibration(),
-        isolated.report().query("metric == 'ece'").set_index(["train", "test"])["value"],
-    )
+    table = isolated.calibration()
+    ece = isolated.calibration_summary().query("measure == 'ece'").set_index(["train", "test"])["value"]
     for key, rows in table.groupby(["train", "test"]):
         assert rows["error"].unique() == pytest.approx([ece[key]])
         gap = (rows["patients"] * (rows["predicted"] - rows["observed"]).abs()).sum() / rows["patients"].sum()
@@ -121,7 +130,9 @@ def test_age_bands_and_those_not_known(run: Run) -> None:
     counts = age.query("test == 'Long Beach' and metric == 'auc'").set_index("group")["patients"].to_dict()
     assert counts == {"under 50": (years < 50).sum(), "50 to under 60": ((years >= 50) & (years < 60)).sum(),
                       "60 and over": (years >= 60).sum()}  # fmt: skip
-    assert age[age["value"].notna()]["low"].notna().all()
+    enough = (age["patients"] >= 20) & ((age["fewest"] >= 20) | ~age["metric"].isin(NEEDS_EVERY_CLASS))
+    assert age[enough]["low"].notna().all() and age[~enough]["low"].isna().all() and set(enough) == {True, False}
+    assert age[~enough]["reason"].str.contains("fewer than 20 patients|at least").all()
     assert "not known" in set(run.subgroups(by="ca")["group"])
 
 
