@@ -40,7 +40,7 @@ class Gap:
     curve : LearningCurve, optional
         What more data are worth.
     resamples : int
-        Of the patient-level bootstrap in :attr:`opened`.
+        For the intervals over patients in :attr:`opened`.
     """
 
     study: Study
@@ -99,8 +99,8 @@ class Gap:
 
     @cached_property
     def atlas(self) -> pd.DataFrame:
-        """Train here, test there: mean over seeds with bootstrap intervals."""
-        table = average(self.opened)
+        """Train here, test there: mean over seeds, with intervals."""
+        table = average(self.opened, overlap=self.study.overlap)
         return table.assign(holdout=table["test"] == self.held_out)
 
     @cached_property

@@ -20,6 +20,7 @@ from fedlab.study.kept import Kept
 from fedlab.study.openings import enter
 from fedlab.study.pairs import pairs
 from fedlab.study.places import per_seed, without
+from fedlab.study.splits import over_splits
 from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
 
@@ -66,7 +67,7 @@ class Study(Kept):
     def report(self, *, resamples: int = 0) -> pd.DataFrame:
         """Open ``test`` and score every run: one row per arm, seed, ``train``, ``test`` and metric.
 
-        ``resamples`` adds patient-level bootstrap intervals. Columns as in ``Run.report``, and ``arm`` and ``seed``.
+        ``resamples`` adds intervals over each split's patients. Columns as in ``Run.report``, and ``arm`` and ``seed``.
         """
         if resamples not in self._reports:
             self.test_openings += 1
@@ -81,9 +82,10 @@ class Study(Kept):
 
     def atlas(self, *, resamples: int = 0) -> pd.DataFrame:
         """Train here, test there: mean over seeds of each arm, source and site; see :func:`fedlab.atlas`."""
-        return average(self.report(resamples=resamples))
+        return average(self.report(resamples=resamples), overlap=self.overlap)
 
     calibration = closer.calibration
+    calibration_summary = closer.calibration_summary
     subgroups = closer.subgroups
 
     @property
@@ -203,12 +205,9 @@ class Study(Kept):
         return f"<div>{wide[list(METRICS)].to_html(border=0)}<small>{note}</small></div>"
 
 
-def average(scores: pd.DataFrame) -> pd.DataFrame:
-    """Average scores over seeds; the bounds are those of one split's bootstrap, averaged."""
-    keys = ["arm", "train", "test", "metric"]
-    grouped = scores.groupby(keys, sort=False)
-    out = grouped[["value", "low", "high", "patients", "fewest"]].mean()
-    return out.assign(sd=grouped["value"].std(), seeds=grouped["value"].count()).reset_index()
+def average(scores: pd.DataFrame, *, overlap: float) -> pd.DataFrame:
+    """Average scores over seeds, with an interval over them; of one seed the interval is that of its patients."""
+    return over_splits(scores, ["arm", "train", "test", "metric"], overlap=overlap)
 
 
 __all__ = ["FEW", "REFERENCE", "Study", "average"]
