@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedlab.algorithms.ranges import in_range
 from fedlab.engine import opened
 from fedlab.federation import METRICS
+from fedlab.federation.benefit import THRESHOLDS, checked
 from fedlab.federation.cells import FEW
 from fedlab.federation.groups import group_by
 from fedlab.federation.metrics import CHOSEN
@@ -109,6 +110,59 @@ def calibration_summary(self: Run) -> pd.DataFrame:
             for source, found in zip(sources, told, strict=True):
                 where = {"train": source, "test": site.name}
                 rows += [where | {"measure": name} | each._asdict() | about for name, each in found.items()]
+        self._reports[asked] = pd.DataFrame(rows)
+    return self._reports[asked].copy()
+
+
+def decisions(self: Run, *, threshold: float, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+    """Measure at each site what acting on the risks is worth; this opens ``test``, and is counted.
+
+    Parameters
+    ----------
+    threshold : float
+        From which risk on one would act, above 0 and below 1. Name it before you look: it says how many treated for
+        nothing one patient found is worth.
+    thresholds : sequence of float
+        The others of the decision curve, of which nothing is to be judged.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``train`` (as in :meth:`report`), ``test`` site, ``threshold`` and ``measure``: its ``value`` with
+        the 95 % interval over patients ``low, high``; whether the threshold is the ``named`` one; test ``patients`` and
+        ``fewest`` of the rarer class; and the ``reason`` of a ``nan``, as fewer than twenty of a class. The measures:
+        ``net_benefit``, ``treat_all`` (that of treating everybody; of nobody it is 0), ``over_treat_all`` (the first
+        less the second, on the same patients), ``sensitivity`` and ``specificity``. ``small`` marks what tells of fewer
+        than five patients between two thresholds, and must not be sent on. :mod:`fedlab.federation.benefit` has the
+        papers; ``fedlab.figures.decision_curve`` draws it.
+
+    Raises
+    ------
+    ValueError
+        For a threshold that is not above 0 and below 1, or a task of more than two classes.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> run = fedlab.train(fedlab.load("heart_disease"), rounds=2, progress=False)
+    >>> table = run.decisions(threshold=0.2).query("named and test == 'Cleveland'")
+    >>> table["measure"].tolist()
+    ['net_benefit', 'treat_all', 'over_treat_all', 'sensitivity', 'specificity']
+    """
+    classes = len(self.federation.task.classes)
+    if classes != 2:
+        raise ValueError(f"decisions at a threshold need a task of two classes, and this one has {classes}")
+    asked = ("decisions", checked(threshold), tuple(map(checked, thresholds)))
+    if asked not in self._reports:
+        sources, models = self._sources()
+        self.test_openings += 1
+        rows = []
+        for site in self.federation.sites:
+            about = opened.counted(site, classes)._asdict()
+            told = opened.decisions(site, self.net, models, threshold=threshold, thresholds=thresholds)
+            for source, found in zip(sources, told, strict=True):
+                where = {"train": source, "test": site.name}
+                rows += [where | {"named": each.threshold == asked[1]} | each._asdict() | about for each in found]
         self._reports[asked] = pd.DataFrame(rows)
     return self._reports[asked].copy()
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
 from fedlab.engine.site import one_thread
-from fedlab.federation import METRICS, Examples, Score, Site
+from fedlab.federation import METRICS, Examples, Score, Site, benefit
+from fedlab.federation.benefit import Decision
 from fedlab.federation.calibration import Measure, many_calibrations
 from fedlab.federation.cells import LEAST, patients_by_class
 from fedlab.federation.delong import DeLong, delong
@@ -118,6 +119,15 @@ def calibrations(site: Site, net: Net, models: Models, *, seed: int) -> list[dic
     """Measures of calibration of several predictors on the site's ``test`` rows; only the numbers leave."""
     rows = site.test
     return many_calibrations(rows.y.numpy(), _predicted(net, models, rows.x), who=rows.patients.of, seed=seed)
+
+
+def decisions(
+    site: Site, net: Net, models: Models, *, threshold: float, thresholds: Sequence[float]
+) -> list[list[Decision]]:
+    """What acting on several predictors' risks is worth on the site's ``test`` rows; only the numbers leave."""
+    rows = site.test
+    options: dict[str, Any] = {"threshold": threshold, "thresholds": thresholds, "who": rows.patients.of}
+    return [benefit.decisions(rows.y.numpy(), p, **options) for p in _predicted(net, models, rows.x)]
 
 
 def compared(site: Site, one: tuple[Net, list[Tensors]], other: tuple[Net, list[Tensors]], *, fewest: int) -> DeLong:

@@ -210,6 +210,7 @@ class Run(Kept):
 
     calibration = closer.calibration
     calibration_summary = closer.calibration_summary
+    decisions = closer.decisions
     subgroups = closer.subgroups
     test_scores = closer.test_scores
 

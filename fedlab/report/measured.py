@@ -10,6 +10,7 @@ import pandas as pd
 
 from fedlab.algorithms import Algorithm
 from fedlab.federation import Federation
+from fedlab.federation.benefit import checked
 from fedlab.models import build
 from fedlab.report.gap import Gap, lead
 from fedlab.study import at_holdout, compare, learning_curve, unseen_sites
@@ -31,6 +32,8 @@ class Asked:
     model : str
     holdout : str, optional
         A hospital that no model learns from.
+    threshold : float, optional
+        The risk from which on one would act.
     """
 
     arms: Mapping[str, Algorithm]
@@ -38,6 +41,7 @@ class Asked:
     rounds: int
     model: str
     holdout: str | None = None
+    threshold: float | None = None
 
     @classmethod
     def check(cls, *, algorithms: Sequence[str | Algorithm], model: str, **rest: Any) -> Asked:
@@ -46,11 +50,25 @@ class Asked:
         Raises
         ------
         ValueError
-            For an algorithm or a model that there is not.
+            For an algorithm or a model that there is not, or a threshold that is no risk.
         """
         arms = name_arms([name.strip() if isinstance(name, str) else name for name in algorithms])
         build(model, 1, 1)
+        if rest.get("threshold") is not None:
+            checked(rest["threshold"])
         return cls(arms=arms, model=model, **rest)
+
+    def suit(self, federation: Federation) -> None:
+        """Refuse, before anything is trained, what this task does not have.
+
+        Raises
+        ------
+        ValueError
+            For a threshold where there are more than two classes.
+        """
+        classes = len(federation.task.classes)
+        if self.threshold is not None and classes != 2:
+            raise ValueError(f"threshold is {self.threshold:g}, and a task of {classes} classes has no risk to act on")
 
 
 def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> Gap:
@@ -61,8 +79,9 @@ def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> G
     KeyboardInterrupt
         If any of it was interrupted: a report of a part would look like one of the whole.
     ValueError
-        If there is no such hospital to hold out.
+        If there is no such hospital to hold out, or a threshold that the task cannot have.
     """
+    asked.suit(federation)
     held = None
     if asked.holdout is not None:
         federation, held = federation.holdout(asked.holdout)
@@ -82,6 +101,7 @@ def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> G
         if curve.notes and "interrupted" in curve.notes[-1]:
             raise KeyboardInterrupt
     there = pd.DataFrame() if held is None else at_holdout(study, held, RESAMPLES)
-    gap = Gap(study, unseen, there, curve, RESAMPLES)
-    _ = gap.opened, gap.calibration, study.report()  # all that is opened, so that the report can say how often it was
+    gap = Gap(study, unseen, there, curve, RESAMPLES, asked.threshold)
+    # all that is opened, so that the report can say how often it was
+    _ = gap.opened, gap.calibration, gap.calibration_summary, gap.decisions, study.report()
     return gap

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fedlab.engine import Run
+from fedlab.federation.benefit import NET_BENEFIT, OVER_TREAT_ALL, THRESHOLDS, TREAT_ALL
 from fedlab.federation.calibration import ECE, RATIO
 from fedlab.federation.reliability import BINS
 from fedlab.study.openings import enter
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from fedlab.study.study import Study
 
 ANY = (-math.inf, math.inf)
+SHARE = (0.0, 1.0)
+WORTH = dict.fromkeys((NET_BENEFIT, TREAT_ALL), (-math.inf, 1.0)) | {OVER_TREAT_ALL: ANY}
 RANGES = {RATIO: (0.0, math.inf), ECE: (0.0, 1.0)}
 
 
@@ -75,6 +78,37 @@ def calibration_summary(self: Study) -> pd.DataFrame:
     out["calibrated"] = told.to_numpy()
     out.loc[out["measure"] == ECE, ["low", "high"]] = math.nan
     return out
+
+
+def decisions(self: Study, *, threshold: float, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+    """Measure at each site what acting on the arms' risks is worth; this opens ``test``, and is counted.
+
+    Parameters
+    ----------
+    threshold, thresholds
+        As for ``Run.decisions``: the risk from which on one would act, named beforehand, and the curve.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``arm, train, test, threshold, measure`` as ``Run.decisions`` has them: ``value`` (mean over seeds),
+        ``low, high`` (over seeds, corrected resampled t; with one seed over the patients of its split), ``sd`` and
+        number of ``seeds``, whether the threshold is the ``named`` one, ``patients`` and ``fewest`` (mean over seeds),
+        and the ``reason`` of a ``nan`` or of seeds that have none.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> study = fedlab.compare(fedlab.load("heart_disease"), seeds=2, rounds=2, progress=False)
+    >>> table = study.decisions(threshold=0.2).query("arm == 'fedavg' and named and test == 'Cleveland'")
+    >>> table["measure"].tolist()
+    ['net_benefit', 'treat_all', 'over_treat_all', 'sensitivity', 'specificity']
+    """
+    asked = ("decisions", threshold, tuple(thresholds))
+    each = _opened(self, asked, lambda run: run.decisions(threshold=threshold, thresholds=thresholds))
+    keys = ["arm", "train", "test", "threshold", "measure"]
+    out = over_splits(self.leaving(each), keys, overlap=self.overlap, within=lambda measure: WORTH.get(measure, SHARE))
+    return out.assign(named=out["threshold"] == threshold)
 
 
 def subgroups(

@@ -59,6 +59,11 @@ class Study(Kept):
     told = staticmethod(written)
     """How a count of patients is written in tables and figures: in a person's own process as it is."""
 
+    @staticmethod
+    def leaving(table: pd.DataFrame) -> pd.DataFrame:
+        """Return what of each seed's decisions is shown: in a person's own process all."""
+        return table
+
     @property
     def arms(self) -> tuple[str, ...]:
         """Names of the algorithms that have a result."""
@@ -86,6 +91,7 @@ class Study(Kept):
 
     calibration = closer.calibration
     calibration_summary = closer.calibration_summary
+    decisions = closer.decisions
     subgroups = closer.subgroups
 
     @property

@@ -12,7 +12,7 @@ import pytest
 from fedlab.engine.run import EVERY_SITE
 from fedlab.federation import Federation
 from fedlab.report import tables
-from fedlab.report.findings import calibration, findings, judged, limits, verdict
+from fedlab.report.findings import findings, judged, limits, verdict
 from fedlab.report.gap import MAIN, Gap, lead
 from fedlab.report.judged import judge
 from fedlab.report.page import About, page
@@ -140,7 +140,6 @@ def test_the_story_is_complete(gap: Gap) -> None:
     assert all(name in told["A hospital that the model has never seen"] for name in SITES)
     assert "2 healthy test patients" in " ".join(limits(gap)) and "3 seeds make an interval" in " ".join(limits(gap))
     assert verdict(gap)["auc"] == gap.study.verdict()
-    assert len(calibration(gap)) == 4 and all("percentage points" in line for line in calibration(gap))
 
 
 def test_short_lines_say_what_the_families_say(gap: Gap) -> None:
@@ -211,3 +210,73 @@ def test_a_site_of_one_class_is_a_gap_in_the_table_and_no_error() -> None:
     assert np.isnan(gap.interval("fedavg", "auc", (EVERY_SITE, "C")).mean)
     assert gap.at_home("fedavg", "C", "auc").said == "not known" and "C is not judged" in verdict(gap)["auc"]
     assert "nan" not in re.sub("<script.*?</script>", "", page(gap, ABOUT), flags=re.S).lower()
+
+
+# --------------------------------------------------------------------------- calibration and decisions
+
+
+def summary(gap: Gap, arm: str, site: str) -> pd.DataFrame:
+    rows = gap.calibration_summary
+    rows = rows[(rows["arm"] == arm) & (rows["test"] == site) & rows["train"].isin([site, EVERY_SITE])]
+    return rows.set_index("measure")
+
+
+def test_calibration_is_said_by_intervals_and_never_by_ece(gap: Gap) -> None:
+    said = risks.calibration(gap)
+    assert not [line for line in said if re.search("ECE|percentage points|off by", line)]
+    assert said[-1].startswith("Intervals each by itself") and len(said) == 1 + len(gap.study.arms)
+    for arm, line in zip(gap.study.arms, said, strict=False):
+        for site in ("Cleveland", "Hungary"):
+            row = summary(gap, arm, site).loc["slope"]
+            assert (f"{site} ({row['value']:.2f}".replace("-", "−") in line) == bool(
+                row["low"] > 1 or row["high"] < 1
+            ) or summary(gap, arm, site).loc["observed_to_expected", "value"].round(2) == round(row["value"], 2)
+
+
+def test_ece_stands_only_beside_what_it_is_by_chance(gap: Gap) -> None:
+    text, row = risks.calibration_table(gap), summary(gap, "fedavg", "Switzerland")
+    assert f"{row.loc['ece', 'value']:.3f} ({row.loc['ece', 'calibrated']:.3f})" in text
+    assert row.loc["ece", "calibrated"] > 0.05 and np.isnan(row.loc["slope", "value"])
+    assert "ece" not in set(gap.opened["metric"]) | set(gap.atlas["metric"])
+    with pytest.raises(ValueError, match="no metric 'ece'"):
+        gap.study.verdict(metric="ece")
+
+
+def test_decisions_are_told_where_a_threshold_was_named(gap: Gap) -> None:
+    assert risks.decisions(gap) == "" and "worth acting on them" not in page(gap, ABOUT)
+    acting = dataclasses.replace(gap, threshold=0.2, _families={})
+    text = page(acting, ABOUT)
+    assert "Is it worth acting on them" in text and "Acting on all whose risk is 20 % or more" in text
+    row = acting.decisions.query("arm == 'fedavg' and test == 'Hungary' and named and measure == 'net_benefit'").iloc[0]
+    assert f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]".replace("-", "−") in text
+    told = as_dict(acting, 10.0)
+    assert told["threshold"] == 0.2 and len(told["decisions"]) == len(acting.decisions)
+    assert {each["measure"] for each in told["calibration"]} == {"in_the_large", "slope", "observed_to_expected", "ece"}
+
+
+def test_a_report_tells_no_point_of_a_curve_that_few_patients_stand_behind(hospitals: Federation) -> None:
+    study = compare(hospitals, "logistic", ["fedavg"], seeds=1, rounds=3, progress=False)
+    mine, sent = Gap(study, threshold=0.2), outgoing(Gap(study, threshold=0.2))
+    whole, left = mine.decisions, sent.decisions
+    gone = whole["value"].notna() & left["value"].isna()
+    assert (
+        gone.any()
+        and not gone[whole["named"]].any()
+        and set(left.loc[gone, "reason"]) == {"fewer than 5 test patients between two thresholds"}
+    )
+    y, p = study.runs["fedavg"][0].federation["Cleveland"].test.y.numpy(), None
+    with torch.no_grad():
+        p = torch.sigmoid(study.runs["fedavg"][0].model()(hospitals.resplit(0)["Cleveland"].test.x))[:, 0].numpy()
+    kept = left.query("test == 'Cleveland' and measure == 'net_benefit' and value == value")["threshold"].tolist()
+    between = np.histogram(p, [0, *kept, 1])[0]
+    assert len(y) == between.sum() and all(count == 0 or count >= 5 for count in between[1:-1]), between
+
+
+def test_a_threshold_that_cannot_be_is_refused_before_anything_is_trained(hospitals: Federation) -> None:
+    for wrong in (0, 1, 1.5, -0.2, float("nan")):
+        with pytest.raises(ValueError, match="above 0 and below 1"):
+            fedlab.report(hospitals, threshold=wrong, progress=False)
+    asked = Asked.check(algorithms=["fedavg"], model="logistic", seeds=1, rounds=1, threshold=0.2)
+    three = dataclasses.replace(hospitals, task=Task(("a", "b", "c")))
+    with pytest.raises(ValueError, match="a task of 3 classes has no risk to act on"):
+        asked.suit(three)
