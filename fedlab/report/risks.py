@@ -99,8 +99,8 @@ def decisions(gap: Gap) -> str:
     caption = (
         f"Acting on all whose risk is {100 * float(gap.threshold or 0):.3g} % or more, the threshold named beforehand, "
         f"each hospital’s own test patients; in brackets the 95 % interval {over}, each by itself. Net benefit: "
-        "patients found for each patient seen, less those treated for nothing at what the threshold says they cost (Vickers & "
-        f"Elkin 2006); treating nobody is 0. –: fewer than {ENOUGH} test patients of a class."
+        "patients found for each patient seen, less those treated for nothing at what the threshold says they cost "
+        f"(Vickers & Elkin 2006); treating nobody is 0. –: fewer than {ENOUGH} test patients of a class."
     )
     table_, shown = table(caption, DECISION_HEAD, rows, kind="long"), of_most_patients(gap)
     drawn = decision_curve(gap.decisions[gap.decisions["test"].isin(shown)], arms=gap.drawn)

@@ -14,6 +14,8 @@ import fedlab
 from fedlab.engine import Run
 from fedlab.federation import METRICS, Federation, Split
 from fedlab.federation.auc_interval import auc_interval
+from fedlab.federation.benefit import net_benefit
+from fedlab.federation.calibration import calibration
 from fedlab.federation.metrics import CHOSEN, NEEDS_EVERY_CLASS, NEEDS_TWO_CLASSES
 
 
@@ -183,3 +185,47 @@ def test_a_model_that_predicts_nan_says_so(hospitals: Federation) -> None:
     assert run.calibration()["observed"].isna().all() and set(run.calibration()["patients"]) == {0}
     large = run.subgroups(by="sex", smallest=1, fewest=1).query("patients > 0 and metric == 'accuracy'")
     assert large["value"].isna().all() and set(large["reason"]) == {"the model predicts NaN"}
+
+
+# --------------------------------------------------------------------------- calibration and decisions
+
+
+def test_calibration_measures_are_those_of_the_predictions(run: Run) -> None:
+    table = run.calibration_summary().set_index(["test", "measure"])
+    y, p = told(run, "Cleveland", "test")
+    want = calibration(y, np.stack([1 - p, p], axis=1))
+    for name, measure in want.items():
+        got = table.loc[("Cleveland", name)]
+        assert tuple(got[["value", "low", "high", "calibrated"]]) == pytest.approx(measure[:4], abs=1e-9, nan_ok=True)
+    few = table.loc[("Switzerland", "slope")]
+    assert np.isnan(few["value"]) and few["reason"] == "fewer than 20 patients of a class" and few["fewest"] == 2
+    assert table.xs("ece", level="measure")[["value", "calibrated", "calibrated_high"]].notna().all(axis=None)
+
+
+def test_decisions_are_those_of_the_predictions_and_opening_is_counted(hospitals: Federation) -> None:
+    run = fedlab.train(hospitals, rounds=2, progress=False, dtype="float64")
+    for wrong in (0, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="above 0 and below 1"):
+            run.decisions(threshold=wrong)
+    with pytest.raises(TypeError):
+        run.decisions()
+    assert run.test_openings == 0
+    table = run.decisions(threshold=0.3)
+    assert run.decisions(threshold=0.3).equals(table) and run.test_openings == 1
+    assert run.calibration_summary().equals(run.calibration_summary()) and run.test_openings == 2
+    y, p = told(run, "Hungary", "test")
+    rows = table.query("test == 'Hungary' and measure == 'net_benefit'")
+    assert rows["value"].tolist() == pytest.approx([net_benefit(y, p, at) for at in rows["threshold"]])
+    assert table.loc[table["named"], "threshold"].unique().tolist() == [0.3]
+    few = table[table["fewest"] < 20]
+    assert few["value"].isna().all() and set(few["reason"]) == {"fewer than 20 patients of a class"}
+
+
+def test_of_several_classes_there_is_no_decision_and_no_slope() -> None:
+    run = fedlab.train(several_classes(), rounds=1, progress=False)
+    with pytest.raises(ValueError, match="need a task of two classes, and this one has 3"):
+        run.decisions(threshold=0.2)
+    table = run.calibration_summary()
+    assert table.loc[table["measure"] != "ece", "reason"].str.contains("this one has 3").all()
+    auc = run.report(resamples=20).query("metric == 'auc'")
+    assert auc["value"].notna().all() and auc["reason"].str.contains("mean of the AUCs of 3 classes").all()
