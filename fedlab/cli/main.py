@@ -144,6 +144,10 @@ def report(
     holdout: Annotated[
         str | None, typer.Option(metavar="SITE", help="A hospital that no model learns from; all are tested there.")
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="RISK", help="From which risk on one would act, e.g. 0.2: adds what it is worth."),
+    ] = None,
     link: Annotated[float, typer.Option(min=0.001, metavar="MBIT/S", help="The server's link, for the cost.")] = 10.0,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The report.")] = Path("report.html"),
     json: Annotated[
@@ -180,6 +184,7 @@ def report(
             rounds=rounds,
             model=model,
             holdout=holdout,
+            threshold=threshold,
             link=link,
             output=output,
             json=json,

@@ -58,6 +58,10 @@ def carry_out(order: Order) -> Iterator[str]:
     """Do it; yields the lines to print."""
     began = time.perf_counter()
     federation, about = load(order)
+    try:
+        order.asked.suit(federation)
+    except ValueError as error:
+        raise Wrong(f"--{error}.") from None
     if order.asked.holdout is not None:
         try:
             federation.holdout(order.asked.holdout)
@@ -91,4 +95,5 @@ def command(order: Order) -> str:
     words += ["--smallest", f"{asked.smallest:g}"] if asked.smallest is not None else []
     words += ["--rounds", str(asked.rounds), "--model", asked.model, "--link", f"{order.link:g}"]
     words += ["--holdout", asked.holdout] if asked.holdout else []
+    words += [] if asked.threshold is None else ["--threshold", f"{asked.threshold:g}"]
     return shlex.join(words)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedlab.algorithms.ranges import in_range
 from fedlab.engine import opened
 from fedlab.federation import METRICS
+from fedlab.federation.benefit import THRESHOLDS, checked
 from fedlab.federation.cells import FEW
 from fedlab.federation.groups import group_by
 from fedlab.federation.metrics import CHOSEN
@@ -31,7 +32,7 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
     Parameters
     ----------
     bins : int
-        Equal bins of predicted probability, 1 to 100. Ten are those of the metric ``ece``.
+        Equal bins of predicted probability, 1 to 100.
 
     Returns
     -------
@@ -44,7 +45,9 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
 
         A site computes the curve where its patients are, and tells no bin of fewer than five of them: neighbouring bins
         are put together, the first then holds all their patients and goes up to the last one's ``high``, and the others
-        say so. ``error`` is the calibration error, in the bins that were asked for: a mean over all patients.
+        say so. ``error`` is the calibration error, in the bins that were asked for: a mean over all patients, never
+        below 0. ``error_by_chance`` is what it is on average where every risk is true (``nan`` where patients have
+        several rows): without that beside it the error says nothing. :meth:`calibration_summary` has what does.
 
     Examples
     --------
@@ -60,10 +63,11 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
         self._opens("calibration")
         rows = []
         for site in self.federation.sites:
-            told = opened.calibration(site, self.net, models, bins=bins)
-            for source, (found, error) in zip(sources, told, strict=True):
+            told = opened.reliabilities(site, self.net, models, bins=bins, seed=self.settings.seed)
+            for source, (found, *errors) in zip(sources, told, strict=True):
                 where = {"train": source, "test": site.name}
-                rows += [where | row | {"error": error} for row in _bins(found, bins)]
+                error = dict(zip(("error", "error_by_chance"), errors, strict=True))
+                rows += [where | row | error for row in _bins(found, bins)]
         self._reports[asked] = pd.DataFrame(rows)
     return self._reports[asked].copy()
 
@@ -72,6 +76,95 @@ def _bins(found: list[Bin], bins: int) -> list[dict[str, Any]]:
     nan = float("nan")
     found = found or [Bin(k / bins, (k + 1) / bins, nan, nan, nan, nan, 0, PREDICTS_NAN) for k in range(bins)]
     return [{"bin": k, **each._asdict(), "uncertain": each.patients < FEW} for k, each in enumerate(found, start=1)]
+
+
+def calibration_summary(self: Run) -> pd.DataFrame:
+    """Measure how true the risks are at each site, with intervals; this opens ``test``, and is counted.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``train`` (as in :meth:`report`), ``test`` site and ``measure``, with its ``value`` and 95 %
+        interval over patients ``low, high``; what it is where every risk is true (``calibrated``); test ``patients``
+        and ``fewest`` of the rarer class; and the ``reason`` of a ``nan``. The measures are ``in_the_large``, ``slope``
+        and ``observed_to_expected``, none of them with fewer than twenty patients of a class, and ``ece``, which has no
+        interval, but ``calibrated_high``: one in twenty such hospitals would show more where every risk is true. See
+        :mod:`fedlab.federation.calibration`, which a site computes where its patients are.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> run = fedlab.train(fedlab.load("heart_disease"), rounds=2, progress=False)
+    >>> table = run.calibration_summary().set_index(["test", "measure"])
+    >>> table.loc[("Switzerland", "slope"), "reason"]
+    'fewer than 20 patients of a class'
+    """
+    asked = ("calibration_summary",)
+    if asked not in self._reports:
+        sources, models = self._sources()
+        self.test_openings += 1
+        rows = []
+        for site in self.federation.sites:
+            about = opened.counted(site, len(self.federation.task.classes))._asdict()
+            told = opened.calibrations(site, self.net, models, seed=self.settings.seed)
+            for source, found in zip(sources, told, strict=True):
+                where = {"train": source, "test": site.name}
+                rows += [where | {"measure": name} | each._asdict() | about for name, each in found.items()]
+        self._reports[asked] = pd.DataFrame(rows)
+    return self._reports[asked].copy()
+
+
+def decisions(self: Run, *, threshold: float, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+    """Measure at each site what acting on the risks is worth; this opens ``test``, and is counted.
+
+    Parameters
+    ----------
+    threshold : float
+        From which risk on one would act, above 0 and below 1. Name it before you look: it says how many treated for
+        nothing one patient found is worth.
+    thresholds : sequence of float
+        The others of the decision curve, of which nothing is to be judged.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``train`` (as in :meth:`report`), ``test`` site, ``threshold`` and ``measure``: its ``value`` with
+        the 95 % interval over patients ``low, high``; whether the threshold is the ``named`` one; test ``patients`` and
+        ``fewest`` of the rarer class; and the ``reason`` of a ``nan``, as fewer than twenty of a class. The measures:
+        ``net_benefit``, ``treat_all`` (that of treating everybody; of nobody it is 0), ``over_treat_all`` (the first
+        less the second, on the same patients), ``sensitivity`` and ``specificity``. ``small`` marks what tells of fewer
+        than five patients between two thresholds, and must not be sent on. :mod:`fedlab.federation.benefit` has the
+        papers; ``fedlab.figures.decision_curve`` draws it.
+
+    Raises
+    ------
+    ValueError
+        For a threshold that is not above 0 and below 1, or a task of more than two classes.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> run = fedlab.train(fedlab.load("heart_disease"), rounds=2, progress=False)
+    >>> table = run.decisions(threshold=0.2).query("named and test == 'Cleveland'")
+    >>> table["measure"].tolist()
+    ['net_benefit', 'treat_all', 'over_treat_all', 'sensitivity', 'specificity']
+    """
+    classes = len(self.federation.task.classes)
+    if classes != 2:
+        raise ValueError(f"decisions at a threshold need a task of two classes, and this one has {classes}")
+    asked = ("decisions", checked(threshold), tuple(map(checked, thresholds)))
+    if asked not in self._reports:
+        sources, models = self._sources()
+        self.test_openings += 1
+        rows = []
+        for site in self.federation.sites:
+            about = opened.counted(site, classes)._asdict()
+            told = opened.decisions(site, self.net, models, threshold=threshold, thresholds=thresholds)
+            for source, found in zip(sources, told, strict=True):
+                where = {"train": source, "test": site.name}
+                rows += [where | {"named": each.threshold == asked[1]} | each._asdict() | about for each in found]
+        self._reports[asked] = pd.DataFrame(rows)
+    return self._reports[asked].copy()
 
 
 def subgroups(

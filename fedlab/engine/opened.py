@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
 from fedlab.engine.site import one_thread
-from fedlab.federation import METRICS, Examples, Score, Site
-from fedlab.federation.cells import LEAST
+from fedlab.federation import METRICS, Examples, Score, Site, benefit
+from fedlab.federation.benefit import Decision
+from fedlab.federation.calibration import Measure, many_calibrations
+from fedlab.federation.cells import LEAST, patients_by_class
 from fedlab.federation.delong import DeLong, delong
 from fedlab.federation.groups import Grouping
 from fedlab.federation.metrics import NEEDS_EVERY_CLASS
-from fedlab.federation.reliability import Bin, calibration_error, reliability
+from fedlab.federation.reliability import Bin, calibration_error, error_by_chance, reliability
 from fedlab.federation.threshold import Threshold, choose_thresholds
 
 Models = Sequence[list[Tensors]]
@@ -34,11 +36,26 @@ class GroupScores(NamedTuple):
     scores: dict[str, Score]
 
 
+class Counted(NamedTuple):
+    """A site's test patients, and those of the rarest class."""
+
+    patients: int
+    fewest: int
+
+
+def counted(site: Site, classes: int) -> Counted:
+    """Count a site's test patients without its inputs, which may be large."""
+    at, who = site.split.test, site.rows.patients.of
+    counts = patients_by_class(who[at], site.rows.y.numpy()[at], classes)
+    return Counted(len(np.unique(who[at])), int(counts.min()))
+
+
 def report(site: Site, net: Net, models: Models, *, part: str, resamples: int, seed: int) -> list[dict[str, Score]]:
     """Every metric of several predictors on one part of a site's rows, each at its threshold chosen on ``valid``."""
     rows: Examples = getattr(site, part)
     p, chosen = _predicted(net, models, rows.x), thresholds(site, net, models)
-    return net.task.many_scores(rows.y.numpy(), p, thresholds=chosen, resamples=resamples, seed=seed)
+    options: dict[str, Any] = {"resamples": resamples, "seed": seed, "who": rows.patients.of}
+    return net.task.many_scores(rows.y.numpy(), p, thresholds=chosen, **options)
 
 
 def locked(site: Site, net: Net, models: Models) -> tuple[NDArray[np.float64], list[Threshold]]:
@@ -73,21 +90,51 @@ def thresholds(site: Site, net: Net, models: Models) -> list[Threshold]:
     return choose_thresholds(rows.y.numpy(), _predicted(net, models, rows.x))
 
 
-def calibration(site: Site, net: Net, models: Models, *, bins: int) -> list[tuple[list[Bin], float]]:
+class Reliability(NamedTuple):
+    """One model's reliability at a site: its bins (none if it predicts NaN) and its calibration error.
+
+    ``error_by_chance`` is what the error would be, on average, if every risk were true; ``nan`` where patients have
+    several rows.
+    """
+
+    bins: list[Bin]
+    error: float
+    error_by_chance: float
+
+
+def reliabilities(site: Site, net: Net, models: Models, *, bins: int, seed: int) -> list[Reliability]:
     """Reliability of several predictors on the site's ``test`` rows, and the calibration error in these bins.
 
     No bin of fewer than five patients leaves: such ones are put together, after the error was computed, which is a mean
-    over all. The list is empty for one that predicts NaN.
+    over all.
     """
     rows = site.test
-    y, who, every = rows.y.numpy(), rows.patients.of, np.ones((1, len(rows)))
-    few = len(rows.patients.first) < LEAST
-    return [
-        (reliability(y, p, bins=bins, who=who),
-         np.nan if few else float(calibration_error(y, p, every, bins=bins)[0]))
-        if np.isfinite(p).all() else ([], np.nan)
-        for p in _predicted(net, models, rows.x)
-    ]  # fmt: skip
+    y, who, every = rows.y.numpy(), rows.patients.of, _predicted(net, models, rows.x)
+    few, alone = len(rows.patients.first) < LEAST, len(rows.patients.first) == len(rows)
+    out = []
+    for p in every:
+        if not np.isfinite(p).all():
+            out.append(Reliability([], np.nan, np.nan))
+            continue
+        error = np.nan if few else calibration_error(y, p, bins=bins)
+        chance = float(error_by_chance(p[None], bins=bins, seed=seed)[0][0]) if alone and not few else np.nan
+        out.append(Reliability(reliability(y, p, bins=bins, who=who), error, chance))
+    return out
+
+
+def calibrations(site: Site, net: Net, models: Models, *, seed: int) -> list[dict[str, Measure]]:
+    """Measures of calibration of several predictors on the site's ``test`` rows; only the numbers leave."""
+    rows = site.test
+    return many_calibrations(rows.y.numpy(), _predicted(net, models, rows.x), who=rows.patients.of, seed=seed)
+
+
+def decisions(
+    site: Site, net: Net, models: Models, *, threshold: float, thresholds: Sequence[float]
+) -> list[list[Decision]]:
+    """What acting on several predictors' risks is worth on the site's ``test`` rows; only the numbers leave."""
+    rows = site.test
+    options: dict[str, Any] = {"threshold": threshold, "thresholds": thresholds, "who": rows.patients.of}
+    return [benefit.decisions(rows.y.numpy(), p, **options) for p in _predicted(net, models, rows.x)]
 
 
 def compared(site: Site, one: tuple[Net, list[Tensors]], other: tuple[Net, list[Tensors]], *, fewest: int) -> DeLong:
@@ -120,7 +167,7 @@ def by_group(
     needs every class.
     """
     rows = site.test
-    y, number = rows.y.numpy(), grouping.numbers(rows.x)
+    y, who, number = rows.y.numpy(), rows.patients.of, grouping.numbers(rows.x)
     classes = len(net.task.classes)
     out = []
     for p, threshold in zip(_predicted(net, models, rows.x), thresholds(site, net, models), strict=True):
@@ -131,7 +178,8 @@ def by_group(
             small = _too_small(counts, net.task.classes, smallest=smallest, fewest=fewest)
             scores = {}
             if len(small) < len(METRICS):
-                scores = net.task.scores(y[inside], p[inside], threshold=threshold, resamples=resamples, seed=seed)
+                options: dict[str, Any] = {"resamples": resamples, "seed": seed, "who": who[inside]}
+                scores = net.task.scores(y[inside], p[inside], threshold=threshold, **options)
             scores |= {metric: Score(np.nan, reason=reason) for metric, reason in small.items()}
             groups.append(GroupScores(name, int(counts.sum()), int(counts.min()), scores))
         out.append(groups)

@@ -21,10 +21,9 @@ from fedlab.engine.kept import Kept
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join
-from fedlab.engine.opened import report
+from fedlab.engine.opened import counted, report
 from fedlab.engine.settings import Settings
 from fedlab.federation import METRICS, Federation, Score, Site
-from fedlab.federation.cells import patients_by_class
 from fedlab.federation.reserved import EVERY_SITE
 
 
@@ -173,7 +172,9 @@ class Run(Kept):
         Parameters
         ----------
         resamples : int
-            Patient-level bootstrap resamples for 95 % intervals (0: none).
+            Above 0 adds 95 % intervals over patients: of the AUC the wider of two that have a formula
+            (:mod:`fedlab.federation.auc_interval`), of accuracy Wilson's, of the others from so many bootstrap
+            resamples. None with fewer than twenty patients, for a metric that needs every class of each.
         unseen : sequence of Site
             Hospitals that took no part, scored on their ``test`` rows too; their columns and classes are matched by
             name.
@@ -182,7 +183,8 @@ class Run(Kept):
         -------
         DataFrame
             One row per ``train`` (where the model comes from: a site, or ``all sites``), ``test`` site and ``metric``:
-            ``value, low, high, patients, fewest`` (patients of the rarest class) and the ``reason`` of a ``nan``.
+            ``value, low, high, patients, fewest`` (patients of the rarest class) and the ``reason`` of a ``nan``, of
+            bounds too where they were asked for.
             ``balanced_accuracy_chosen`` is at the threshold that the test site chooses on its own ``valid`` rows, for
             each model; ``sensitivity_at_specificity_90`` is read off the ROC curve of the test patients.
         """
@@ -208,6 +210,8 @@ class Run(Kept):
         return self._every_score([site], resamples)
 
     calibration = closer.calibration
+    calibration_summary = closer.calibration_summary
+    decisions = closer.decisions
     subgroups = closer.subgroups
     test_scores = closer.test_scores
 
@@ -285,9 +289,7 @@ class Run(Kept):
         for site in sites:
             found = report(site, self.net, models, part="test", resamples=resamples, seed=self.settings.seed)
             told = dict(zip(sources, found, strict=True)) | nothing
-            at, who = site.split.test, site.rows.patients.of
-            counts = patients_by_class(who[at], site.rows.y.numpy()[at], len(self.federation.task.classes))
-            about = len(np.unique(who[at])), int(counts.min())
+            about = counted(site, len(self.federation.task.classes))
             rows += [
                 (source, site.name, metric, *each[metric], *about)
                 for source, each in told.items()

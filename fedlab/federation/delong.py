@@ -64,7 +64,7 @@ def delong(y: ArrayLike, one: ArrayLike, other: ArrayLike) -> DeLong:
         return unknown(f"one of the classes has no patient among these {len(labels)}")
     if not np.isfinite(scores).all():
         return unknown("a model predicts NaN or infinity")
-    won = _pairs_won(scores, ill), _pairs_won(scores, ~ill)
+    won = pairs_won(scores, ill), pairs_won(scores, ~ill)
     pairs = counts[0] * counts[1]
     aucs = won[0].sum(1) / 2 / pairs
     variance = 0.0
@@ -96,7 +96,7 @@ def _same(y: ArrayLike, one: ArrayLike, other: ArrayLike) -> tuple[ArrayLike, Ar
     return one, other
 
 
-def _pairs_won(scores: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.int64]:
+def pairs_won(scores: NDArray[np.float64], mine: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Twice how many of the other class each patient of ``mine`` stands above, [models, patients], ties half.
 
     A mid-rank among all less the mid-rank among one's own.

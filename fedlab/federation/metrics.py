@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlab.federation.auc_interval import FEW_OF_A_CLASS, auc_bounds, no_auc_interval
+from fedlab.federation.cells import ENOUGH, enough_for_interval, patients_by_class
 from fedlab.federation.ranking import (
     Floats,
     Ranking,
@@ -25,7 +27,7 @@ from fedlab.federation.ranking import (
     sensitivity_at_specificity,
     weighted,
 )
-from fedlab.federation.reliability import calibration_error
+from fedlab.federation.reliability import wilson
 from fedlab.federation.threshold import NONE, PREDICTS_NAN, Threshold, balanced_accuracy_at
 
 Metric = Callable[[NDArray[np.int64], Floats, Floats], Floats]
@@ -34,8 +36,8 @@ Metric = Callable[[NDArray[np.int64], Floats, Floats], Floats]
 class Score(NamedTuple):
     """One metric of one model on one site's patients.
 
-    ``value`` is ``nan`` where it cannot be computed and ``reason`` then says why. ``low`` and ``high`` are
-    the 95 % bootstrap interval over patients (``nan`` unless asked for).
+    ``value`` is ``nan`` where it cannot be computed and ``reason`` then says why. ``low`` and ``high`` are the 95 %
+    interval over patients: ``nan`` unless asked for, and where there is none, with the ``reason``.
     """
 
     value: float
@@ -98,14 +100,15 @@ METRICS: dict[str, Metric] = {
     "balanced_accuracy": _balanced_accuracy,
     "log_loss": log_loss,
     "brier": _brier,
-    "ece": calibration_error,
     "average_precision": partial(_ranked, average_precision),
     CHOSEN: balanced_accuracy_at,
     "sensitivity_at_specificity_90": partial(_ranked, sensitivity_at_specificity),
 }
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
+LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
 NEEDS_TWO_CLASSES = {CHOSEN, "sensitivity_at_specificity_90"}
 TOP = {"log_loss": np.inf, "brier": 2.0}  # a Brier score of several classes sums over them; the others end at 1
+FEW_PATIENTS = f"fewer than {ENOUGH} patients: no interval"
+FLAT = "the bootstrap resamples do not differ: no interval"
 NEEDS_EVERY_CLASS = {"auc", "balanced_accuracy", "average_precision", *NEEDS_TWO_CLASSES}
 
 
@@ -121,44 +124,69 @@ def bounds(metric: str) -> tuple[float, float]:
 
 
 def scores(
-    y: NDArray[np.int64], p: Floats, *, threshold: Threshold = NONE, resamples: int = 0, seed: int = 0
+    y: NDArray[np.int64],
+    p: Floats,
+    *,
+    threshold: Threshold = NONE,
+    resamples: int = 0,
+    seed: int = 0,
+    who: NDArray[Any] | None = None,
 ) -> dict[str, Score]:
     """Every metric of probabilities ``p`` [n, classes] against classes ``y`` [n].
 
     ``accuracy`` and ``balanced_accuracy`` call the class of the highest probability. Of more than two classes ``auc``
-    and ``average_precision`` are the mean over each class against the rest, ``ece`` is that of the class called, and
-    what needs one positive class is ``nan``.
+    and ``average_precision`` are the mean over each class against the rest, and what needs one positive class is
+    ``nan``.
 
     Parameters
     ----------
     threshold : Threshold
         Chosen on *other* patients (``valid``), for ``balanced_accuracy_chosen``; it stays the same in every resample.
     resamples : int
-        Above 0 adds a percentile bootstrap interval over patients; a resample without one of the classes is left out
-        of the metrics that need them all.
+        Above 0 adds 95 % intervals over patients: of ``auc`` that of :mod:`fedlab.federation.auc_interval`, of
+        ``accuracy`` Wilson's, else the percentiles of so many bootstrap resamples of patients; one without one of the
+        classes is left out of the metrics that need them all. None below twenty patients, for a metric that needs every
+        class below twenty of each, and none where the resamples do not differ.
     seed : int
         Of the bootstrap.
+    who : array, shape [n], optional
+        Whose row it is; default: each row is another patient.
     """
-    return many_scores(y, p[None], thresholds=[threshold], resamples=resamples, seed=seed)[0]
+    return many_scores(y, p[None], thresholds=[threshold], resamples=resamples, seed=seed, who=who)[0]
 
 
 def many_scores(
-    y: NDArray[np.int64], p: Floats, *, thresholds: Sequence[Threshold], resamples: int = 0, seed: int = 0
+    y: NDArray[np.int64],
+    p: Floats,
+    *,
+    thresholds: Sequence[Threshold],
+    resamples: int = 0,
+    seed: int = 0,
+    who: NDArray[Any] | None = None,
 ) -> list[dict[str, Score]]:
     """As :func:`scores` for several models on the same patients, ``p`` [models, n, classes], one threshold each."""
     if len(y) == 0:
         return [_nothing("no patients") for _ in thresholds]
     out = [_nothing(PREDICTS_NAN) for _ in thresholds]
+    who = np.arange(len(y)) if who is None else who
     weights = np.ones((1, len(y)))
     if resamples:
-        rng = np.random.default_rng(np.random.SeedSequence([seed, 3]))
-        draws = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=resamples)
-        weights = np.concatenate([weights, draws])
+        weights = np.concatenate([weights, _resampled(who, resamples, seed)])
     fit = np.flatnonzero(np.isfinite(p).all((1, 2)))
     size = max(1, TOGETHER // weights.size)
     for some in (fit[start : start + size] for start in range(0, len(fit), size)):
-        for k, found in zip(some, _scored(y, p[some], weights, [thresholds[k] for k in some]), strict=True):
+        for k, found in zip(some, _scored(y, p[some], weights, who, [thresholds[k] for k in some]), strict=True):
             out[k] = found
+    return out
+
+
+def _resampled(who: NDArray[Any], resamples: int, seed: int) -> Floats:
+    """Draw patients with replacement, each with all rows; how often each row is drawn, [resamples, n]."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 3]))
+    patients, of = np.unique(who, return_inverse=True)
+    of = np.arange(len(who)) if len(patients) == len(who) else of  # in the order of the rows
+    draws = rng.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=resamples)
+    out: Floats = draws[:, of].astype(float)
     return out
 
 
@@ -166,8 +194,10 @@ def _nothing(reason: str) -> dict[str, Score]:
     return {name: Score(np.nan, reason=reason) for name in METRICS}
 
 
-def _scored(y: NDArray[np.int64], p: Floats, w: Floats, thresholds: Sequence[Threshold]) -> list[dict[str, Score]]:
-    """Score models that predict numbers."""
+def _scored(
+    y: NDArray[np.int64], p: Floats, w: Floats, who: NDArray[Any], thresholds: Sequence[Threshold]
+) -> list[dict[str, Score]]:
+    """Score models that predict numbers; the first weights are ones, and intervals are asked for where more follow."""
     rankings = _rankings(y, p, w)  # sorted once for all that need it
     at = np.array([threshold.value for threshold in thresholds])
     metrics = METRICS | {CHOSEN: partial(balanced_accuracy_at, threshold=at)}
@@ -177,9 +207,11 @@ def _scored(y: NDArray[np.int64], p: Floats, w: Floats, thresholds: Sequence[Thr
         if reason := _lacks(name, absent, y, p.shape[-1]):
             found = [Score(np.nan, reason=reason)] * len(out)
         else:
-            found = _score(_macro(RANKED[name], rankings) if name in RANKED else metric(y, p, w))
+            by_rank = name in RANKED and name != "auc"  # whose interval needs no resamples
+            values = _macro(RANKED[name], rankings) if by_rank else metric(y, p, w[:1] if name == "auc" else w)
+            found = _with_intervals(name, values, y, p, who) if len(w) > 1 else list(map(Score, values[:, 0].tolist()))
         for each, score, threshold in zip(out, found, thresholds, strict=True):
-            silent = name == CHOSEN and not score.reason and threshold.reason
+            silent = name == CHOSEN and not reason and threshold.reason
             each[name] = Score(np.nan, reason=threshold.reason) if silent else score
     return out
 
@@ -193,13 +225,37 @@ def _lacks(name: str, absent: int, y: NDArray[np.int64], classes: int) -> str:
     return ""
 
 
-def _score(values: Floats) -> list[Score]:
-    """Read values [models, 1 + resamples]: the first are the scores, the others give their intervals."""
-    drawn = values[:, 1:]
+def _with_intervals(name: str, values: Floats, y: NDArray[np.int64], p: Floats, who: NDArray[Any]) -> list[Score]:
+    """Read values [models, 1 + resamples], the first of which are the scores, and give each its interval."""
+    each = values[:, 0]
+    if reason := _no_interval(name, y, who, p.shape[-1]):
+        return [Score(value, reason=reason) for value in each.tolist()]
+    if name == "auc":
+        low, high = auc_bounds(y == 1, p[..., 1])
+    elif name == "accuracy" and len(np.unique(who)) == len(who):
+        low, high = wilson(each, np.full(len(each), len(y)))
+    else:
+        low, high = _percentiles(values[:, 1:])
+    reasons = np.where(np.isnan(low), FLAT, "").tolist()
+    return [Score(*row) for row in zip(each.tolist(), low.tolist(), high.tolist(), reasons, strict=True)]
+
+
+def _no_interval(name: str, y: NDArray[np.int64], who: NDArray[Any], classes: int) -> str:
+    """Say why a metric of these patients has no interval over patients; empty if it may have one."""
+    if name == "auc":
+        return no_auc_interval(y, who, classes)
+    if name in NEEDS_EVERY_CLASS and not enough_for_interval(patients_by_class(who, y, classes).min()):
+        return FEW_OF_A_CLASS
+    return "" if enough_for_interval(len(np.unique(who))) else FEW_PATIENTS
+
+
+def _percentiles(drawn: Floats) -> tuple[Floats, Floats]:
+    """Return the middle 95 % of the resamples [models, resamples]; ``nan`` where they do not differ."""
     known = np.isfinite(drawn)
     many = known.sum(1)
-    ends = np.full((2, len(values)), np.nan)
+    ends = np.full((2, len(drawn)), np.nan)
     for n in np.unique(many[many > 0]):  # what has as many resamples left is a matrix again
         rows = np.flatnonzero(many == n)
         ends[:, rows] = np.quantile(drawn[rows][known[rows]].reshape(len(rows), n), [0.025, 0.975], axis=1)
-    return [Score(*row) for row in zip(values[:, 0].tolist(), *ends.tolist(), strict=True)]
+    ends[:, ends[0] == ends[1]] = np.nan  # [1, 1] of those who were all called right is no interval
+    return ends[0], ends[1]

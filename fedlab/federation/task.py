@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,9 +72,10 @@ class Task:
         threshold: Threshold = NONE,
         resamples: int = 0,
         seed: int = 0,
+        who: NDArray[Any] | None = None,
     ) -> dict[str, Score]:
         """Every metric of predicted probabilities ``p`` [n, classes]: see :mod:`fedlab.federation.metrics`."""
-        return scores(y, p, threshold=threshold, resamples=resamples, seed=seed)
+        return scores(y, p, threshold=threshold, resamples=resamples, seed=seed, who=who)
 
     def many_scores(
         self,
@@ -83,9 +85,10 @@ class Task:
         thresholds: Sequence[Threshold],
         resamples: int = 0,
         seed: int = 0,
+        who: NDArray[Any] | None = None,
     ) -> list[dict[str, Score]]:
         """Every metric of several models on the same patients, ``p`` [models, n, classes]."""
-        return many_scores(y, p, thresholds=thresholds, resamples=resamples, seed=seed)
+        return many_scores(y, p, thresholds=thresholds, resamples=resamples, seed=seed, who=who)
 
     def check_output(self, shape: torch.Size, n: int) -> None:
         """Refuse a model whose output does not fit the task.

@@ -1,12 +1,13 @@
 """Figures, one function a question, one theme; plotly is imported here and nowhere to the left.
 
->>> from fedlab.figures import atlas_map, before_after, differences, explained, heterogeneity, learning_curves
->>> from fedlab.figures import more_data, reliability_curves, seed_bands, subgroup_scores, who_gains
+>>> from fedlab.figures import atlas_map, before_after, decision_curve, differences, explained, heterogeneity
+>>> from fedlab.figures import learning_curves, more_data, reliability_curves, seed_bands, subgroup_scores, who_gains
 """
 
 from fedlab.figures.atlas import atlas_map
 from fedlab.figures.bands import seed_bands
 from fedlab.figures.curves import learning_curves
+from fedlab.figures.decisions import decision_curve
 from fedlab.figures.differences import differences
 from fedlab.figures.explained import explained
 from fedlab.figures.export import draw_for_export
@@ -24,6 +25,7 @@ __all__ = [
     "TEMPLATE",
     "atlas_map",
     "before_after",
+    "decision_curve",
     "differences",
     "heterogeneity",
     "explained",

@@ -23,7 +23,7 @@ DARK_FROM = 0.78  # of the scale: from here on white ink has more contrast than 
 ROOM = 6  # columns: with more there is no room for the difference in a cell
 WIDE = 72  # characters above all columns
 CROWDED = 12  # columns: with more there is none for a number, and the names stand upright
-Cell: TypeAlias = dict[str, float]  # value, low, high, sd, patients, fewest; empty if the atlas has no such cell
+Cell: TypeAlias = dict[str, float]  # value, low, high, patients, fewest; empty if the atlas has no such cell
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _cell(found: pd.DataFrame, row: _Row, site: str) -> Cell:
     key = (row.arm, row.sources[site], site)
     if key not in found.index:
         return {}
-    return {str(k): float(v) for k, v in found.loc[key, ["value", "low", "high", "sd", "patients", "fewest"]].items()}
+    return {str(k): float(v) for k, v in found.loc[key, ["value", "low", "high", "patients", "fewest"]].items()}
 
 
 def _heat(grid: list[list[Cell]], rows: list[_Row], sites: list[str], what: Words) -> go.Heatmap:
@@ -214,8 +214,6 @@ def _text(cell: Cell, apart: float) -> str:
         text += f" <span style='font-size:11px'>({signed(apart)})</span>"
     if not math.isnan(cell["low"]):
         return f"{text}<br><span style='font-size:10px'>{number(cell['low'])} – {number(cell['high'])}</span>"
-    if not math.isnan(cell["sd"]):
-        return f"{text}<br><span style='font-size:10px'>± {number(cell['sd'])}</span>"
     return text
 
 
@@ -232,9 +230,10 @@ def _notes(cells: pd.DataFrame, sites: list[str], federation: Federation | None,
     if len(sites) > CROWDED:
         notes[0] += "Numbers: in the table."
     elif cells["low"].notna().any():
-        notes[0] += "Small: 95 % bootstrap interval over the test patients of one split."
-    elif seeds > 1 and cells["sd"].notna().any():
-        notes[0] += "Small: standard deviation over the seeds."
+        over = "over the seeds" if seeds > 1 else "over its test patients"
+        notes[0] += f"Small: 95 % interval {over}."
+        if cells.loc[cells["value"].notna(), "low"].isna().any():
+            notes[0] += " None where it cannot be told, as with fewer than twenty patients of a class."
     if len(sites) <= ROOM and (cells["train"] == cells["test"]).any():
         notes[0] += " In brackets: difference to the hospital's own model."
     fewest = cells.groupby("test")["fewest"].min()

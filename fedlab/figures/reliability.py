@@ -159,16 +159,17 @@ def _axes(figure: go.Figure, sites: list[str], federation: Federation | None) ->
 
 
 def _finding(table: pd.DataFrame, arms: list[str]) -> str:
-    """Calibration error of each arm: mean over hospitals and seeds."""
+    """Calibration error of each arm, beside what it would be by chance: mean over hospitals and seeds."""
     told = []
     for arm in arms:
-        error = _error(table[table["arm"] == arm])
-        told.append(f"{called(arm)} {number(error)}" if arm else number(error))
+        error, chance = (_mean(table[table["arm"] == arm], column) for column in ("error", "error_by_chance"))
+        said = number(error) if math.isnan(chance) else f"{number(error)} ({number(chance)} by chance)"
+        told.append(f"{called(arm)} {said}" if arm else said)
     return f"Does the predicted risk come true? Calibration error: {', '.join(told)}"
 
 
-def _error(rows: pd.DataFrame) -> float:
-    each = rows.groupby(["seed", "test"])["error"].first().to_numpy()
+def _mean(rows: pd.DataFrame, column: str) -> float:
+    each = rows.groupby(["seed", "test"])[column].first().to_numpy()
     known = each[np.isfinite(each)]
     return float(known.mean()) if len(known) else math.nan
 
@@ -186,7 +187,8 @@ def _notes(table: pd.DataFrame, arms: list[str], calibration: pd.DataFrame) -> l
             "less than one patient a split is left out."
         )
     notes.append("Calibration error: mean distance from the line over patients, then over hospitals, each bin of each "
-                 "split on its own: of so few patients it is not 0 even where every risk is true.")  # fmt: skip
+                 "split on its own. By chance: what it is on average for so many patients where every risk is true; "
+                 "of errors near that none is better than another.")  # fmt: skip
     left_out = [arm for arm in calibration.get("arm", pd.Series(dtype=str)).unique() if arm not in arms]
     if left_out:
         notes.append(f"Not drawn: {listed([called(arm) for arm in left_out])}.")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fedlab.report.gap import Gap
 
 FEW_PATIENTS = f"fewer than {LEAST} test patients"
+FEW_BETWEEN = f"fewer than {LEAST} test patients between two thresholds"
 FEW_OF_A_CLASS = f"fewer than {LEAST} test patients of a class"
 BARS = (
     f"Three bars, each of patients. From {LEAST} on they may be told of: a smaller count is written <{LEAST}, and "
@@ -53,6 +54,12 @@ class Outgoing(Study):
     def report(self, *, resamples: int = 0) -> pd.DataFrame:
         """Return the scores as they leave: see :func:`leaving`."""
         return leaving(super().report(resamples=resamples))
+
+    @staticmethod
+    def leaving(table: pd.DataFrame) -> pd.DataFrame:
+        """Return each seed's decisions without what would tell of few patients between two thresholds."""
+        words = {"value": np.nan, "low": np.nan, "high": np.nan, "reason": FEW_BETWEEN}
+        return table.assign(**{name: table[name].mask(table["small"], what) for name, what in words.items()})
 
 
 def outgoing(gap: Gap) -> Gap:

@@ -9,7 +9,6 @@ from typing import Any
 from fedlab.figures import atlas_map, learning_curves, more_data, reliability_curves, who_gains
 from fedlab.report.gap import Gap
 from fedlab.report.tables import ACROSS
-from fedlab.study.study import REFERENCE
 from fedlab.study.words import arm_name, words
 
 WIDTH = 920  # of a figure; the style sheet shrinks it to the paper
@@ -40,15 +39,18 @@ def atlas(gap: Gap) -> str:
 
 def calibration(gap: Gap) -> str:
     """Whether the predicted risk comes true: own, pooled and federated model."""
-    table = gap.calibration
-    patients = table.groupby("test", sort=False)["patients"].sum()
-    shown = [site for site in patients.index if site in set(patients.nlargest(PANELS).index)]
-    arms = [arm for arm in (REFERENCE, "centralized", gap.federated) if arm in gap.study.arms] or [gap.study.arms[0]]
-    drawn = reliability_curves(table[table["test"].isin(shown)], arms=arms[:3], federation=gap.study.federation)
+    table, shown = gap.calibration, of_most_patients(gap)
+    drawn = reliability_curves(table[table["test"].isin(shown)], arms=gap.drawn, federation=gap.study.federation)
     caption = "Observed share over predicted probability, each hospital’s test patients."
-    if len(shown) < len(patients):
-        caption += f" The {PANELS} hospitals with most test patients of {len(patients)}."
+    if len(shown) < (every := table["test"].nunique()):
+        caption += f" The {PANELS} hospitals with most test patients of {every}."
     return figure(drawn, "Reliability curves by hospital.", caption)
+
+
+def of_most_patients(gap: Gap) -> list[str]:
+    """Return the hospitals that a figure has room for."""
+    patients = gap.calibration.groupby("test", sort=False)["patients"].sum()
+    return [str(site) for site in patients.index if site in set(patients.nlargest(PANELS).index)]
 
 
 def more(gap: Gap) -> str:

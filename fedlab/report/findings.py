@@ -117,24 +117,9 @@ def hidden(gap: Gap) -> list[str]:
     return [
         f"AUC looks at the order of patients alone. The share “{positive}” runs from {share.min():.0%} at "
         f"{share.idxmin()} to {share.max():.0%} at {share.idxmax()}, so what one hospital’s threshold and "
-        "probabilities are worth at another does not follow from AUC: accuracy, log loss, Brier score and ECE stand "
-        "beside it."
+        "probabilities are worth at another does not follow from AUC: accuracy, log loss, Brier score and "
+        "calibration stand beside it."
     ]
-
-
-def calibration(gap: Gap) -> list[str]:
-    """How far the predicted probabilities are off, for each arm at home."""
-    told = []
-    for arm in gap.study.arms:
-        error = {site: gap.interval(arm, "ece", gap.own(arm, site)[1]).mean for site in gap.study.federation.names}
-        known = {site: value for site, value in error.items() if math.isfinite(value)}
-        if not known:
-            continue
-        worst = max(known, key=lambda site: known[site])
-        mean = gap.interval(arm, "ece", "home").mean
-        most = f", most at {worst} ({100 * known[worst]:.0f})" if len(known) > 1 else ""
-        told.append(f"{_model(arm)}: off by {100 * mean:.0f} percentage points on average{most}.")
-    return told
 
 
 def limits(gap: Gap) -> list[str]:

@@ -40,7 +40,9 @@ class Gap:
     curve : LearningCurve, optional
         What more data are worth.
     resamples : int
-        Of the patient-level bootstrap in :attr:`opened`.
+        For the intervals over patients in :attr:`opened`.
+    threshold : float, optional
+        The risk from which on one would act, named beforehand; without it no decision is looked at.
     """
 
     study: Study
@@ -48,6 +50,7 @@ class Gap:
     held: pd.DataFrame = field(default_factory=pd.DataFrame)
     curve: LearningCurve | None = None
     resamples: int = 0
+    threshold: float | None = None
     _families: dict[Any, dict[Any, dict[str, Any]]] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ who is who
@@ -99,14 +102,30 @@ class Gap:
 
     @cached_property
     def atlas(self) -> pd.DataFrame:
-        """Train here, test there: mean over seeds with bootstrap intervals."""
-        table = average(self.opened)
+        """Train here, test there: mean over seeds, with intervals."""
+        table = average(self.opened, overlap=self.study.overlap)
         return table.assign(holdout=table["test"] == self.held_out)
 
     @cached_property
     def calibration(self) -> pd.DataFrame:
         """Bins of predicted probability; opens ``test`` once more."""
         return self.study.calibration()
+
+    @cached_property
+    def calibration_summary(self) -> pd.DataFrame:
+        """Measures of calibration with intervals; opens ``test`` once more."""
+        return self.study.calibration_summary()
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """What acting on the risks is worth; opens ``test`` once more. Empty where no threshold was named."""
+        return pd.DataFrame() if self.threshold is None else self.study.decisions(threshold=self.threshold)
+
+    @cached_property
+    def drawn(self) -> list[str]:
+        """At most three arms of which a figure can have all: own, pooled and federated models."""
+        arms = [arm for arm in (REFERENCE, "centralized", self.federated) if arm is not None and arm in self.study.arms]
+        return arms or [self.study.arms[0]]
 
     # ------------------------------------------------------------------ one number a seed
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fedlab.algorithms import Algorithm
 from fedlab.federation import Federation
+from fedlab.federation.benefit import checked
 from fedlab.models import build
 from fedlab.report.across import pooled
 from fedlab.report.gap import Gap, lead
@@ -35,6 +36,8 @@ class Asked:
         A hospital that no model learns from.
     primary, smallest
         As of ``compare``: what it is judged by.
+    threshold : float, optional
+        The risk from which on one would act.
     """
 
     arms: Mapping[str, Algorithm]
@@ -44,6 +47,7 @@ class Asked:
     holdout: str | None = None
     primary: str = PRIMARY
     smallest: float | None = None
+    threshold: float | None = None
 
     @classmethod
     def check(
@@ -60,12 +64,26 @@ class Asked:
         Raises
         ------
         ValueError
-            For an algorithm, a model or a metric that there is not.
+            For an algorithm, a model or a metric that there is not, or a threshold that is no risk.
         """
         check_named(primary, smallest)
         arms = name_arms([name.strip() if isinstance(name, str) else name for name in algorithms])
         build(model, 1, 1)
+        if rest.get("threshold") is not None:
+            checked(rest["threshold"])
         return cls(arms=arms, model=model, primary=primary, smallest=smallest, **rest)
+
+    def suit(self, federation: Federation) -> None:
+        """Refuse, before anything is trained, what this task does not have.
+
+        Raises
+        ------
+        ValueError
+            For a threshold where there are more than two classes.
+        """
+        classes = len(federation.task.classes)
+        if self.threshold is not None and classes != 2:
+            raise ValueError(f"threshold is {self.threshold:g}, and a task of {classes} classes has no risk to act on")
 
 
 def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> Gap:
@@ -76,8 +94,9 @@ def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> G
     KeyboardInterrupt
         If any of it was interrupted: a report of a part would look like one of the whole.
     ValueError
-        If there is no such hospital to hold out.
+        If there is no such hospital to hold out, or a threshold that the task cannot have.
     """
+    asked.suit(federation)
     held = None
     if asked.holdout is not None:
         federation, held = federation.holdout(asked.holdout)
@@ -98,11 +117,7 @@ def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> G
         if curve.notes and "interrupted" in curve.notes[-1]:
             raise KeyboardInterrupt
     there = pd.DataFrame() if held is None else at_holdout(study, held, RESAMPLES)
-    gap = Gap(study, unseen, there, curve, RESAMPLES)
-    _ = (
-        gap.opened,
-        gap.calibration,
-        study.report(),
-        pooled(gap),
-    )  # all that is opened, so that the report can say how often it was
+    gap = Gap(study, unseen, there, curve, RESAMPLES, asked.threshold)
+    # all that is opened, so that the report can say how often it was
+    _ = gap.opened, gap.calibration, gap.calibration_summary, gap.decisions, study.report(), pooled(gap)
     return gap

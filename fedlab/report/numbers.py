@@ -28,7 +28,7 @@ def as_json(gap: Gap, link: float, about: dict[str, Any]) -> str:
 def as_csv(gap: Gap) -> str:
     """Return one row per arm, seed, training and test hospital and metric.
 
-    ``low`` and ``high`` are the 95 % bootstrap interval over the test patients, ``fewest`` those of the rarest class,
+    ``low`` and ``high`` are the 95 % interval over the test patients, ``fewest`` those of the rarest class,
     and ``reason`` says why there is no value. A count below five is written ``<5``.
     """
     table = outgoing(gap).opened[COLUMNS]
@@ -60,13 +60,11 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
     """Return every number of the report, in the form that the README's tables are made from, as it may be sent on."""
     gap = outgoing(gap)
     study = gap.study
-    keys = ["arm", "train", "test", "metric"]
-    why = gap.opened[gap.opened["reason"] != ""].groupby(keys)["reason"].first().to_dict()
     atlas: dict[str, Any] = {}
     for row in gap.atlas.to_dict("records"):
         place = atlas.setdefault(row["arm"], {}).setdefault(row["train"], {}).setdefault(row["test"], {})
         kept = ("sd", "low", "high", "patients", "fewest", "seeds")
-        reason = why.get(tuple(row[key] for key in keys)) or WITHHELD * bool(math.isnan(row["fewest"]))
+        reason = row["reason"] or WITHHELD * bool(math.isnan(row["fewest"]))
         place[row["metric"]] = {"mean": row["value"]} | {key: row[key] for key in kept} | {"reason": reason}
     cost = {str(row["arm"]): row | {"link_seconds": on_link(row["bytes"], link)}
             for row in rows_of(study.cost().reset_index())}  # fmt: skip
@@ -95,15 +93,20 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
             **{name: {m: list(gap.family(name, m).values()) for m in others} for name in FAMILY},
             **{name: {m: list(gap.family(name, m).values()) for m in gap.metrics} for name in ("sites", "away")},
         },
+        "calibration": rows_of(gap.calibration_summary.drop(columns=["patients", "fewest"])),
+        "threshold": gap.threshold,
+        "decisions": rows_of(gap.decisions.drop(columns=["patients", "fewest"], errors="ignore")),
         "more_data": rows_of(gap.curve.table()) if gap.curve else [],
         "over_hospitals": dict(zip(("rows", "reason"), pooled(gap), strict=True)),
         "bars": {"told": LEAST, "in_headline_means": FEW, "interval": ENOUGH, "said": BARS, "home": HOME},
         "intervals": {
             "arms": "95 %, corrected resampled t over seeds",
-            "atlas": f"95 %, bootstrap over one split's test patients ({gap.resamples} resamples), averaged over seeds",
             "judged": "95 %, corrected resampled t over seeds, each by itself; p_holm is adjusted for all of them, "
             "everywhere and at home, where both arms have one model for all counted once",
             "shown": "95 %, corrected resampled t over seeds, each by itself; not judged",
+            "atlas": "95 %, corrected resampled t over seeds; with one seed over its test patients",
+            "calibration": "as of the atlas, each by itself; ece has none, and is judged by nothing",
+            "decisions": "as of the atlas, each by itself; only the named threshold is to be read",
         },
     }
 

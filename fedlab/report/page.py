@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from importlib import resources
 
 from fedlab.federation.cells import Said
-from fedlab.report import drawings, tables
+from fedlab.report import drawings, risks, tables
 from fedlab.report.across import over_hospitals
 from fedlab.report.door import described, outgoing
-from fedlab.report.findings import calibration, findings, limits, verdict
+from fedlab.report.findings import findings, limits, verdict
 from fedlab.report.gap import MAIN, Gap
 from fedlab.report.short import in_short
 from fedlab.report.tripod import as_html, tripod
@@ -46,7 +46,10 @@ def page(gap: Gap, about: About) -> str:
         "The sites": _sites(gap, about),
         "The gap": tables.differences(gap) + tables.worth(gap) + over_hospitals(gap),
         "Train here, test there": drawings.atlas(gap) + "".join(tables.atlas(gap, metric) for metric in MAIN),
-        "Do the risks come true": drawings.calibration(gap) + _list(calibration(gap)),
+        "Do the risks come true": drawings.calibration(gap)
+        + _list(risks.calibration(gap))
+        + risks.calibration_table(gap),
+        "Is it worth acting on them": risks.decisions(gap),
         "Who gains at home": drawings.gains(gap) + tables.at_home(gap),
         "Would more data help": drawings.more(gap),
         "Cost": tables.cost(gap, about.link),

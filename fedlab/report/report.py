@@ -110,6 +110,7 @@ def report(
     rounds: int = 30,
     model: str = "logistic",
     holdout: str | None = None,
+    threshold: float | None = None,
     link: float = 10.0,
     json: str | Path | None = None,
     csv: str | Path | None = None,
@@ -137,6 +138,9 @@ def report(
         ``"logistic"``, ``"mlp"`` or ``"mlp_norm"``.
     holdout : str, optional
         A hospital that no model learns from; all are tested there.
+    threshold : float, optional
+        The risk from which on one would act, e.g. 0.2: adds what that is worth, and the decision curve. Name it before
+        you look.
     link : float
         The server's link in Mbit/s, for the cost.
     json, csv : str or Path, optional
@@ -171,10 +175,11 @@ def report(
         if why := writable(place):
             raise ValueError(why)
     asked = Asked.check(algorithms=algorithms, seeds=seeds, rounds=rounds, model=model, holdout=holdout,
-                        primary=primary, smallest=smallest)  # fmt: skip
+                        primary=primary, smallest=smallest, threshold=threshold)  # fmt: skip
     called = ", ".join(repr(a) if isinstance(a, str) else str(a) for a in algorithms)
     told = f"fedlab.report(federation, algorithms=[{called}], seeds={seeds!r}, rounds={rounds!r}, model={model!r}"
     told += f", primary={primary!r}" + f", smallest={smallest!r}" * (smallest is not None)
+    told += f", threshold={threshold!r}" * (threshold is not None)
     told += f", holdout={holdout!r}" * (holdout is not None) + f", link={link:g})"
     about = About(title or federation.name, federation.source, federation.licence or NOT_STATED, {}, link=link)
     made = make(federation, asked, about, command=told, progress=progress)

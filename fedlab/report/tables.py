@@ -17,10 +17,9 @@ from fedlab.study.pairs import away
 from fedlab.study.study import REFERENCE
 from fedlab.study.words import arm_name, words
 
-PROBABILITIES = (*MAIN, "brier", "ece")
+PROBABILITIES = (*MAIN, "brier")
 DECISIONS = ("average_precision", "balanced_accuracy", "balanced_accuracy_chosen", "sensitivity_at_specificity_90")
 HEADS = {
-    "ece": "ECE",
     "average_precision": "average\nprecision",
     "balanced_accuracy": "balanced accuracy,\nthreshold one half",
     "balanced_accuracy_chosen": "balanced accuracy,\nthreshold from valid",
@@ -89,8 +88,8 @@ def worth(gap: Gap) -> str:
     without = f" Large sites: tested without {', '.join(gap.few)}." if gap.large else ""
     first = (
         f"What a model is worth: mean ± sd over {_seeds(gap)} on test patients; hospitals count alike. Everywhere: own "
-        "models over all pairs of training and test hospital, one model over all hospitals. ↓ lower is better. ECE: "
-        f"expected calibration error.{without}"
+        "models over all pairs of training and test hospital, one model over all hospitals. ↓ lower is better."
+        f"{without}"
     )
     second = (
         "For those who will set a threshold: the same models, higher is better throughout. Threshold from valid: the "
@@ -150,7 +149,7 @@ def atlas(gap: Gap, metric: str) -> str:
     if not gap.unseen.empty:
         arm = str(gap.federated)
         models[f"all but it, {arm_name(arm)}"] = [(arm, f"{ALL_BUT}{s}", s) for s in tested]
-    drawn = f"95 % bootstrap interval over one split’s test patients ({gap.resamples} resamples)"
+    drawn = f"95 % interval over {'the seeds' if len(gap.study.seeds) > 1 else 'its test patients'}"
     shown = {name: [_interval(cells, key) for key in keys] for name, keys in models.items()}
     told = f"{_head(metric)}: trained at {{}}, tested at {{}}. Mean over seeds; {drawn}."
     if len(tested) <= ACROSS:

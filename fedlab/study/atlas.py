@@ -49,15 +49,15 @@ def atlas(
     seeds : int or sequence of int
         Averaged over.
     resamples : int
-        Of the patient-level bootstrap.
+        With one seed: as for ``Run.report``, for intervals over the patients of its split.
 
     Returns
     -------
     DataFrame
-        One row per ``arm, train, test, metric``: ``value`` (mean over seeds), ``low`` and ``high`` (95 % bootstrap
-        interval over the test patients of one split, averaged over seeds), ``sd`` over seeds, ``patients``, ``fewest``
-        (test patients of the rarest class), ``holdout`` (whether the test site is the one held out). ``train`` is a
-        site, ``all sites`` or ``all but SITE``.
+        One row per ``arm, train, test, metric``: ``value`` (mean over seeds), ``low`` and ``high`` (95 %; over seeds by
+        the corrected resampled t, with one seed over the patients of its split), ``sd`` over ``seeds``, ``patients``,
+        ``fewest`` (test patients of the rarest class), the ``reason`` of a ``nan``, ``holdout`` (whether the test site
+        is the one held out). ``train`` is a site, ``all sites`` or ``all but SITE``.
 
     Examples
     --------
@@ -72,10 +72,10 @@ def atlas(
     study = compare(federation, model, algorithms, seeds=seeds, progress=progress, **settings)
     parts = [study.atlas(resamples=resamples)]
     if holdout is not None:
-        parts.append(average(at_holdout(study, holdout, resamples)))
+        parts.append(average(at_holdout(study, holdout, resamples), overlap=study.overlap))
     if unseen is not None and len(federation.sites) > 1:
         options: dict[str, Any] = {"seeds": study.seeds, "resamples": resamples, "progress": progress} | settings
-        parts.append(average(unseen_sites(federation, model, unseen, **options)))
+        parts.append(average(unseen_sites(federation, model, unseen, **options), overlap=study.overlap))
     table = pd.concat(parts, ignore_index=True)
     return table.assign(holdout=table["test"] == (holdout.name if holdout is not None else None))
 
@@ -101,7 +101,7 @@ def at_holdout(study: Study, holdout: Site, resamples: int = 0) -> pd.DataFrame:
     holdout : Site
         The second of ``federation.holdout("Hungary")``, whose first was compared on.
     resamples : int
-        Of the patient-level bootstrap.
+        As for ``Run.report``.
 
     Returns
     -------

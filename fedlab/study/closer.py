@@ -1,6 +1,6 @@
 """A closer look at the test patients over seeds: calibration of the arms, and what they are worth by subgroup.
 
-These are methods of :class:`fedlab.Study`. Both open ``test``, which is counted.
+These are methods of :class:`fedlab.Study`. Each opens ``test``, which is counted.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ import pandas as pd
 
 from fedlab.engine import Run
 from fedlab.engine.openings import quiet
-from fedlab.federation.metrics import bounds
+from fedlab.federation.benefit import NET_BENEFIT, OVER_TREAT_ALL, THRESHOLDS, TREAT_ALL
+from fedlab.federation.calibration import ECE, RATIO
 from fedlab.federation.reliability import BINS
 from fedlab.study.openings import enter
-from fedlab.study.statistics import over_seeds
+from fedlab.study.splits import over_splits
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
+
+ANY = (-math.inf, math.inf)
+SHARE = (0.0, 1.0)
+WORTH = dict.fromkeys((NET_BENEFIT, TREAT_ALL), (-math.inf, 1.0)) | {OVER_TREAT_ALL: ANY}
+RANGES = {RATIO: (0.0, math.inf), ECE: (0.0, 1.0)}
 
 
 def calibration(self: Study, *, bins: int = BINS) -> pd.DataFrame:
@@ -44,6 +50,66 @@ def calibration(self: Study, *, bins: int = BINS) -> pd.DataFrame:
     40
     """
     return _opened(self, ("calibration", bins), lambda run: run.calibration(bins=bins)).copy()
+
+
+def calibration_summary(self: Study) -> pd.DataFrame:
+    """Measure how true the arms' risks are at each site, with intervals; this opens ``test``, and is counted.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``arm, train, test, measure`` as ``Run.calibration_summary`` has them: ``value`` (mean over seeds),
+        ``low, high`` (over seeds, corrected resampled t; with one seed over the patients of its split), ``sd`` and
+        number of ``seeds``, what the measure is where every risk is true (``calibrated``), ``patients`` and ``fewest``
+        (mean over seeds), and the ``reason`` of a ``nan`` or of seeds that have none. The calibration error has no
+        interval.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> study = fedlab.compare(fedlab.load("heart_disease"), seeds=2, rounds=2, progress=False)
+    >>> table = study.calibration_summary().query("arm == 'fedavg' and test == 'Cleveland'")
+    >>> table["measure"].tolist()
+    ['in_the_large', 'slope', 'observed_to_expected', 'ece']
+    """
+    each = _opened(self, ("calibration_summary",), lambda run: run.calibration_summary())
+    keys = ["arm", "train", "test", "measure"]
+    out = over_splits(each, keys, overlap=self.overlap, within=lambda measure: RANGES.get(measure, ANY))
+    told = each.groupby(keys, sort=False)["calibrated"].mean()
+    out["calibrated"] = told.to_numpy()
+    out.loc[out["measure"] == ECE, ["low", "high"]] = math.nan
+    return out
+
+
+def decisions(self: Study, *, threshold: float, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+    """Measure at each site what acting on the arms' risks is worth; this opens ``test``, and is counted.
+
+    Parameters
+    ----------
+    threshold, thresholds
+        As for ``Run.decisions``: the risk from which on one would act, named beforehand, and the curve.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``arm, train, test, threshold, measure`` as ``Run.decisions`` has them: ``value`` (mean over seeds),
+        ``low, high`` (over seeds, corrected resampled t; with one seed over the patients of its split), ``sd`` and
+        number of ``seeds``, whether the threshold is the ``named`` one, ``patients`` and ``fewest`` (mean over seeds),
+        and the ``reason`` of a ``nan`` or of seeds that have none.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> study = fedlab.compare(fedlab.load("heart_disease"), seeds=2, rounds=2, progress=False)
+    >>> table = study.decisions(threshold=0.2).query("arm == 'fedavg' and named and test == 'Cleveland'")
+    >>> table["measure"].tolist()
+    ['net_benefit', 'treat_all', 'over_treat_all', 'sensitivity', 'specificity']
+    """
+    asked = ("decisions", threshold, tuple(thresholds))
+    each = _opened(self, asked, lambda run: run.decisions(threshold=threshold, thresholds=thresholds))
+    keys = ["arm", "train", "test", "threshold", "measure"]
+    out = over_splits(self.leaving(each), keys, overlap=self.overlap, within=lambda measure: WORTH.get(measure, SHARE))
+    return out.assign(named=out["threshold"] == threshold)
 
 
 def subgroups(
@@ -78,31 +144,7 @@ def subgroups(
     asked = ("subgroups", by, None if bands is None else tuple(bands), smallest, fewest)
     each = _opened(self, asked, lambda run: run.subgroups(**options))
     keys = ["arm", "train", "test", "group", "metric"]
-    return pd.DataFrame(
-        dict(zip(keys, key, strict=True)) | _over(rows, self.overlap, str(key[-1]))
-        for key, rows in each.groupby(keys, sort=False)
-    )
-
-
-def _over(rows: pd.DataFrame, overlap: float, metric: str) -> dict[str, Any]:
-    """One row over seeds; the reason is that of the seeds that have one, without what differs between them."""
-    values = rows["value"].tolist()
-    known = [value for value in values if math.isfinite(value)]
-    missing = len(values) - len(known)
-    if 2 * len(known) < len(values):
-        known = []
-    reasons = list(dict.fromkeys(reason for reason in rows["reason"] if reason))
-    why = reasons[0] if reasons else ""
-    if len(reasons) > 1:  # "4 patients: at least 10 needed" in one split, 2 in the next
-        why = why.partition(": ")[2] or why
-    reason = f"{missing} of {len(values)} seeds: {why}" if missing and len(values) > 1 else why
-    return {
-        **over_seeds(known, overlap=overlap, within=bounds(metric))._asdict(),
-        "seeds": len(values) - missing,
-        "patients": rows["patients"].mean(),
-        "fewest": rows["fewest"].mean(),
-        "reason": reason,
-    }
+    return over_splits(each, keys, overlap=self.overlap).rename(columns={"value": "mean"})
 
 
 def _opened(study: Study, asked: Any, look: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:

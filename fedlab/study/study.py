@@ -24,6 +24,7 @@ from fedlab.study.openings import enter, said
 from fedlab.study.pairs import pairs
 from fedlab.study.places import per_seed, without
 from fedlab.study.random_effects import random_effects
+from fedlab.study.splits import over_splits
 from fedlab.study.stated import PRIMARY
 from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
@@ -70,6 +71,11 @@ class Study(Kept):
     told = staticmethod(written)
     """How a count of patients is written in tables and figures: in a person's own process as it is."""
 
+    @staticmethod
+    def leaving(table: pd.DataFrame) -> pd.DataFrame:
+        """Return what of each seed's decisions is shown: in a person's own process all."""
+        return table
+
     @property
     def arms(self) -> tuple[str, ...]:
         """Names of the algorithms that have a result."""
@@ -78,7 +84,7 @@ class Study(Kept):
     def report(self, *, resamples: int = 0) -> pd.DataFrame:
         """Open ``test`` and score every run: one row per arm, seed, ``train``, ``test`` and metric.
 
-        ``resamples`` adds patient-level bootstrap intervals. Columns as in ``Run.report``, and ``arm`` and ``seed``.
+        ``resamples`` adds intervals over each split's patients. Columns as in ``Run.report``, and ``arm`` and ``seed``.
         """
         if resamples not in self._reports:
             with quiet():
@@ -93,9 +99,11 @@ class Study(Kept):
 
     def atlas(self, *, resamples: int = 0) -> pd.DataFrame:
         """Train here, test there: mean over seeds of each arm, source and site; see :func:`fedlab.atlas`."""
-        return average(self.report(resamples=resamples))
+        return average(self.report(resamples=resamples), overlap=self.overlap)
 
     calibration = closer.calibration
+    calibration_summary = closer.calibration_summary
+    decisions = closer.decisions
     subgroups = closer.subgroups
 
     @property
@@ -218,12 +226,9 @@ class Study(Kept):
         return f"<div>{wide[list(METRICS)].to_html(border=0)}<small>{note}</small></div>"
 
 
-def average(scores: pd.DataFrame) -> pd.DataFrame:
-    """Average scores over seeds; the bounds are those of one split's bootstrap, averaged."""
-    keys = ["arm", "train", "test", "metric"]
-    grouped = scores.groupby(keys, sort=False)
-    out = grouped[["value", "low", "high", "patients", "fewest"]].mean()
-    return out.assign(sd=grouped["value"].std(), seeds=grouped["value"].count()).reset_index()
+def average(scores: pd.DataFrame, *, overlap: float) -> pd.DataFrame:
+    """Average scores over seeds, with an interval over them; of one seed the interval is that of its patients."""
+    return over_splits(scores, ["arm", "train", "test", "metric"], overlap=overlap)
 
 
 __all__ = ["FEW", "REFERENCE", "Study", "average"]

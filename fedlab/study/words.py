@@ -27,7 +27,6 @@ WORDS = {
     "balanced_accuracy": ("balanced accuracy", "balanced accuracy (mean over classes)"),
     "log_loss": ("log loss", "log loss (nats per patient, lower is better)"),
     "brier": ("Brier score", "Brier score (squared error, lower is better)"),
-    "ece": ("calibration error", "expected calibration error (lower is better)"),
     "average_precision": ("average precision", "average precision (a guess scores the share of positives)"),
     "balanced_accuracy_chosen": (
         "balanced accuracy, own threshold",

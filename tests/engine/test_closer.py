@@ -13,6 +13,9 @@ from sklearn import metrics as sk
 import fedlab
 from fedlab.engine import Run
 from fedlab.federation import METRICS, Federation, Split
+from fedlab.federation.auc_interval import auc_interval
+from fedlab.federation.benefit import net_benefit
+from fedlab.federation.calibration import calibration
 from fedlab.federation.metrics import CHOSEN, NEEDS_EVERY_CLASS, NEEDS_TWO_CLASSES
 
 
@@ -47,9 +50,19 @@ def test_the_threshold_is_chosen_on_the_valid_rows_of_the_site_that_tests(isolat
 def test_a_report_has_every_metric_and_intervals(run: Run) -> None:
     got = run.report(resamples=60)
     assert set(got["metric"]) == set(METRICS)
-    inside = got[(got["test"] == "Cleveland") & (got["metric"] != "ece")]  # an ECE is biased upwards in a resample
+    inside = got[got["test"] == "Cleveland"]
     assert (inside["low"] <= inside["value"]).all() and (inside["value"] <= inside["high"]).all()
-    assert (inside["low"] < inside["high"]).all()
+    assert (inside["low"] < inside["high"]).all() and (inside["reason"] == "").all()
+    few = got[(got["test"] == "Long Beach") & got["metric"].isin(NEEDS_EVERY_CLASS)]
+    assert (few["fewest"] < 20).all() and few["value"].notna().all() and few[["low", "high"]].isna().all(axis=None)
+    assert few["reason"].str.contains("fewer than 20 patients of a class: no interval").all()
+
+
+def test_the_interval_of_an_auc_is_that_of_the_module(run: Run) -> None:
+    row = run.report(resamples=60).query("test == 'Cleveland' and metric == 'auc'").iloc[0]
+    y, p = told(run, "Cleveland", "test")
+    assert tuple(row[["value", "low", "high"]]) == pytest.approx(auc_interval(y, p)[:3], abs=1e-9)
+    assert run.report(resamples=7).query("test == 'Cleveland' and metric == 'auc'")["low"].item() == row["low"]
 
 
 def test_one_class_on_valid_is_the_reason() -> None:
@@ -75,10 +88,8 @@ def test_calibration_is_that_of_the_predictions(run: Run) -> None:
 
 
 def test_calibration_gives_the_reported_error(isolated: Run) -> None:
-    table, ece = (
-        isolated.calibration(),
-        isolated.report().query("metric == 'ece'").set_index(["train", "test"])["value"],
-    )
+    table = isolated.calibration()
+    ece = isolated.calibration_summary().query("measure == 'ece'").set_index(["train", "test"])["value"]
     for key, rows in table.groupby(["train", "test"]):
         assert rows["error"].unique() == pytest.approx([ece[key]])
         gap = (rows["patients"] * (rows["predicted"] - rows["observed"]).abs()).sum() / rows["patients"].sum()
@@ -121,7 +132,9 @@ def test_age_bands_and_those_not_known(run: Run) -> None:
     counts = age.query("test == 'Long Beach' and metric == 'auc'").set_index("group")["patients"].to_dict()
     assert counts == {"under 50": (years < 50).sum(), "50 to under 60": ((years >= 50) & (years < 60)).sum(),
                       "60 and over": (years >= 60).sum()}  # fmt: skip
-    assert age[age["value"].notna()]["low"].notna().all()
+    enough = (age["patients"] >= 20) & ((age["fewest"] >= 20) | ~age["metric"].isin(NEEDS_EVERY_CLASS))
+    assert age[enough]["low"].notna().all() and age[~enough]["low"].isna().all() and set(enough) == {True, False}
+    assert age[~enough]["reason"].str.contains("fewer than 20 patients|at least").all()
     assert "not known" in set(run.subgroups(by="ca")["group"])
 
 
@@ -172,3 +185,47 @@ def test_a_model_that_predicts_nan_says_so(hospitals: Federation) -> None:
     assert run.calibration()["observed"].isna().all() and set(run.calibration()["patients"]) == {0}
     large = run.subgroups(by="sex", smallest=1, fewest=1).query("patients > 0 and metric == 'accuracy'")
     assert large["value"].isna().all() and set(large["reason"]) == {"the model predicts NaN"}
+
+
+# --------------------------------------------------------------------------- calibration and decisions
+
+
+def test_calibration_measures_are_those_of_the_predictions(run: Run) -> None:
+    table = run.calibration_summary().set_index(["test", "measure"])
+    y, p = told(run, "Cleveland", "test")
+    want = calibration(y, np.stack([1 - p, p], axis=1))
+    for name, measure in want.items():
+        got = table.loc[("Cleveland", name)]
+        assert tuple(got[["value", "low", "high", "calibrated"]]) == pytest.approx(measure[:4], abs=1e-9, nan_ok=True)
+    few = table.loc[("Switzerland", "slope")]
+    assert np.isnan(few["value"]) and few["reason"] == "fewer than 20 patients of a class" and few["fewest"] == 2
+    assert table.xs("ece", level="measure")[["value", "calibrated", "calibrated_high"]].notna().all(axis=None)
+
+
+def test_decisions_are_those_of_the_predictions_and_opening_is_counted(hospitals: Federation) -> None:
+    run = fedlab.train(hospitals, rounds=2, progress=False, dtype="float64")
+    for wrong in (0, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="above 0 and below 1"):
+            run.decisions(threshold=wrong)
+    with pytest.raises(TypeError):
+        run.decisions()
+    assert run.test_openings == 0
+    table = run.decisions(threshold=0.3)
+    assert run.decisions(threshold=0.3).equals(table) and run.test_openings == 1
+    assert run.calibration_summary().equals(run.calibration_summary()) and run.test_openings == 2
+    y, p = told(run, "Hungary", "test")
+    rows = table.query("test == 'Hungary' and measure == 'net_benefit'")
+    assert rows["value"].tolist() == pytest.approx([net_benefit(y, p, at) for at in rows["threshold"]])
+    assert table.loc[table["named"], "threshold"].unique().tolist() == [0.3]
+    few = table[table["fewest"] < 20]
+    assert few["value"].isna().all() and set(few["reason"]) == {"fewer than 20 patients of a class"}
+
+
+def test_of_several_classes_there_is_no_decision_and_no_slope() -> None:
+    run = fedlab.train(several_classes(), rounds=1, progress=False)
+    with pytest.raises(ValueError, match="need a task of two classes, and this one has 3"):
+        run.decisions(threshold=0.2)
+    table = run.calibration_summary()
+    assert table.loc[table["measure"] != "ece", "reason"].str.contains("this one has 3").all()
+    auc = run.report(resamples=20).query("metric == 'auc'")
+    assert auc["value"].notna().all() and auc["reason"].str.contains("mean of the AUCs of 3 classes").all()

@@ -102,7 +102,7 @@ def test_the_report_opens_test_once_and_counts(uneven: Federation) -> None:
 @pytest.mark.parametrize("algorithm", ["fedavg", "isolated"])
 def test_one_metric_is_that_of_the_report(algorithm: str, uneven: Federation) -> None:
     run = quick(uneven, algorithm)
-    read = {metric: run.test_scores(metric) for metric in ("auc", "log_loss", "ece")}
+    read = {metric: run.test_scores(metric) for metric in ("auc", "log_loss", "brier")}
     assert run.test_openings == 3
     for metric, table in read.items():
         rows = run.report().loc[lambda told, metric=metric: told["metric"] == metric]

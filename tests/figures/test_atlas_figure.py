@@ -49,7 +49,10 @@ def test_a_row_for_each_model_and_a_frame_at_home(atlas: pd.DataFrame, hospitals
 
 def test_the_atlas_says_what_is_luck(atlas: pd.DataFrame, hospitals: Federation) -> None:
     notes = notes_of(atlas_map(atlas, federation=hospitals))
-    assert f"† Switzerland: {few(hospitals)['Switzerland']}" in notes and "bootstrap interval" in notes
+    assert (
+        f"† Switzerland: {few(hospitals)['Switzerland']}" in notes and "95 % interval over its test patients" in notes
+    )
+    assert "None where it cannot be told, as with fewer than twenty patients of a class" in notes
     assert "test patients in its rarest class" in notes_of(atlas_map(atlas))
 
 
@@ -76,8 +79,8 @@ def test_ink_stands_out_from_its_cell(atlas: pd.DataFrame) -> None:
         assert contrast(luminance(ink.font.color), luminance(between(heat.colorscale, share))) >= 4.5, share
 
 
-def test_an_atlas_of_a_study_has_deviations_and_no_value_is_said(study: Study, lopsided: Federation) -> None:
-    assert "Mean over 2 seeds" in notes_of(atlas_map(study.atlas()))
+def test_an_atlas_of_a_study_has_intervals_over_seeds_and_no_value_is_said(study: Study, lopsided: Federation) -> None:
+    assert "Mean over 2 seeds (splits). Small: 95 % interval over the seeds." in notes_of(atlas_map(study.atlas()))
     table = fedlab.atlas(lopsided, rounds=2, resamples=20, progress=False)
     figure = atlas_map(table, federation=lopsided)
     assert "no value" in [a.text for a in figure.layout.annotations] and "NaN" not in figure.to_json()

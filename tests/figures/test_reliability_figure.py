@@ -62,10 +62,14 @@ def test_a_bin_of_few_patients_is_drawn_open_and_said(table: pd.DataFrame) -> No
 
 def test_its_title_is_the_error_of_the_study(hospitals: Federation) -> None:
     study = fedlab.compare(hospitals, "logistic", ["isolated", "fedavg"], seeds=2, rounds=3, progress=False)
-    ece = study.table().query("where == 'home' and metric == 'ece'").set_index("arm")["mean"]
+    each = study.calibration().query("(train == test or train == 'all sites') and bin == 1").groupby("arm")
+    error, chance = (each[name].mean() for name in ("error", "error_by_chance"))
     figure = reliability_curves(study.calibration(), federation=hospitals)
     title = figure.layout.title.text.replace("<br>", " ")
-    assert title.endswith(f"own model {ece['isolated']:.2f}, FedAvg {ece['fedavg']:.2f}")
+    assert title.endswith(
+        f"own model {error['isolated']:.2f} ({chance['isolated']:.2f} by chance), "
+        f"FedAvg {error['fedavg']:.2f} ({chance['fedavg']:.2f} by chance)"
+    )
     assert "predicted probability of ill" in str(figure.layout) and figure.layout.showlegend
     assert "2 seeds (splits) put together" in said(figure)
 

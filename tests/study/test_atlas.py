@@ -9,7 +9,9 @@ import pytest
 
 import fedlab
 from fedlab.federation import Federation
+from fedlab.federation.metrics import bounds
 from fedlab.figures import atlas_map
+from fedlab.study import over_seeds
 
 FAST = {"rounds": 3, "resamples": 40, "progress": False, "dtype": "float64"}
 
@@ -27,6 +29,21 @@ def test_every_model_is_tested_at_the_hospital_held_out_and_none_learns_from_it(
     assert auc["arm"].tolist() == ["isolated"] * 3 + ["centralized", "fedavg"]
     assert ((auc["low"] < auc["value"]) & (auc["value"] < auc["high"])).all()
     assert (auc["patients"] == 50).all() and (auc["seeds"] == 2).all()
+
+
+def test_its_interval_is_over_the_seeds_and_no_mean_of_bounds(hospitals: Federation) -> None:
+    study = fedlab.compare(hospitals, algorithms=["fedavg"], seeds=3, rounds=2, progress=False)
+    keys = ["train", "test", "metric"]
+    drawn, table = study.report(resamples=30).set_index(keys), study.atlas(resamples=30).set_index(keys)
+    for key in [("all sites", "Hungary", "auc"), ("all sites", "Switzerland", "log_loss")]:
+        want = over_seeds(drawn.loc[[key], "value"].tolist(), overlap=study.overlap, within=bounds(key[2]))
+        assert tuple(table.loc[key, ["value", "sd", "low", "high"]]) == pytest.approx(tuple(want))
+    pd.testing.assert_frame_equal(study.atlas(), study.atlas(resamples=30))  # over seeds it needs no resamples
+    alone = fedlab.compare(hospitals, algorithms=["fedavg"], seeds=1, rounds=2, progress=False)
+    one, split = (each.set_index(keys) for each in (alone.atlas(resamples=30), alone.report(resamples=30)))
+    pd.testing.assert_frame_equal(one[["value", "low", "high", "reason"]], split[["value", "low", "high", "reason"]])
+    few = one.loc[("all sites", "Switzerland", "auc")]
+    assert few["value"] > 0 and pd.isna(few["low"]) and "fewer than 20 patients of a class" in few["reason"]
 
 
 def test_its_cells_are_those_of_a_run_without_it(atlas: pd.DataFrame, hospitals: Federation) -> None:

@@ -105,7 +105,8 @@ def test_the_atlas_has_every_pair_intervals_and_unseen_sites(hospitals: Federati
     assert len(auc[auc["arm"] == "isolated"]) == 16
     unseen = auc[auc["train"].str.startswith("all but")]
     assert unseen["train"].tolist() == [f"all but {name}" for name in unseen["test"]] and len(unseen) == 4
-    inside = auc[auc["fewest"] >= 10]
+    inside, few = auc[auc["fewest"] >= 20], auc[auc["fewest"] < 20]
+    assert few["low"].isna().all() and few["reason"].str.contains("fewer than 20").all() and len(few)
     assert ((inside["low"] < inside["value"]) & (inside["value"] < inside["high"])).all()
 
 
