@@ -14,10 +14,10 @@ from fedlab.engine.exchange import Exchange
 from fedlab.federation import Federation
 from fedlab.federation.reserved import EVERY_SITE
 from fedlab.models import ModelLike
-from fedlab.study.heterogeneity.by_counts import rest
+from fedlab.study.heterogeneity.by_counts import MORE, rest
 from fedlab.study.heterogeneity.census import LABEL, Census
-from fedlab.study.heterogeneity.chance import against, finding
-from fedlab.study.heterogeneity.concept import ask_bands, beyond_prevalence, redrawn_bands
+from fedlab.study.heterogeneity.chance import against, each_against, finding
+from fedlab.study.heterogeneity.concept import ask_bands, beyond_prevalence, by_class, null_bands, redrawn_bands
 from fedlab.study.heterogeneity.distances import Floats
 from fedlab.study.heterogeneity.drift import angle, drift, gradient_diversity, shuffled
 
@@ -59,14 +59,25 @@ def concept(gate: Exchange, run: Run, census: Census, *, draws: int, seed: int) 
         why = "needs a task of two classes"
         yield from (finding("concept", "concept", site, reason=why) for site in census.sites)
         return
-    bands = ask_bands(gate, run.weights, census.tables[LABEL].counts, census.leave)
+    told = ask_bands(gate, run.weights, census.leave)
+    bands = by_class(told, census.tables[LABEL].counts, least)
     found = beyond_prevalence(np.nan_to_num(bands), _others(bands))
-    many = redrawn_bands(bands, census.leave, np.random.default_rng([seed, 8]), draws)
-    by_chance = beyond_prevalence(np.nan_to_num(many), _others(many))
-    for k, site in enumerate(census.sites):
+    null, all_told = null_bands(told, bands, census.leave), (told == bands).all((1, 2))
+    judged = each_against(found, _by_chance(null, census, draws, seed), all_told)
+    far = [k for k, chance in enumerate(judged) if not all_told[k] and chance.p * (1 + draws) < 1.5]
+    if far:  # as in by_counts: what no draw reaches and no curve tells
+        by_chance = _by_chance(null, census, MORE, seed)
+        judged = [against(chance.value, by_chance[k]) if k in far else chance for k, chance in enumerate(judged)]
+    for site, chance in zip(census.sites, judged, strict=True):
         why = f"fewer than {least} training patients in a class, or in each of its bands of risk"
-        chance = against(float(found[k]), by_chance[:, k])
-        yield finding("concept", "concept", site, chance, reason=why if np.isnan(found[k]) else "")
+        yield finding("concept", "concept", site, chance, reason=why if np.isnan(chance.value) else "")
+
+
+def _by_chance(null: Floats, census: Census, draws: int, seed: int) -> Floats:
+    """Draw what every site's measure would be, [sites, draws]."""
+    many = redrawn_bands(null, census.leave, np.random.default_rng([seed, 8]), draws)
+    out: Floats = beyond_prevalence(np.nan_to_num(many), _others(many)).T
+    return out
 
 
 def _others(bands: Floats) -> Floats:

@@ -9,6 +9,7 @@ introduction to the bootstrap*, 1993); where rows are in this process, the patie
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from fedlab.study.heterogeneity.binned import Leave, filled
 from fedlab.study.heterogeneity.census import Table
 from fedlab.study.heterogeneity.distances import Floats, shares
+from fedlab.study.heterogeneity.likely import likeliest
 
 DRAWS = 200
 ROUNDING = 1e-9  # draws that differ by less do not differ: a curve has no tail without a spread
@@ -39,7 +41,8 @@ def against(value: float, draws: Floats) -> Chance:
 
     p is the share of draws that reach the value, itself counted as one. Where none reaches it, this would end at
     1 / (draws + 1), so the tail is read off a Pearson type III curve with the draws' mean, variance and skewness
-    (Kazi-Aoual et al., Computational Statistics & Data Analysis 20, 1995).
+    (Kazi-Aoual et al., Computational Statistics & Data Analysis 20, 1995): the skewness one standard error up, and what
+    is normal of it by Student's law, for the curve is known from so many draws only.
 
     Parameters
     ----------
@@ -82,11 +85,14 @@ def each_against(values: Floats, draws: Floats, curve: NDArray[np.bool_] | None 
 
 
 def _tail(values: Floats, draws: Floats) -> Floats:
-    from scipy.stats import pearson3  # a second to import: only when somebody asks
+    from scipy.stats import norm, pearson3, t  # a second to import: only when somebody asks
 
-    mean, sd = draws.mean(1), draws.std(1)
-    z = (draws - mean[:, None]) / sd[:, None]
-    out: Floats = pearson3.sf((values - mean) / sd, np.maximum((z**3).mean(1), 0.0))
+    n = draws.shape[1]
+    mean, sd = draws.mean(1), draws.std(1, ddof=1)
+    skew = ((draws - mean[:, None]) ** 3).mean(1) / sd**3
+    # fifty draws leave a curve so uncertain that, read as if known, it tells of p < .0004 six times too often
+    p = pearson3.sf((values - mean) / sd, np.maximum(skew + np.sqrt(6 / n), 0.0))
+    out: Floats = t.sf(norm.isf(p) / np.sqrt(1 + 1 / n), n - 1)
     return out
 
 
@@ -111,41 +117,51 @@ def redrawn(
     -------
     float array, shape [tables, draws, sites, cells]
     """
-    drawn = np.stack([_drawn(np.nan_to_num(t.counts), kind, rng, draws) for t, rng in zip(tables, rngs, strict=True)])
+    drawn = np.stack([_drawn(c, rng, draws) for c, rng in zip(_alike(tables, leave, kind), rngs, strict=True)])
     if leave.epsilon is not None:
         return np.stack([leave(counts, rng) for counts, rng in zip(drawn, rngs, strict=True)])
     told = leave(drawn, rngs[0])  # screening draws nothing
     return filled(told, drawn.sum(-1), least=leave.least, missing=kind != "label")
 
 
-def _drawn(counts: Floats, kind: str, rng: np.random.Generator, draws: int) -> NDArray[np.int64]:
+def _alike(tables: Sequence[Table], leave: Leave, kind: str) -> Floats:
+    """Return the counts [tables, sites, cells] that are expected of sites which are alike in one thing."""
+    counts = np.nan_to_num(np.stack([table.counts for table in tables]))
+    null = partial(alike, kind=kind)
+    if leave.epsilon is None:
+        told = np.stack([table.told for table in tables])
+        counts = likeliest(told, counts.sum(-1), counts, null, least=leave.least)
+    return null(counts)
+
+
+def _drawn(expected: Floats, rng: np.random.Generator, draws: int) -> NDArray[np.int64]:
     """Draw one table, [draws, sites, cells]."""
-    pooled, sizes = counts.sum(0), np.round(counts.sum(1)).astype(int)
-    out = np.zeros((draws, *counts.shape), dtype=np.int64)
-    for site, (own, n) in enumerate(zip(counts, sizes, strict=True)):
+    out = np.zeros((draws, *expected.shape), dtype=np.int64)
+    for site, (n, share) in enumerate(zip(expected.sum(1).round().astype(int), shares(expected), strict=True)):
         if n:
-            out[:, site] = rng.multinomial(n, shares(alike(own, pooled, kind)), size=draws)
+            out[:, site] = rng.multinomial(n, share, size=draws)
     return out
 
 
-def alike(own: Floats, pooled: Floats, kind: str) -> Floats:
-    """Return the counts that a site would have if it were as all others in one thing, its total kept.
+def alike(counts: Floats, *, kind: str) -> Floats:
+    """Return the counts [..., sites, cells] that sites would have if they were alike in one thing, their totals kept.
 
     Examples
     --------
-    >>> own, pooled = np.array([8.0, 0.0, 2.0]), np.array([50.0, 50.0, 300.0])
-    >>> alike(own, pooled, "features").tolist(), alike(own, pooled, "missingness").tolist()
+    >>> counts = np.array([[8.0, 0, 2], [42, 50, 298]])
+    >>> alike(counts, kind="features")[0].tolist(), alike(counts, kind="missingness")[0].tolist()
     ([4.0, 4.0, 2.0], [2.5, 0.0, 7.5])
     """
+    pooled, totals = counts.sum(-2, keepdims=True), counts.sum(-1, keepdims=True)
     if kind == "label":
-        return np.asarray(shares(pooled) * own.sum())
+        return np.nan_to_num(shares(pooled)) * totals
+    there, gone = counts[..., :-1], counts[..., -1:]
+    common = np.nan_to_num(shares(pooled[..., :-1]))
     if kind == "features":
-        values = shares(pooled[:-1]) if pooled[:-1].any() else np.zeros(len(own) - 1)
-        return np.append(values * own[:-1].sum(), own[-1])
-    missing = shares(pooled)[-1]
-    values = shares(own[:-1]) if own[:-1].any() else shares(pooled[:-1])
-    there = own.sum() * (1 - missing)
-    return np.append(np.nan_to_num(values) * there, own.sum() * missing)
+        return np.concatenate([common * there.sum(-1, keepdims=True), gone], axis=-1)
+    values = np.where(there.any(-1, keepdims=True), np.nan_to_num(shares(there)), common)
+    missing = np.nan_to_num(shares(pooled))[..., -1:]
+    return np.concatenate([values * totals * (1 - missing), totals * missing], axis=-1)
 
 
 def finding(

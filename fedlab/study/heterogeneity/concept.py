@@ -27,6 +27,7 @@ from fedlab.federation.cells import block_means, block_size
 from fedlab.study.heterogeneity.binned import Leave, agree, counted, filled
 from fedlab.study.heterogeneity.census import patients
 from fedlab.study.heterogeneity.distances import Floats
+from fedlab.study.heterogeneity.likely import likeliest
 
 BANDS = 4
 RISK = Feature("risk")
@@ -76,8 +77,8 @@ def expected_share(own: Floats, others: Floats) -> Floats:
     return 1 / (1 + np.exp(-(odds + (low + high) / 2)))  # type: ignore[no-any-return]
 
 
-def ask_bands(gate: Exchange, model: dict[str, Tensor], totals: Floats, leave: Leave) -> Floats:
-    """Ask for the risks' blocks, agree on bands, and for the classes in each; counts [sites, 2, bands].
+def ask_bands(gate: Exchange, model: dict[str, Tensor], leave: Leave) -> Floats:
+    """Ask for the risks' blocks, agree on bands, and for the classes in each; told [sites, 2, bands].
 
     Each class is screened by itself: what was told of the label gives its total, which must not tell a small cell.
     """
@@ -85,10 +86,10 @@ def ask_bands(gate: Exchange, model: dict[str, Tensor], totals: Floats, leave: L
     cells = agree(RISK, BANDS, [told["risk"] for told in blocks.contents])
     answers = gate.ask(Ask("bands", {"edges": torch.from_numpy(cells.edges), "model": model}))
     told = np.stack([np.stack([got["negative"].numpy(), got["positive"].numpy()]) for got in answers.contents])
-    return _by_class(told.astype(float), totals, leave.least)
+    return told.astype(float)
 
 
-def _by_class(told: Floats, totals: Floats, least: int) -> Floats:
+def by_class(told: Floats, totals: Floats, least: int) -> Floats:
     """Share what was withheld over the bands, class by class: [..., sites, 2, bands], totals [..., sites, 2]."""
     each = [filled(told[..., k, :], np.nan_to_num(totals[..., k]), least=least, missing=False) for k in (0, 1)]
     return np.stack(each, axis=-2)
@@ -115,14 +116,26 @@ def bands_at(
     return {"negative": torch.from_numpy(told[0]), "positive": torch.from_numpy(told[1])}
 
 
-def redrawn_bands(bands: Floats, leave: Leave, rng: np.random.Generator, draws: int) -> Floats:
-    """Draw counts [draws, sites, 2, bands] as they would arrive if every site's outcomes were as the others' say."""
+def null_bands(told: Floats, bands: Floats, leave: Leave) -> Floats:
+    """Return the counts [sites, 2, bands] to expect if every site's outcomes were as the others' say."""
     known = np.nan_to_num(bands)
-    n = np.round(known.sum(1)).astype(int)
-    out = np.empty((draws, *known.shape))
-    for site in range(len(known)):
-        positive = rng.binomial(n[site], expected_share(known[site], known.sum(0) - known[site]), (draws, n.shape[1]))
+    return _as_others(likeliest(told, known.sum(-1), known, _as_others, least=leave.least))
+
+
+def _as_others(counts: Floats) -> Floats:
+    n, share = counts.sum(1), expected_share(counts, counts.sum(0) - counts)
+    return np.stack([n * (1 - share), n * share], axis=1)
+
+
+def redrawn_bands(expected: Floats, leave: Leave, rng: np.random.Generator, draws: int) -> Floats:
+    """Draw counts [draws, sites, 2, bands] as they would arrive under no difference."""
+    n = expected.sum(1)
+    share = np.divide(expected[:, 1], n, out=np.zeros(n.shape), where=n > 0)
+    n = np.round(n).astype(int)
+    out = np.empty((draws, *expected.shape))
+    for site in range(len(expected)):
+        positive = rng.binomial(n[site], np.clip(share[site], 0, 1), (draws, n.shape[1]))
         out[:, site] = np.stack([n[site] - positive, positive], axis=1)
     totals = out.sum(-1)
     told = leave(out.astype(np.int64), rng) * (totals.min(-1) >= leave.least)[..., None, None]
-    return _by_class(told, totals, leave.least)
+    return by_class(told, totals, leave.least)
