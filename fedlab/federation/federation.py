@@ -323,7 +323,7 @@ class Federation(Made):
         >>> import fedlab
         >>> from fedlab.federation import LabelShift, Shifts
         >>> fedlab.load("heart_disease").shift(Shifts({"Hungary": [LabelShift(0.5)]}))["Hungary"]
-        <Site Hungary: 133 rows (79 train, 20 valid, 34 test)>
+        <Site Hungary: 132 rows (79 train, 20 valid, 33 test)>
         """
         return shifts.apply(self)
 

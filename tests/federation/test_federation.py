@@ -128,7 +128,7 @@ def test_the_fingerprint_does_not_see_the_order_of_the_sites(hospitals: Federati
 
 def test_the_parts_say_what_they_are_in_one_line(hospitals: Federation) -> None:
     assert repr(hospitals).startswith("<Federation heart_disease: 4 sites (Cleveland 303, Hungary 294")
-    assert repr(hospitals["Cleveland"]).startswith("<Site Cleveland: 303 rows (182 train, 45 valid, 76 test")
+    assert repr(hospitals["Cleveland"]).startswith("<Site Cleveland: 303 rows (182 train, 46 valid, 75 test")
     assert max(len(repr(thing)) for thing in (hospitals, hospitals["Cleveland"], hospitals["Cleveland"].rows)) < 200
     assert hospitals == hospitals and len({hospitals, hospitals.resplit(1)}) == 2
 

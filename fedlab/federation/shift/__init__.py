@@ -64,7 +64,7 @@ class Shifts:
     >>> shifts.kinds
     ('practice', 'label')
     >>> [len(site) for site in fedlab.load("heart_disease").shift(shifts).sites]
-    [303, 133, 123, 200]
+    [303, 132, 123, 200]
     """
 
     sites: Mapping[str, Sequence[Shift]]

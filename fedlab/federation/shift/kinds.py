@@ -118,8 +118,8 @@ class LabelShift(Shift):
         for part in np.unique(patients.part):
             for label in np.unique(patients.label):
                 mine = np.flatnonzero((patients.part == part) & (patients.label == label))
-                if label != wanted and len(mine):
-                    left = max(1, round(len(mine) * FEWEST**self.severity))
+                if label != wanted and len(mine):  # rounded by a draw: else small parts become unlike others
+                    left = max(1, int(len(mine) * FEWEST**self.severity + rng.random()))
                     stays[mine[np.argsort(place[mine])[left:]]] = False
         return keep(site, stays[patients.of_row])
 
