@@ -261,7 +261,7 @@ def _drawn(looks: list[Look], weights: dict[str, Floats]) -> dict[Key, Floats]:
     """Return each mean on every resample of the patients, of all metrics that take a bootstrap."""
     draws: dict[str, Drawn] = {}
     out: dict[Key, Floats] = {}
-    for metric in [name for name in METRICS if name not in ("auc", "ece")]:
+    for metric in [name for name in METRICS if name != "auc"]:
         for look, used, table in _parts(looks, weights, metric):
             if look.site.name not in draws and look.site.locked is not None:
                 draws[look.site.name] = Drawn(look.site.locked, look.site.name, RESAMPLES)
