@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from data_recipes import heart_disease, phantom_ehr
 from fedlab.federation.dictionary import DataDictionary, Entry
 from fedlab.federation.documentation import Fault, write
-from fedlab.federation.harmonise import apply, propose, summarise
+from fedlab.federation.harmonise import Findings, apply, propose, summarise
 from fedlab.federation.harmonise.changes import Change
 from tests.federation.tables import ward, wards
 
@@ -31,14 +31,22 @@ AGREED = DataDictionary(
 )
 
 
+def told(tables: dict[str, pd.DataFrame], dictionary: DataDictionary | None = None) -> Findings:
+    return propose({site: summarise(table) for site, table in tables.items()}, dictionary)
+
+
 def found(tables: dict[str, pd.DataFrame], dictionary: DataDictionary | None = None) -> list[tuple[str, str, str, str]]:
-    proposals, _ = propose({site: summarise(table) for site, table in tables.items()}, dictionary)
+    proposals = told(tables, dictionary).proposals
     return sorted((p.change.site, p.change.column, p.change.kind, p.change.words) for p in proposals)
 
 
 def undecided(tables: dict[str, pd.DataFrame], dictionary: DataDictionary | None = None) -> str:
-    _, unsure = propose({site: summarise(table) for site, table in tables.items()}, dictionary)
-    return "\n".join(f"{u.site} {u.column}: {u.reason}" for u in unsure)
+    return "\n".join(f"{u.site} {u.column}: {u.reason}" for u in told(tables, dictionary).undecided)
+
+
+def asked(tables: dict[str, pd.DataFrame], dictionary: DataDictionary | None = None) -> list[tuple[str, str, str]]:
+    """Of every question the site, the column and the likeliest reading."""
+    return sorted((q.site, q.column, q.words[0]) for q in told(tables, dictionary).questions)
 
 
 @pytest.mark.parametrize("dictionary", [None, AGREED])
@@ -77,7 +85,7 @@ def test_finds_one_fault_and_the_change_undoes_it(
         tables["B"].loc[:9, column] = np.nan
     agreed = {site: write(table) for site, table in tables.items()}
     written = agreed | {"B": write(tables["B"], [Fault(column, kind, details)])}
-    proposals, _ = propose({site: summarise(table) for site, table in written.items()}, dictionary)
+    proposals = told(written, dictionary).proposals
     assert [(p.change.site, p.change.column, p.change.kind) for p in proposals] == [("B", column, kind)]
     after = apply(written["B"], [proposals[0].change])[column]
     if kind == "unit":
@@ -108,7 +116,7 @@ def test_rows_whose_unit_another_column_names() -> None:
     for site, unit, factor in (("A", "mcg/min", 1.0), ("B", "mcg/kg/min", 1 / 80), ("C", "mcg/min", 1.0)):
         dose = np.exp(2 + 0.8 * np.random.default_rng(ord(site)).standard_normal(60)) * factor
         tables[site] = pd.DataFrame({"dose": dose.round(3), "dose_unit": unit, "weight": 80.0})
-    proposals, _ = propose({site: summarise(table) for site, table in tables.items()})
+    proposals = told(tables).proposals
     assert [(p.change.site, p.change.column, p.change.kind) for p in proposals] == [("B", "dose", "unit")]
     after = apply(tables["B"], [proposals[0].change])
     assert np.allclose(after["dose"], tables["B"]["dose"] * 80) and set(after["dose_unit"]) == {"µg/min"}
@@ -121,16 +129,16 @@ def test_fractions_among_percentages() -> None:
     fio2 = tables["B"]["fio2"]
     tables["B"] = pd.DataFrame({"fio2": fio2.where(fio2.index >= 40, fio2 / 100)})
     agreed = DataDictionary(entries=(Entry(name="fio2", unit="%", range=(21, 100)),))
-    proposals, _ = propose({site: summarise(table) for site, table in tables.items()}, agreed)
+    proposals = told(tables, agreed).proposals
     after = apply(tables["B"], [p.change for p in proposals])["fio2"]
     assert [p.change.site for p in proposals] == ["B"] and after.between(21, 100).all()
 
 
 def test_zero_cholesterol_of_real_hospitals_and_nothing_else() -> None:
     raw = heart_disease.raw()
-    told = [("Long Beach", "chol"), ("Switzerland", "chol")]
+    zeros = [("Long Beach", "chol"), ("Switzerland", "chol")]
     for dictionary in (None, DataDictionary.of(heart_disease.FEATURES)):
-        assert [(site, column) for site, column, *_ in found(raw, dictionary)] == told
+        assert [(site, column) for site, column, *_ in found(raw, dictionary)] == zeros
 
 
 # ---------------------------------------------------------------------- what cannot be told
@@ -157,10 +165,10 @@ def test_awkward_columns_are_said_and_not_raised() -> None:
     tables["C"].loc[:7, "sex"] = "other"
     tables = {site: table.assign(note=[f"{site} {k}" for k in range(len(table))]) for site, table in tables.items()}
     assert found(tables) == []
-    told = undecided(tables)
-    assert "A age: the column is missing here" in told
-    assert "B weight: fewer than 5 patients with a number" in told
-    assert "C note: text of many different values" in told
+    unsure = undecided(tables)
+    assert "A age: the column is missing here" in unsure
+    assert "B weight: fewer than 5 patients with a number" in unsure
+    assert "C note: text of many different values" in unsure
 
 
 def test_a_category_that_no_other_site_has_is_asked_about() -> None:
@@ -180,7 +188,7 @@ def test_dates_in_three_formats_in_one_column() -> None:
         ("admitted", "31.1.2026 with the day first becomes year-month-day"),
         ("admitted", "31/1/2026 with the day second becomes year-month-day"),
     ]
-    changes = [p.change for p in propose({s: summarise(t) for s, t in tables.items()}, AGREED)[0]]
+    changes = [p.change for p in told(tables, AGREED).proposals]
     assert apply(tables["C"], changes)["admitted"].tolist() == table["admitted"].tolist()
 
 
@@ -207,12 +215,12 @@ def test_tables_that_cannot_be_summarised(table: pd.DataFrame, word: str) -> Non
 # ---------------------------------------------------------------------- what leaves a site
 
 
-def leaves(told: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(told, dict):
-        for name, value in told.items():
+def leaves(message: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(message, dict):
+        for name, value in message.items():
             yield from leaves(value, f"{path}/{name}")
     else:
-        yield path, told
+        yield path, message
 
 
 cells = st.one_of(
@@ -230,8 +238,8 @@ def test_no_count_of_fewer_than_five_and_no_patients_own_value(rows: list[tuple[
         if isinstance(value, list):
             assert len(value) * 5 <= len(table), path
     for name in ("a", "b"):
-        told = summarise(table)[name]
-        codes = {*(told.get("levels") or {}), *told["recurring"]}
+        one = summarise(table)[name]
+        codes = {*(one.get("levels") or {}), *one["recurring"]}
         counts = pd.Series([cell for cell, _ in rows] if name == "a" else [cell for _, cell in rows]).value_counts()
         assert all(counts[code] >= 5 for code in codes)
 

@@ -14,6 +14,7 @@ from fedlab.federation.harmonise.units import Conversion
 NATURAL = 0.3  # sd of hospitals' medians around each other, in sds of their patients
 WIDER = 0.3  # sd of the logarithm of hospitals' spreads
 OTHERS = 10.0  # how much farther a hospital lies that treats other patients: a liver unit, a children's hospital
+MARKS = (0.0, 0.16, 0.5, 0.84)
 Numbers = NDArray[np.float64]
 
 
@@ -41,16 +42,17 @@ class Scale:
             return cls(True, 0.02)
         return cls(False, 0.02 * float(np.median(np.abs(every))) or 1e-9)
 
-    def place(self, blocks: Numbers, count: int, by: Conversion | None = None) -> Place | None:
-        """Place numbers on the scale, converted first; None where they would not be above zero."""
-        ends = np.quantile(blocks, [0.0, 0.16, 0.5, 0.84])
-        if by is not None:  # conversions keep the order
-            ends = by.factor * ends + by.offset
+    def place(self, blocks: Numbers, count: int) -> Place | None:
+        """Place numbers on the scale; None where they are not above zero, as it needs them."""
+        return self.placed(np.quantile(blocks, MARKS), count)
+
+    def placed(self, marks: Numbers, count: int, by: Conversion | None = None) -> Place | None:
+        """Place numbers of which the quantiles at ``MARKS`` are known, converted first: that keeps their order."""
+        lowest, low, middle, high = (marks if by is None else by.factor * marks + by.offset).tolist()
         if self.logarithmic:
-            if ends[0] <= 0:
+            if lowest <= 0:
                 return None
-            ends = np.log(ends)
-        _, low, middle, high = ends.tolist()
+            low, middle, high = math.log(low), math.log(middle), math.log(high)
         return Place(middle, max((high - low) / 2, self.finest), count)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from fedlab.federation.harmonise.changes import Change
 from fedlab.federation.harmonise.laws import Law, between
 from fedlab.federation.harmonise.proposals.column import CERTAIN, WORTH, Column, Found, Proposal, Question, Undecided
-from fedlab.federation.harmonise.proposals.likelihood import Numbers, Place, Reference, Scale, groups
+from fedlab.federation.harmonise.proposals.likelihood import MARKS, Numbers, Place, Reference, Scale, groups
 from fedlab.federation.harmonise.units import WEIGHT, Conversion, anything, by_name, common, convert, key, to_agreed
 
 EXPECTED = 0.05  # share of columns in another unit of those that are known for it
@@ -124,9 +124,10 @@ def _readings(column: Column) -> tuple[list[Readings], Found]:
         own = next(group for group in together if site in group)
         others = [s for s in fit if s != site] if not equal else [s for s in fit if s not in own]
         reference = Reference.of({s: places[s] for s in others}, scale.finest) if others else None
+        marks, count = np.quantile(blocks[site], MARKS), column.count(site)
         each = [Reading(None, math.log(1 - EXPECTED), places[site], _outside(column, blocks[site], None))]
         each += [Reading(c, math.log(prior), place, _outside(column, blocks[site], c)) for c, prior in candidates
-                 if (place := scale.place(blocks[site], column.count(site), c)) is not None]  # fmt: skip
+                 if (place := scale.placed(marks, count, c)) is not None]  # fmt: skip
         tie = others[0] if equal and not _unit(column) and others else ""
         found.append(Readings(column, site, tuple(each), reference, tie))
     return found, few
