@@ -1,9 +1,9 @@
 """Hospitals of other populations, none of which made a fault: what a harmoniser must leave alone.
 
 Ordinary adult wards, and beside them hospitals whose patients differ in what they are there for. A population moves
-several values, or one; its numbers are the hospital's, drawn around those below, so that no two are alike. What is known
-of how values go together in one patient is kept: weight with height, hematocrit with hemoglobin, diastolic with systolic
-pressure, urea with creatinine.
+several values, or one; its numbers are the hospital's, drawn around those below, so that no two are alike. How values go
+together in one patient is kept: weight with height, hematocrit with hemoglobin, diastolic with systolic pressure, urea
+with creatinine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 class Law(NamedTuple):
-    """One value of an ordinary ward: where its middle is, its spread (of the logarithm if ``log``), how it is charted."""
+    """One value of an ordinary ward: its middle, its spread (of the logarithm if ``log``), and how it is charted."""
 
     feature: Feature
     middle: float
@@ -54,7 +54,12 @@ LAWS = (
     _law("albumin", "g/l", 5, 65, 39, 5, 0),
     _law("crp", "mg/l", 0.1, 700, 12, 1.0, 1, 1),
 )
-FEATURES = (*(law.feature for law in LAWS), Feature("sex", kind="category", codes={"F": "female", "M": "male"}))
+FRAILTY = Feature("frailty", unit="points", range=(1, 9), codes={k: f"grade {k}" for k in range(1, 10)})
+FEATURES = (
+    *(law.feature for law in LAWS),
+    Feature("sex", kind="category", codes={"F": "female", "M": "male"}),
+    FRAILTY,
+)
 """The agreement: ranges hold every living patient, of any age and illness."""
 
 Shifted = Mapping[str, tuple[float, float]]
@@ -88,7 +93,7 @@ POPULATIONS: dict[str, Shifted] = {
     "creatinine alone": {"creatinine": (8.5, 0.3)},
     "diabetes": {"glucose": (245, 0.35), "weight": (31, 0.18), "creatinine": (1.15, 0.35)},
     "low sugar": {"glucose": (62, 0.25)},
-    "obesity surgery": {"weight": (44, 0.14), "age": (43, 10), "systolic_pressure": (140, 16), "glucose": (128, 0.28)},
+    "obesity surgery": {"weight": (41, 0.14), "age": (43, 10), "systolic_pressure": (140, 16), "glucose": (128, 0.28)},
     "obstetric": {"age": (31, 5), "height": (166, 6), "weight": (28.5, 0.16), "hemoglobin": (11.5, 1.1),
                   "heart_rate": (87, 12), "creatinine": (0.55, 0.2), "urea": (19, 0.28), "albumin": (30, 3)},
     "hypothermia": {"temperature": (32.8, 1.2), "heart_rate": (56, 12), "lactate": (4.5, 0.6)},
@@ -97,6 +102,8 @@ POPULATIONS: dict[str, Shifted] = {
 }  # fmt: skip
 """By population: the middle and spread of what differs from an ordinary ward. Those that move one value alone, to where
 another unit would put it, are the hardest."""
+FRAIL = {"geriatric": 6.2, "intensive care": 4.8, "oncology": 4.6, "sports medicine": 1.2, "obstetric": 1.5,
+         "children": 1.6, "infants": 1.2, "newborn intensive care": 1.2}  # fmt: skip
 MOSTLY = {"obstetric": 0.0, "geriatric": 0.36, "obesity surgery": 0.3}  # men
 UNITS = {
     "height": ("in", 1 / 2.54, 0.0),
@@ -141,7 +148,10 @@ def hospital(kind: str, patients: int, rng: np.random.Generator) -> pd.DataFrame
         else:
             value = middle + spread * (score + 5 * moved)
         out[law.feature.name] = _charted(_together(law.feature.name, value, out, male, kind), law)
-    return pd.DataFrame(out | {"sex": np.where(male, "M", "F")})
+    years = (out["age"] - out["age"].mean()) / out["age"].std()
+    frail = FRAIL.get(kind, 3.6) + 1.4 * (0.5 * years + 0.87 * rng.standard_normal(patients))
+    grades = np.clip(frail.round(), 1, 9).astype(np.int64)
+    return pd.DataFrame(out | {"sex": np.where(male, "M", "F"), FRAILTY.name: grades})
 
 
 def _together(name: str, value: Floats, known: Mapping[str, Floats], male: NDArray[np.bool_], kind: str) -> Floats:

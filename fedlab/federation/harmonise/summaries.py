@@ -195,7 +195,8 @@ def _rounder(column: str, values: NDArray[np.float64]) -> dict[str, str]:
             if chance > 0.9 or key(by) in found or len(some) * -np.log(chance) < TELLING:
                 continue
             off = (by.factor * some + by.offset) / step
-            if np.mean(np.abs(off - off.round()) <= chance / 2) >= 0.98 and np.ptp(off) > ENOUGH:
+            near = np.abs(off - off.round()) <= chance / 2
+            if near.mean() >= 0.98 and len(np.unique(off[near].round())) >= ENOUGH:
                 found[key(by)] = f"{step:g}"
     return found
 

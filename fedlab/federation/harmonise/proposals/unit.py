@@ -24,7 +24,7 @@ EXPECTED = 0.05  # share of columns in another unit of those that are known for 
 SURPRISING = 0.01  # and in any other unit
 ENOUGH = 20  # patients; of fewer the agreed range must say that something is wrong
 OUTSIDE = 10.0  # what all patients outside the agreed range cost a reading, in logarithms
-BROKEN = 12.0  # what a broken law costs a reading
+BROKEN, EDGE = 12.0, 0.1  # what a broken law costs a reading at most; by how much, in logarithms, it is a little broken
 ROUND = 12.0  # what being round in another unit alone is worth to it
 MOVED = 4.0  # sds of hospitals, beyond which a column lies elsewhere
 OTHERS, EACH, MOST = 0.05, 0.3, 0.9  # probability of other patients: at least, more by each moved column, at most
@@ -72,6 +72,13 @@ class Readings:
     def stranger(self) -> bool:
         """Whether the numbers are outside the agreed range, and no reading brings them into it."""
         return self.each[0].outside >= 0.5 and all(r.outside >= 0.2 for r in self.each)
+
+    def nearer(self, number: int) -> bool:
+        """Whether a reading lies no farther from the other sites than the numbers as written, or among them."""
+        if self.reference is None:
+            return True
+        far, before = (abs(self.reference.far(self.each[k].place)) for k in (number, 0))
+        return far <= max(before, MOVED)
 
     def weighed(self, others: float) -> Readings:
         """Weigh all, with a probability that the site treats other patients."""
@@ -182,7 +189,7 @@ def _rounder(one: Readings) -> Readings:
     steps = [f"{r.by.written}: multiples of {told[key(r.by)]} {r.by.agreed}"
              for r, g in zip(one.each, gain, strict=True) if g and r.by is not None]  # fmt: skip
     best = int(np.argmax(weights))
-    reasons = (*one.reasons, f"round only if read in {steps[0]}") if gain[best] else one.reasons
+    reasons = (*one.reasons, f"round only if read in {steps[0]}") if gain[best] and one.nearer(best) else one.reasons
     return replace(one, weights=weights, reasons=reasons)
 
 
@@ -226,12 +233,13 @@ def _scaled(reading: Reading, power: float) -> float:
 
 def _by_law(one: Readings, mate: Readings, made: Numbers, law: Law, bounds: tuple[float, float]) -> Readings:
     """Let a law judge a column's readings (rows of ``made``), over those of the other column."""
-    holds = np.isnan(made) | (made >= bounds[0]) & (made <= bounds[1])  # nan: by an offset, nothing is known
-    kept = holds @ mate.likely  # probability that the law holds, by reading
-    weights = tuple(w + math.log(k + (1 - k) * math.exp(-BROKEN)) for w, k in zip(one.weights, kept, strict=True))
+    beyond = np.log(np.nan_to_num(made, nan=bounds[0]) / np.clip(np.nan_to_num(made, nan=bounds[0]), *bounds))
+    holds = np.exp(-np.minimum((beyond / EDGE) ** 2 / 2, BROKEN))  # nan: by an offset, nothing is known
+    kept = holds @ mate.likely  # how well the law holds, by reading
+    weights = tuple(w + math.log(k) for w, k in zip(one.weights, kept, strict=True))
     best, at = int(np.argmax(weights)), int(np.argmax(mate.likely))
     reasons = one.reasons
-    if best and kept[0] < 0.05 and kept[best] > 0.5:
+    if best and kept[0] < 0.05 and kept[best] > 0.5 and one.nearer(best):
         reasons += (f"{law.words} would be {made[0, at]:.3g}, of living patients {bounds[0]:.3g} … {bounds[1]:.3g}; "
                     f"converted {made[best, at]:.3g}",)  # fmt: skip
     return replace(one, weights=weights, reasons=reasons)
