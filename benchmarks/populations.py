@@ -1,7 +1,7 @@
 """Hospitals of other populations, none of which made a fault: what a harmoniser must leave alone.
 
 Ordinary adult wards, and beside them hospitals whose patients differ in what they are there for. A population moves
-several values, or one; its numbers are the hospital's, drawn around those below, so that no two are alike. How values go
+several values, or one; its numbers are drawn around those below, so that no two hospitals are alike. How values go
 together in one patient is kept: weight with height, hematocrit with hemoglobin, diastolic with systolic pressure, urea
 with creatinine.
 """

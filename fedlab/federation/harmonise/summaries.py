@@ -70,7 +70,7 @@ def summarise(table: pd.DataFrame, *, least: int = LEAST, patient: str | None = 
     continuous = {name: values for name, values in read.items() if levels[name] is None}
     measured = {name: _without_sentinels(values, least) for name, values in continuous.items()}
     ranked = {name: _ranks(values) for name, values in measured.items()}
-    laws = _laws(measured, least)
+    laws = _laws(read, least)
     told: Summary = {}
     for name, column in cells.items():
         told[name] = _numeric(read[name], least) | {
@@ -205,8 +205,9 @@ def _laws(columns: Numbers, least: int) -> dict[str, dict[str, list[float]]]:
     """Of two columns that a law is about, what they make together: a mean over patients in the middle."""
     told: dict[str, dict[str, list[float]]] = {}
     for law, first, second in between(columns):
-        both = np.isfinite(columns[first]) & np.isfinite(columns[second]) & (columns[first] > 0) & (columns[second] > 0)
-        made = columns[first][both] ** law.powers[0] * columns[second][both] ** law.powers[1]
+        a, b = (_without_sentinels(columns[name], least) for name in (first, second))
+        both = np.isfinite(a) & np.isfinite(b) & (a > 0) & (b > 0)
+        made = a[both] ** law.powers[0] * b[both] ** law.powers[1]
         blocks = _blocks(made, least) if len(made) >= max(ENOUGH, least) else []
         if blocks:
             told.setdefault(first, {})[second] = [blocks[len(blocks) // 2]]
