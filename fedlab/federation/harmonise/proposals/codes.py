@@ -147,10 +147,11 @@ def _order(
             column.name,
             f"{change.words} would make two sites agree ({evidence}): nobody can say who is to change",
         )
+    if weighed.best == tuple(range(len(own))):
+        why_not = "another order of its codes is likelier than none, but no single one is: ask what they mean"
+        return Undecided(site, column.name, f"{why_not} ({evidence})")
     turned = direction(column, site, own, names, peers, weighed.best)
-    if turned < TURNED:
-        return None  # as frequent elsewhere is another code, but what goes with it says nothing of another order
-    if 1 - weighed.stays < CERTAIN:
+    if 1 - weighed.stays < CERTAIN or turned < TURNED:  # how frequent codes are, other patients explain as well
         ask = f"Ask {site} what its codes {', '.join(own)} of {column.name!r} mean: those agreed, or in another order?"
         return Question(site, column.name, (change, None), ask, evidence)
     unsure = [code for code, share in zip(own, weighed.each, strict=True) if share < CERTAIN]

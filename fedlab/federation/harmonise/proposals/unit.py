@@ -26,6 +26,7 @@ ENOUGH = 20  # patients; of fewer the agreed range must say that something is wr
 OUTSIDE = 10.0  # what all patients outside the agreed range cost a reading, in logarithms
 BROKEN, EDGE = 12.0, 0.1  # what a broken law costs a reading at most; by how much, in logarithms, it is a little broken
 ROUND = 12.0  # what being round in another unit alone is worth to it
+AGREE = 0.7  # of the other sites, that have to agree on a law where no unit was agreed on
 MOVED = 4.0  # sds of hospitals, beyond which a column lies elsewhere
 OTHERS, EACH, MOST = 0.05, 0.3, 0.9  # probability of other patients: at least, more by each moved column, at most
 
@@ -219,10 +220,18 @@ def _bounds(law: Law, first: Column, second: Column, others: list[float]) -> tup
     for column, unit, power in zip((first, second), law.units, law.powers, strict=True):
         by = convert(unit, _unit(column)) if _unit(column) else None
         if by is None or by.offset or by.per_weight:
-            scale = float(np.median(others)) / law.usual if len(others) > 1 else 0.0
-            break
+            return _around(law, others)
         scale *= by.factor**power
-    return (law.bounds[0] * scale, law.bounds[1] * scale) if scale else None
+    return law.bounds[0] * scale, law.bounds[1] * scale
+
+
+def _around(law: Law, others: list[float]) -> tuple[float, float] | None:
+    """Bounds around what the other sites have, where they agree."""
+    if len(others) < 2:
+        return None
+    usual = sorted(others)[len(others) // 2]
+    low, high = (bound / law.usual * usual for bound in law.bounds)
+    return (low, high) if np.mean([low <= one <= high for one in others]) > AGREE else None
 
 
 def _scaled(reading: Reading, power: float) -> float:
