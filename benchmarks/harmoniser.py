@@ -15,12 +15,10 @@ wrong.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -143,7 +141,7 @@ def restored(change: Change, clean: pd.DataFrame, written: pd.DataFrame) -> bool
     return bool(np.median(np.abs(after[~np.isnan(after)] - there)) <= 0.35 * max(float(there.std()), 1e-9))
 
 
-def measure(quick: bool, *, seed: int = 0) -> Iterator[Figure]:
+def measure(quick: bool, seed: int = 0) -> Iterator[Figure]:
     seeds = range(1000 * seed, 1000 * seed + (12 if quick else FEDERATIONS))
     others = range(1000 * seed, 1000 * seed + (5 if quick else OF_A_POPULATION))
     with ProcessPoolExecutor() as pool:
@@ -237,7 +235,4 @@ def real() -> Figure:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--seed", type=int, default=0)
-    known, rest = parser.parse_known_args()
-    main("harmoniser", ABOUT, partial(measure, seed=known.seed), rest)
+    main("harmoniser", ABOUT, measure, seeded=True)

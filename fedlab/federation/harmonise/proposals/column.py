@@ -130,8 +130,14 @@ class Column:
 
     def levels(self, site: str) -> dict[str, int]:
         """Counts by code; ``1,0`` is 1."""
-        told = self.told[site].get("levels") or {}
-        return {f"{float(v.replace(',', '.')):g}" if "," in v and _numeric(v) else v: n for v, n in told.items()}
+        return self._levels[site]
+
+    @cached_property
+    def _levels(self) -> dict[str, dict[str, int]]:
+        def plain(level: str) -> str:
+            return f"{float(level.replace(',', '.')):g}" if "," in level and _numeric(level) else level
+
+        return {site: {plain(v): n for v, n in (told.get("levels") or {}).items()} for site, told in self.told.items()}
 
     def blocks(self, site: str) -> NDArray[np.float64]:
         """Means of equal shares of the sorted numbers, without numbers that stand for nothing."""
