@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,14 @@ from fedlab.engine.exchange import Ask, Exchange
 from fedlab.engine.progress import progress_line
 from fedlab.engine.survey import survey
 from fedlab.federation.cells import LEAST, screened
-from fedlab.federation.harmonise import Proposal, Undecided, apply, contradictory, propose, summarise
+from fedlab.federation.harmonise import Findings, apply, contradictory, propose, summarise
 from fedlab.federation.harmonise.changes import Change
 
 if TYPE_CHECKING:
     from fedlab.federation.dictionary import DataDictionary
 
 PROPOSED = ("site", "column", "kind", "change", "evidence", "confidence")
+ASKED = ("site", "column", "kind", "change", "ask", "evidence", "answered")
 
 
 @dataclass
@@ -57,18 +58,20 @@ class Harmony:
 
     Attributes
     ----------
-    found : list of Proposal
-    unsure : list of Undecided
+    found : Findings
+        Proposals, questions and what is undecided.
     accepted : list of int
         Numbers of the proposals that :meth:`apply` makes.
+    answers : dict of int to int
+        Of questions, by number: the reading that holds.
     """
 
     gate: Exchange
     desks: Mapping[str, Desk]
-    found: list[Proposal]
-    unsure: list[Undecided]
+    found: Findings
     least: int = LEAST
     accepted: list[int] = field(default_factory=list)
+    answers: dict[int, int] = field(default_factory=dict)
 
     @property
     def ledger(self) -> pd.DataFrame:
@@ -84,37 +87,51 @@ class Harmony:
     def proposals(self) -> pd.DataFrame:
         """One row a proposal: ``site, column, kind, change, evidence, confidence`` and whether it is ``accepted``."""
         rows = [(p.change.site, p.change.column, p.change.kind, p.change.words, p.evidence, p.confidence)
-                for p in self.found]  # fmt: skip
+                for p in self.found.proposals]  # fmt: skip
         frame = pd.DataFrame(rows, columns=list(PROPOSED)).rename_axis("number")
         return frame.assign(accepted=[number in self.accepted for number in frame.index])
 
     @property
+    def questions(self) -> pd.DataFrame:
+        """One row a reading, the likeliest of each question first: what it would change, and what to ask the site.
+
+        Several readings fit, and no summary tells which holds: nothing is changed before :meth:`answer`. Columns are
+        ``site, column, kind, change, ask, evidence`` and whether the question was ``answered`` so.
+        """
+        rows = [(q.site, q.column, q.kind, words, q.ask, q.evidence, self.answers.get(number) == reading)
+                for number, q in enumerate(self.found.questions) for reading, words in enumerate(q.words)]  # fmt: skip
+        numbers = [(n, r) for n, q in enumerate(self.found.questions) for r in range(len(q.readings))]
+        index = pd.MultiIndex.from_tuples(numbers, names=["number", "reading"]) if numbers else None
+        return pd.DataFrame(rows, columns=list(ASKED), index=index)
+
+    @property
     def undecided(self) -> pd.DataFrame:
         """What was seen, or could not be, and why nothing is proposed: ``site, column, reason``."""
-        return pd.DataFrame([(u.site, u.column, u.reason) for u in self.unsure], columns=["site", "column", "reason"])
+        return pd.DataFrame(
+            [(u.site, u.column, u.reason) for u in self.found.undecided], columns=["site", "column", "reason"]
+        )
 
     @property
     def changes(self) -> list[Change]:
-        """The accepted changes."""
-        return [self.found[number].change for number in self.accepted]
+        """The accepted changes, and those that answers ask for."""
+        return self._changes(self.accepted, self.answers)
+
+    def _changes(self, accepted: Sequence[int], answers: Mapping[int, int]) -> list[Change]:
+        told = [self.found.questions[number].readings[reading] for number, reading in answers.items()]
+        return [*(self.found.proposals[n].change for n in accepted), *(change for change in told if change is not None)]
 
     def accept(
-        self,
-        *numbers: int,
-        site: str | None = None,
-        column: str | None = None,
-        kind: str | None = None,
-        above: float = 0.0,
+        self, *numbers: int, site: str | None = None, column: str | None = None, kind: str | None = None
     ) -> Harmony:
-        """Accept proposals: those of these numbers, else all that fit every condition.
+        """Accept proposals: those of these numbers, else all that fit every condition. Questions are never accepted.
+
+        There is no threshold of confidence: how sure a proposal is does not say that somebody has read it.
 
         Parameters
         ----------
         *numbers : int
             As :attr:`proposals` numbers them.
         site, column, kind : str, optional
-        above : float
-            Least confidence, 0 … 1.
 
         Returns
         -------
@@ -127,29 +144,66 @@ class Harmony:
             For a number that no proposal has, or if two accepted changes contradict each other; none is then accepted.
         """
         wanted = {"site": site, "column": column, "kind": kind}
-        odd = [number for number in numbers if number not in range(len(self.found))]
-        if odd:
-            raise ValueError(f"there is no proposal {odd[0]}: they are numbered 0 to {len(self.found) - 1}")
+        for number in numbers:
+            _known(number, len(self.found.proposals), "proposal")
         chosen = [
             number
-            for number, p in enumerate(self.found)
+            for number, p in enumerate(self.found.proposals)
             if (not numbers or number in numbers)
             and all(value is None or getattr(p.change, what) == value for what, value in wanted.items())
-            and p.confidence >= above
         ]
         together = [*self.accepted, *(n for n in chosen if n not in self.accepted)]
-        if fault := contradictory([self.found[number].change for number in together]):
+        if fault := contradictory(self._changes(together, self.answers)):
             raise ValueError(f"{fault}. Accept one of the two, and refuse() what was accepted before")
         self.accepted = together
         return self
 
     def refuse(self, *numbers: int) -> Harmony:
-        """Take acceptances back: those of these numbers, else all."""
+        """Take acceptances back: those of these numbers, else all. An answer is taken back by ``answer(number, None)``.
+
+        Raises
+        ------
+        ValueError
+            For a number that no proposal has.
+        """
+        for number in numbers:
+            _known(number, len(self.found.proposals), "proposal")
         self.accepted = [number for number in self.accepted if numbers and number not in numbers]
         return self
 
+    def answer(self, number: int, reading: int | None) -> Harmony:
+        """Answer a question as the hospital did; :meth:`apply` then makes what that reading changes.
+
+        Parameters
+        ----------
+        number : int
+            Of the question, as :attr:`questions` numbers them.
+        reading : int or None
+            Which reading holds, as numbered there; None takes the answer back.
+
+        Returns
+        -------
+        Harmony
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            For a question or a reading that is not there, or if the change contradicts another; nothing is then
+            answered.
+        """
+        _known(number, len(self.found.questions), "question")
+        others = {n: r for n, r in self.answers.items() if n != number}
+        if reading is not None:
+            _known(reading, len(self.found.questions[number].readings), f"reading of question {number}")
+            others[number] = reading
+        if fault := contradictory(self._changes(self.accepted, others)):
+            raise ValueError(f"{fault}. Refuse the other one, or take its answer back with answer(number, None)")
+        self.answers = others
+        return self
+
     def apply(self) -> dict[str, pd.DataFrame]:
-        """Have every site make its accepted changes, on the table as it was written; return the tables.
+        """Have every site make its accepted and answered changes, on the table as written; return the tables.
 
         Called again after :meth:`refuse` it makes what is accepted then: what is no longer accepted is undone.
         """
@@ -161,7 +215,15 @@ class Harmony:
         return {site: desk.table for site, desk in self.desks.items()}
 
     def __repr__(self) -> str:
-        return f"<Harmony of {len(self.desks)} sites: {len(self.found)} proposals, {len(self.accepted)} accepted>"
+        proposed, asked = len(self.found.proposals), len(self.found.questions)
+        return (f"<Harmony of {len(self.desks)} sites: {proposed} proposals, {len(self.accepted)} accepted; "
+                f"{asked} questions, {len(self.answers)} answered>")  # fmt: skip
+
+
+def _known(number: int, count: int, what: str) -> None:
+    if isinstance(number, bool) or number not in range(count):
+        raise ValueError(f"there is no {what} {number!r}: they are numbered 0 to {count - 1}" if count else
+                         f"there is no {what} {number!r}, and no other")  # fmt: skip
 
 
 def harmonise(
@@ -174,8 +236,9 @@ def harmonise(
 ) -> Harmony:
     """Ask every site for a summary of its table, and propose what would make them write alike.
 
-    No row leaves a site and no cell of fewer than ``least`` patients: counts, means of at least ``least`` patients, and
-    mean ranks, all of it on the ledger.
+    No row leaves a site and no cell of fewer than ``least`` patients: counts, means of at least ``least`` patients,
+    mean ranks, and units in which numbers are round, all of it on the ledger. A proposal says more than that a site's
+    numbers lie elsewhere: those of other patients do too, and become a question with every reading that fits.
 
     Parameters
     ----------
@@ -227,8 +290,7 @@ def harmonise(
             told = gate.ask(Ask("summarise", payload, who=[site]))
             summaries[site] = _unpacked(told.contents[0]["columns"])
             line.update()
-    found, unsure = propose(summaries, dictionary, least=least)
-    return Harmony(gate, desks, found, unsure, least)
+    return Harmony(gate, desks, propose(summaries, dictionary, least=least), least)
 
 
 def _packed(told: Any) -> Any:

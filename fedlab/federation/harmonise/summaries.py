@@ -13,13 +13,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedlab.federation.cells import LEAST, block_means, screened
+from fedlab.federation.cells import ENOUGH, LEAST, block_means, screened
 from fedlab.federation.frame import MOST_CODES
-from fedlab.federation.harmonise.units import is_unit
+from fedlab.federation.harmonise.laws import between
+from fedlab.federation.harmonise.units import anything, by_name, is_unit, key
 from fedlab.federation.harmonise.written import each, numbers, shape, texts
 
 SENTINELS = (0, -1, -8, -9, -99, -999, -9999, 9, 99, 999, 9999, 99999, 88, 888, 8888, 77, 777, 98, 998)
 """Numbers that are written where nothing was measured."""
+STEPS = (1.0, 0.1, 0.01)  # of the agreed unit, as charts have
+SLACK = 0.04  # share of a step by which conversions are rounded otherwise
+TELLING = 14.0  # logarithm of the odds, from which on roundness is no luck over all units and steps tried
 Summary = dict[str, Any]
 Numbers = dict[str, NDArray[np.float64]]
 
@@ -41,7 +45,9 @@ def summarise(table: pd.DataFrame, *, least: int = LEAST, patient: str | None = 
     dict
         By column: ``shapes`` (counts), ``blocks`` (means of equal shares of the sorted numbers), ``recurring`` (numbers
         that may stand for *not measured*), ``levels`` (counts; of columns of few values), ``ranks`` (mean rank, 0 … 1,
-        of every other column's numbers, by level), ``bins`` (counts by quarter decade), ``days`` (of dates).
+        of every other column's numbers, by level), ``bins`` (counts by quarter decade), ``days`` (of dates), ``round``
+        (units in which the numbers are rounder than as written, and the places they then have), ``laws`` (a mean over
+        patients in the middle of a quotient of two columns, as weight over height squared).
 
     Raises
     ------
@@ -62,13 +68,17 @@ def summarise(table: pd.DataFrame, *, least: int = LEAST, patient: str | None = 
     read = {name: numbers(column) for name, column in cells.items()}
     levels = {name: _levels(column, least) for name, column in cells.items()}
     continuous = {name: values for name, values in read.items() if levels[name] is None}
-    ranked = {name: _ranks(_without_sentinels(values, least)) for name, values in continuous.items()}
+    measured = {name: _without_sentinels(values, least) for name, values in continuous.items()}
+    ranked = {name: _ranks(values) for name, values in measured.items()}
+    laws = _laws(read, least)
     told: Summary = {}
     for name, column in cells.items():
         told[name] = _numeric(read[name], least) | {
             "shapes": _counts(each(column, shape), least),
             "days": _days(column, least),
             **({"free": "more than 20 different values"} if levels[name] is None else {"levels": levels[name]}),
+            **({"round": _rounder(name, measured[name])} if name in measured else {}),
+            "laws": laws.get(name, {}),
         }
         told[name] |= _by_code(column, list(levels[name] or {}), ranked, continuous, least)
     return told
@@ -164,6 +174,44 @@ def _step(values: NDArray[np.float64]) -> str:
         if len(values) and np.mean(np.isclose(values.round(places), values, atol=1e-9)) > 0.9:
             return f"{10.0**-places:g}"
     return "fine"
+
+
+def _rounder(column: str, values: NDArray[np.float64]) -> dict[str, str]:
+    """Name the units in which nearly all different numbers are round, though as written they need not be.
+
+    A height of 170 cm that a program turned into 66.93 in comes back as 170.00; one measured in inches does not. What
+    is written as coarsely as the other unit's steps says nothing.
+    """
+    some = np.unique(values[np.isfinite(values) & (values != 0)])
+    if len(some) < ENOUGH:
+        return {}
+    written = next((10.0**-d for d in range(5) if np.mean(np.isclose(some.round(d), some, atol=1e-9)) > 0.98), 0.0)
+    found: dict[str, str] = {}
+    for by in [*by_name(column), *anything()]:
+        if not by.offset and np.log10(by.factor).is_integer():
+            continue  # zeros at the end are a habit
+        for step in STEPS:
+            chance = by.factor * written / step + SLACK
+            if chance > 0.9 or key(by) in found or len(some) * -np.log(chance) < TELLING:
+                continue
+            off = (by.factor * some + by.offset) / step
+            near = np.abs(off - off.round()) <= chance / 2
+            if near.mean() >= 0.98 and len(np.unique(off[near].round())) >= ENOUGH:
+                found[key(by)] = f"{step:g}"
+    return found
+
+
+def _laws(columns: Numbers, least: int) -> dict[str, dict[str, list[float]]]:
+    """Of two columns that a law is about, what they make together: a mean over patients in the middle."""
+    told: dict[str, dict[str, list[float]]] = {}
+    for law, first, second in between(columns):
+        a, b = (_without_sentinels(columns[name], least) for name in (first, second))
+        both = np.isfinite(a) & np.isfinite(b) & (a > 0) & (b > 0)
+        made = a[both] ** law.powers[0] * b[both] ** law.powers[1]
+        blocks = _blocks(made, least) if len(made) >= max(ENOUGH, least) else []
+        if blocks:
+            told.setdefault(first, {})[second] = [blocks[len(blocks) // 2]]
+    return told
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -217,16 +217,26 @@ def common(c: Conversion) -> float:
     return 0.1 if {c.written, c.agreed} <= {"g/l", "g/dl", "mg/l", "mg/dl"} else 1.0
 
 
+def key(c: Conversion) -> str:
+    """Name what a conversion does, whatever the units are called.
+
+    Examples
+    --------
+    >>> key(Conversion("in", "cm", 2.54))
+    '2.54 0'
+    """
+    return f"{c.factor:.3g} {c.offset:.3g}"
+
+
 @lru_cache(maxsize=64)
 def _between(kinds: tuple[str, ...], mass: float | None) -> list[Conversion]:
-    found: dict[tuple[str, str], Conversion] = {}
+    found: dict[str, Conversion] = {}
     for kind in kinds:
         for written in FAMILIES[kind]:
             for agreed in FAMILIES[kind]:
                 c = convert(written, agreed, mass)
                 if c is not None and _telling(c):
-                    key = (f"{c.factor:.3g}", f"{c.offset:.3g}")
-                    found[key] = max(found.get(key, c), c, key=common)
+                    found[key(c)] = max(found.get(key(c), c), c, key=common)
     return list(found.values())
 
 

@@ -62,6 +62,38 @@ def _distances(column: Column, site: str, code: str, other: str, peers: list[str
     return found
 
 
+def direction(
+    column: Column, site: str, own: list[str], known: list[str], peers: list[str], best: tuple[int, ...]
+) -> float:
+    """How much better, in logarithms, a mapping fits than none what differs *between* the codes.
+
+    How frequent a code is says nothing here, nor how high all ranks are: another population moves both, and leaves the
+    order of the codes alone.
+    """
+    levels, here = column.levels(site), column.told[site].get("ranks", {})
+    gain = 0.0
+    for name in sorted({name for code in own for name in here.get(code, {})}):
+        there = {code: _median_rank(column, code, name, peers) for code in known}
+        rows = [(here[code][name], there[code], there[known[k]], levels.get(code, 5))
+                for code, k in zip(own, best, strict=True) if name in here.get(code, {})]  # fmt: skip
+        met = np.array([row for row in rows if None not in row], dtype=np.float64).reshape(-1, 4)
+        if len(met) > 1:
+            sd = np.hypot(0.29 / np.sqrt(met[:, 3]), BETWEEN)
+            gain += TEMPER * (_apart(met[:, 0] - met[:, 1], sd) - _apart(met[:, 0] - met[:, 2], sd)) / 2
+    return gain
+
+
+def _median_rank(column: Column, code: str, name: str, peers: list[str]) -> float | None:
+    met = [r[name] for s in peers if name in (r := column.told[s].get("ranks", {}).get(code, {}))]
+    return median(met) if met else None
+
+
+def _apart(differences: Numbers, sd: Numbers) -> float:
+    """Squared differences in sds, without what all have in common."""
+    common = np.average(differences, weights=sd**-2)
+    return float(np.minimum(((differences - common) / sd) ** 2, 25.0).sum())
+
+
 def why(column: Column, site: str, own: list[str], best: list[str], peers: list[str]) -> str:
     """Name the measurement in which the codes differ most, and what it says."""
     spread: Counter[str] = Counter()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fedlab.federation.harmonise.changes import Change
-from fedlab.federation.harmonise.proposals.alike import fit, why
-from fedlab.federation.harmonise.proposals.column import CERTAIN, Column, Found, Proposal, Undecided
+from fedlab.federation.harmonise.proposals.alike import direction, fit, why
+from fedlab.federation.harmonise.proposals.column import CERTAIN, Column, Found, Proposal, Question, Undecided
 from fedlab.federation.harmonise.proposals.mapping import MOST, in_order, weigh
 from fedlab.federation.harmonise.summaries import SENTINELS
 
@@ -15,6 +15,7 @@ MEANINGS = (
     {"no", "n", "false", "nein", "non", "negative", "neg"},
 )
 SWAPPED = 0.03  # columns whose codes are in another order, before anything is seen
+TURNED = 2.0  # logarithm: how much better another order fits what differs between the codes
 IN_ORDER = 0.6  # code books that keep the order of the other one
 Book = dict[str, str]
 ODD = frozenset(f"{v:g}" for v in SENTINELS if v != 0 and v != 9)
@@ -23,38 +24,28 @@ ODD = frozenset(f"{v:g}" for v in SENTINELS if v != 0 and v != 9)
 def find(column: Column) -> Found:
     """Find sites with another code book or order, as agreed or as most have it."""
     if column.kind != "category":
-        return [], []
+        return []
     levels = {s: [v for v in column.levels(s) if v not in ODD or _agreed(column, v)] for s in column.told}
     levels = {s: sorted(v, key=_natural) for s, v in levels.items() if v}
     same, known, tie = _book(column, levels)
     if tie:
         why = f"as many sites have other codes ({', '.join(levels[same[0]])} at {same[0]}): "
-        return [], [Undecided(s, column.name, why + "a data dictionary tells which are meant")
-                    for s in levels if s not in same]  # fmt: skip
-    found: list[Proposal] = []
-    unsure: list[Undecided] = []
+        return [Undecided(s, column.name, why + "a data dictionary tells which are meant")
+                for s in levels if s not in same]  # fmt: skip
+    found: Found = []
     for site in (s for s in levels if s not in same):
         own = levels[site]
         if len(own) > len(known) and {*own} - {*known} in ({"0"}, {"9"}):
-            unsure.append(Undecided(site, column.name, "one code more than elsewhere: a code, or 'not measured'?"))
-        else:
-            _put(_other_book(column, site, own, known, same), found, unsure)
-    _put_orders(column, {s: [v for v in levels[s] if v in known] for s in same}, known, found, unsure)
-    return found, unsure
+            found.append(Undecided(site, column.name, "one code more than elsewhere: a code, or 'not measured'?"))
+        elif (done := _other_book(column, site, own, known, same)) is not None:
+            found.append(done)
+    return found + _orders(column, {s: [v for v in levels[s] if v in known] for s in same}, known)
 
 
-def _put(done: Proposal | Undecided | None, found: list[Proposal], unsure: list[Undecided]) -> None:
-    if isinstance(done, Proposal):
-        found.append(done)
-    elif done is not None:
-        unsure.append(done)
-
-
-def _put_orders(
-    column: Column, own: dict[str, list[str]], known: list[str], found: list[Proposal], unsure: list[Undecided]
-) -> None:
+def _orders(column: Column, own: dict[str, list[str]], known: list[str]) -> Found:
     """Find the site whose order is the surest to be another one, then judge the rest without it."""
     left = dict(own)
+    found: Found = []
     while True:
         each = {s: _order(column, s, left[s], known, [p for p in left if p != s]) for s in left}
         sure = {s: done for s, done in each.items() if isinstance(done, Proposal)}
@@ -63,8 +54,7 @@ def _put_orders(
         first = max(sure, key=lambda s: sure[s].confidence)
         found.append(sure[first])
         del left[first]
-    for done in each.values():
-        _put(done, found, unsure)
+    return found + [done for done in each.values() if done is not None]
 
 
 def _agreed(column: Column, level: str) -> bool:
@@ -105,7 +95,7 @@ def _shared(own: list[str], known: list[str]) -> float:
 
 def _other_book(
     column: Column, site: str, own: list[str], known: list[str], peers: list[str]
-) -> Proposal | Undecided | None:
+) -> Proposal | Question | Undecided | None:
     """Propose the likeliest mapping into the known codes, if it is much likelier than any other."""
     if len(own) > len(known):
         return Undecided(site, column.name, f"{len(own)} codes ({', '.join(own)}) where {len(known)} are known")
@@ -125,16 +115,15 @@ def _other_book(
     best = [known[k] for k in weighed.best]
     change = Change(site, column.name, "codes", {"map": dict(zip(own, best, strict=True))})
     evidence = f"codes {', '.join(own)} where the others have {', '.join(known)}; {why(column, site, own, best, peers)}"
-    if weighed.share < CERTAIN:
-        return Undecided(
-            site, column.name, f"perhaps {change.words} ({evidence}), but another mapping fits about as well"
-        )
-    return Proposal(change, evidence, weighed.share)
+    if weighed.share >= CERTAIN:
+        return Proposal(change, evidence, weighed.share)
+    ask = f"Ask {site} what its codes {', '.join(own)} of {column.name!r} mean: another mapping fits about as well"
+    return Question(site, column.name, (change, None), ask, evidence)
 
 
 def _order(
     column: Column, site: str, own: list[str], known: list[str], peers: list[str]
-) -> Proposal | Undecided | None:
+) -> Proposal | Question | Undecided | None:
     """Propose to permute a site's codes where its own order fits far less well than others do."""
     if len(own) < 2 or len(known) > MOST or not peers:
         return None
@@ -158,8 +147,13 @@ def _order(
             column.name,
             f"{change.words} would make two sites agree ({evidence}): nobody can say who is to change",
         )
-    if 1 - weighed.stays < CERTAIN:
-        return Undecided(site, column.name, f"perhaps {change.words} ({evidence}), but too unsure")
+    if weighed.best == tuple(range(len(own))):
+        why_not = "another order of its codes is likelier than none, but no single one is: ask what they mean"
+        return Undecided(site, column.name, f"{why_not} ({evidence})")
+    turned = direction(column, site, own, names, peers, weighed.best)
+    if 1 - weighed.stays < CERTAIN or turned < TURNED:  # how frequent codes are, other patients explain as well
+        ask = f"Ask {site} what its codes {', '.join(own)} of {column.name!r} mean: those agreed, or in another order?"
+        return Question(site, column.name, (change, None), ask, evidence)
     unsure = [code for code, share in zip(own, weighed.each, strict=True) if share < CERTAIN]
     doubt = f"; another order it is, but of {', '.join(unsure)} it is unsure which is which" if unsure else ""
     return Proposal(change, evidence + doubt, 1 - weighed.stays)

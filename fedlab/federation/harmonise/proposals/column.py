@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from fedlab.federation.dictionary import Entry
 
 FEW = 12  # whole numbers that may be codes
-CERTAIN = 0.8  # below, nothing is proposed
+CERTAIN = 0.8  # below, it is asked
+WORTH = 0.2  # of another reading, below which it is not even asked
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,38 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Question:
+    """Readings that all fit a column of a site, the likeliest first, and what to ask there.
+
+    Parameters
+    ----------
+    site, column : str
+    readings : tuple of Change or None
+        What would be changed by each; None: nothing, for the patients are others.
+    ask : str
+        For the hospital.
+    evidence : str
+        What was seen, which cannot tell them apart.
+    """
+
+    site: str
+    column: str
+    readings: tuple[Change | None, ...]
+    ask: str
+    evidence: str
+
+    @property
+    def kind(self) -> str:
+        """Of what kind the changes are."""
+        return next((change.kind for change in self.readings if change is not None), "")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Each reading in words."""
+        return tuple(LEFT if change is None else change.words for change in self.readings)
+
+
+@dataclass(frozen=True)
 class Undecided:
     """What was seen, or not seen, and why nothing is proposed."""
 
@@ -38,7 +71,8 @@ class Undecided:
     reason: str
 
 
-Found = tuple[list[Proposal], list[Undecided]]
+LEFT = "nothing is changed"
+Found = list[Proposal | Question | Undecided]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +130,14 @@ class Column:
 
     def levels(self, site: str) -> dict[str, int]:
         """Counts by code; ``1,0`` is 1."""
-        told = self.told[site].get("levels") or {}
-        return {f"{float(v.replace(',', '.')):g}" if "," in v and _numeric(v) else v: n for v, n in told.items()}
+        return self._levels[site]
+
+    @cached_property
+    def _levels(self) -> dict[str, dict[str, int]]:
+        def plain(level: str) -> str:
+            return f"{float(level.replace(',', '.')):g}" if "," in level and _numeric(level) else level
+
+        return {site: {plain(v): n for v, n in (told.get("levels") or {}).items()} for site, told in self.told.items()}
 
     def blocks(self, site: str) -> NDArray[np.float64]:
         """Means of equal shares of the sorted numbers, without numbers that stand for nothing."""

@@ -13,6 +13,8 @@ from fedlab.federation.harmonise.units import Conversion
 
 NATURAL = 0.3  # sd of hospitals' medians around each other, in sds of their patients
 WIDER = 0.3  # sd of the logarithm of hospitals' spreads
+OTHERS = 10.0  # how much farther a hospital lies that treats other patients: a liver unit, a children's hospital
+MARKS = (0.0, 0.16, 0.5, 0.84)
 Numbers = NDArray[np.float64]
 
 
@@ -40,15 +42,18 @@ class Scale:
             return cls(True, 0.02)
         return cls(False, 0.02 * float(np.median(np.abs(every))) or 1e-9)
 
-    def place(self, blocks: Numbers, count: int, by: Conversion | None = None) -> Place | None:
-        """Place numbers on the scale, converted first; None where they would not be above zero."""
-        values = blocks if by is None else by.factor * blocks + by.offset
+    def place(self, blocks: Numbers, count: int) -> Place | None:
+        """Place numbers on the scale; None where they are not above zero, as it needs them."""
+        return self.placed(np.quantile(blocks, MARKS), count)
+
+    def placed(self, marks: Numbers, count: int, by: Conversion | None = None) -> Place | None:
+        """Place numbers of which the quantiles at ``MARKS`` are known, converted first: that keeps their order."""
+        lowest, low, middle, high = (marks if by is None else by.factor * marks + by.offset).tolist()
         if self.logarithmic:
-            if not (values > 0).all():
+            if lowest <= 0:
                 return None
-            values = np.log(values)
-        low, middle, high = np.quantile(values, [0.16, 0.5, 0.84])
-        return Place(float(middle), max((float(high) - float(low)) / 2, self.finest), count)
+            low, middle, high = math.log(low), math.log(middle), math.log(high)
+        return Place(middle, max((high - low) / 2, self.finest), count)
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,18 @@ class Reference:
         """Distance of a site's middle, in sds of what differs by nature and by chance."""
         return (place.middle - self.middle) / math.hypot(self.between, 1.25 * self.spread / math.sqrt(place.count))
 
-    def log_likelihood(self, place: Place) -> float:
-        """Logarithm, up to a constant, of how likely a site lies there; heavy tails, since nature is full of them."""
+    def log_likelihood(self, place: Place, others: float = 0.0) -> float:
+        """Logarithm, up to a constant, of how likely a site lies there; heavy tails, since nature is full of them.
+
+        ``others`` is the probability that it treats other patients, who lie anywhere.
+        """
+        far = self.far(place)
         wide = math.log(place.spread / self.spread) / math.hypot(WIDER, 1 / math.sqrt(place.count))
-        return _student(self.far(place)) + _student(wide)
+        alike = _student(far) + _student(wide)
+        if not others:
+            return alike
+        apart = _student(far / OTHERS) + _student(wide / 2) - math.log(2 * OTHERS)
+        return float(np.logaddexp(math.log(1 - others) + alike, math.log(others) + apart))
 
 
 def _student(z: float) -> float:

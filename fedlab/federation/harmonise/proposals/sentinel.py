@@ -7,26 +7,37 @@ import math
 import numpy as np
 
 from fedlab.federation.harmonise.changes import Change
-from fedlab.federation.harmonise.proposals.column import CERTAIN, Column, Found, Proposal, Undecided, share
+from fedlab.federation.harmonise.proposals.column import CERTAIN, Column, Found, Proposal, Question, share
 from fedlab.federation.harmonise.proposals.likelihood import Numbers
 
 STRANGE = 4.0  # spreads between a number and the nearest of the others, beyond which more is no stronger
 
 
+FAR = 2.0  # spreads, without which a number is no crowd apart
+ASKED = 0.4
+
+
 def find(column: Column) -> Found:
     """Find numbers that stand for nothing, of numbers and of codes."""
-    every = [(site, value, count) for site, told in column.told.items() for value, count in told["recurring"].items()]
-    if column.kind == "number":
-        found = [p for case in every if (p := _number(column, *case)) is not None]
-    elif column.kind == "category":
-        found = [p for case in every if (p := _code(column, *case)) is not None]
-    else:
-        found = []
-    return [p for p in found if p.confidence >= CERTAIN], [
-        Undecided(p.change.site, column.name, f"{p.change.details['value']} may mean 'not measured' ({p.evidence})")
-        for p in found
-        if 0.4 <= p.confidence < CERTAIN
-    ]
+    judge = {"number": _number, "category": _code}.get(column.kind)
+    if judge is None:
+        return []
+    found: Found = []
+    for site, told in column.told.items():
+        for value, count in told["recurring"].items():
+            seen = judge(column, site, value, count)
+            if seen is not None and seen.confidence >= CERTAIN:
+                found.append(seen)
+            elif seen is not None and seen.confidence >= ASKED:
+                found.append(_question(seen))
+    return found
+
+
+def _question(seen: Proposal) -> Question:
+    change = seen.change
+    value = change.details["value"]
+    ask = f"Ask {change.site}: does {value} in {change.column!r} mean that nothing was measured, or is it a value?"
+    return Question(change.site, change.column, (change, None), ask, seen.evidence)
 
 
 def _number(column: Column, site: str, value: str, count: int) -> Proposal | None:
@@ -44,6 +55,7 @@ def _number(column: Column, site: str, value: str, count: int) -> Proposal | Non
     adjacent = column.told[site]["step"] == "1" and min(abs(v - low), abs(v - high)) < 1.5  # as 0 is to 1, 2, 3
     gap = 0.0 if adjacent else _gap(v, rest)
     logit = -4.0 + 1.5 * min(gap, STRANGE)
+    most = math.inf
     habit, expected = _elsewhere(column, site, value, count / max(there, 1))
     if expected >= 10:
         logit += 4.0 * (1 - 2 * habit)
@@ -59,8 +71,12 @@ def _number(column: Column, site: str, value: str, count: int) -> Proposal | Non
     if agreed is not None:
         outside = not agreed[0] <= v <= agreed[1]
         logit = max(logit + 3.0, 3.5) if outside else logit - 4.0
+        most = math.inf if outside else 0.0  # no urine, no drinks: it can be a value
         told.append(f"{'outside' if outside else 'inside'} the agreed {agreed[0]:g} … {agreed[1]:g}")
-    return Proposal(Change(site, column.name, "sentinel", {"value": value}), "; ".join(told), _squashed(logit))
+    elif gap < FAR:
+        most = 0.0
+    change = Change(site, column.name, "sentinel", {"value": value})
+    return Proposal(change, "; ".join(told), _squashed(min(logit, most)))
 
 
 def _gap(v: float, rest: Numbers) -> float:

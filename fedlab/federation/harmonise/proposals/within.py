@@ -2,58 +2,73 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from fedlab.federation.harmonise.changes import Change
-from fedlab.federation.harmonise.proposals import unit
-from fedlab.federation.harmonise.proposals.column import Column, Found, Proposal, Undecided
+from fedlab.federation.harmonise.proposals.column import CERTAIN, Column, Found, Proposal, Question, Undecided
 from fedlab.federation.harmonise.units import Conversion, by_name, common, convert, family, named, to_agreed
 
 GAP = 3  # empty quarter decades between two crowds
 SURE = 0.95  # a crowd that one known conversion puts among the others
+NATURE = 1.0  # logarithm: how far apart two crowds of one unit lie by nature
 WIDE = 10**0.25
 
 
-def find(column: Column) -> Found:
-    """Find values of a site that lie apart from the most, and fall among them by a conversion known for the column."""
+def find(column: Column, whole: Collection[str] = ()) -> Found:
+    """Find values of a site that lie apart from the most, and fall among them by a conversion known for the column.
+
+    ``whole`` are the sites whose whole column may be written otherwise.
+    """
     if column.kind != "number":
-        return [], []
+        return []
     if column.entry is not None and column.entry.unit:
         known = to_agreed(column.entry.unit, column.entry.molar_mass)
     else:
         known = by_name(column.name)
-    whole = {p.change.site for p in unit.find(column)[0]}  # written otherwise altogether
     sites = [site for site in column.numeric_sites() if site not in whole]
-    found = [p for site in sites if (p := _apart(column, site, known)) is not None]
-    return found, []
+    return [seen for site in sites if (seen := _apart(column, site, known)) is not None]
 
 
-def _apart(column: Column, site: str, known: list[Conversion]) -> Proposal | None:
+def _apart(column: Column, site: str, known: list[Conversion]) -> Proposal | Question | None:
     bins = {float(low): count for low, count in column.told[site]["bins"].items()}
     agreed = column.entry.range if column.entry is not None else None
     few, (low, high) = _outside(bins, agreed) if agreed is not None else _lesser(bins)
     part = sum(bins[b] for b in few) / max(sum(bins.values()), 1)
     if not few or part >= 0.5 or (agreed is None and part < 0.1):
         return None
-    middle = float(np.exp(np.average(np.log(few), weights=[bins[b] for b in few]))) * WIDE**0.5
+    middle = _middle(bins, few)
+    usual = math.log(_middle(bins, [b for b in bins if b not in few]))
     fits = [c for c in known if low <= c.factor * middle + c.offset <= high]
-    likely = [c for c in fits if common(c) == max(map(common, fits))]
-    if len(likely) != 1:
+    weight = {c: common(c) / (1 + ((math.log(c.factor * middle + c.offset) - usual) / NATURE) ** 2) for c in fits
+              if c.factor * middle + c.offset > 0}  # fmt: skip
+    if not weight:
         return None
-    by, below, above = likely[0], few[0], few[-1] * WIDE
+    ranked = sorted(weight, key=lambda c: -weight[c])
+    sure = SURE * weight[ranked[0]] / sum(weight.values())
+    below, above = few[0], few[-1] * WIDE
     if agreed is not None:  # the last bin may reach into what is agreed
         above = min(above, agreed[0] * (1 - 1e-9)) if above > agreed[0] > below else above
         below = max(below, agreed[1] * (1 + 1e-9)) if below < agreed[1] < above else below
-    details = {"factor": by.factor, "offset": by.offset, "written": by.written, "agreed": by.agreed,
-               "above": below, "below": above}  # fmt: skip
+    changes = [Change(site, column.name, "unit", {"factor": by.factor, "offset": by.offset, "written": by.written,
+                      "agreed": by.agreed, "above": below, "below": above}) for by in ranked[:2]]  # fmt: skip
     count = sum(bins[b] for b in few)
     evidence = (f"{count} patients between {below:.3g} and {above:.3g}, the other {sum(bins.values()) - count} "
                 f"{low:.3g} … {high:.3g}")  # fmt: skip
-    return Proposal(Change(site, column.name, "unit", details), evidence, SURE)
+    if agreed is not None and sure >= CERTAIN:
+        return Proposal(changes[0], evidence, sure)
+    ask = f"Ask {site} in which unit {column.name!r} of these {count} patients is, and whether they are others"
+    readings = (*changes, None) if agreed is None else tuple(changes)
+    return Question(site, column.name, readings, ask, evidence)
+
+
+def _middle(bins: Mapping[float, int], those: list[float]) -> float:
+    """Geometric mean of the bins' patients."""
+    return float(math.exp(np.average(np.log(those), weights=[bins[b] for b in those])) * WIDE**0.5)
 
 
 def _outside(bins: Mapping[float, int], agreed: tuple[float, float]) -> tuple[list[float], tuple[float, float]]:
@@ -91,8 +106,7 @@ def named_units(naming: Column, column: Column, *, amount: str | None = None, vo
     """
     units = {code: it for told in naming.told.values() for code in told.get("levels") or {} if (it := named(code))}
     agreed = column.entry.unit if column.entry is not None and column.entry.unit else _usual(naming, units)
-    found: list[Proposal] = []
-    unsure: list[Undecided] = []
+    found: Found = []
     for site, told in naming.told.items():
         for code, count in (told.get("levels") or {}).items():
             if site not in column.told or code not in units:
@@ -104,7 +118,7 @@ def named_units(naming: Column, column: Column, *, amount: str | None = None, vo
                 bag = {"amount": amount, "volume": volume, "written": units[code]}
             if by is None:
                 why = f"{count} patients have {naming.name} {code!r}, which says nothing of {agreed}"
-                unsure.append(Undecided(site, column.name, why))
+                found.append(Undecided(site, column.name, why))
             elif (by.factor, by.offset) != (1.0, 0.0) or by.per_weight:
                 details: dict[str, Any] = {"factor": by.factor, "offset": by.offset, "written": by.written,
                                            "agreed": agreed, "where": {naming.name: code}} | bag  # fmt: skip
@@ -112,7 +126,7 @@ def named_units(naming: Column, column: Column, *, amount: str | None = None, vo
                     details |= {"weight": column.weight, "divide": "kg" in agreed.split("/")[1:]}
                 evidence = f"{count} patients have {naming.name} {code!r}"
                 found.append(Proposal(Change(site, column.name, "unit", details), evidence, 0.98))
-    return found, unsure
+    return found
 
 
 def _usual(naming: Column, units: Mapping[str, str]) -> str:

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from fedlab.federation.harmonise.changes import Change
-from fedlab.federation.harmonise.proposals.column import Column, Found, Proposal, Undecided, share
+from fedlab.federation.harmonise.proposals.column import Column, Found, Proposal, Question, Undecided, share
 from fedlab.federation.harmonise.proposals.likelihood import Reference, Scale
 
 
 def decimal(column: Column) -> Found:
     """Find sites that write a comma where a point is meant."""
     if column.kind not in ("number", "category"):
-        return [], []
-    found, unsure = [], []
+        return []
+    found: Found = []
     for site in column.told:
         commas, doubtful = column.count(site, "comma"), column.count(site, "thousands")
         there = column.count(site)
@@ -28,11 +28,22 @@ def decimal(column: Column) -> Found:
         change = Change(site, column.name, "decimal")
         if commas >= doubtful / 20 and commas:
             found.append(Proposal(change, told, 0.99))
+        elif _impossible(column, site, 1000.0) and not _impossible(column, site, 1.0):
+            found.append(Proposal(change, f"{told}; read as thousands they are outside the agreed range", 0.95))
         elif _thousandfold(column, site):
-            unsure.append(Undecided(site, column.name, f"{told} before three digits: decimals, or thousands?"))
+            found.append(Undecided(site, column.name, f"{told} before three digits: decimals, or thousands?"))
         else:
-            found.append(Proposal(change, f"{told}; read as decimals they lie where the other sites do", 0.95))
-    return found, unsure
+            ask = f"Ask {site}: is the comma in {column.name!r} a decimal point, or does it part the thousands?"
+            seen = f"{told} before three digits; read as decimals they lie where the other sites do"
+            found.append(Question(site, column.name, (change, None), ask, seen))
+    return found
+
+
+def _impossible(column: Column, site: str, factor: float) -> bool:
+    """Tell whether most numbers, times this, are outside the agreed range."""
+    agreed = column.entry.range if column.entry is not None else None
+    values = factor * column.blocks(site)
+    return agreed is not None and len(values) > 0 and bool(np.mean((values < agreed[0]) | (values > agreed[1])) > 0.5)
 
 
 def _thousandfold(column: Column, site: str) -> bool:
@@ -54,14 +65,14 @@ def _thousandfold(column: Column, site: str) -> bool:
 def percent(column: Column) -> Found:
     """Find sites that write a percent sign; whether the number changes is seen by where the others lie."""
     if column.kind != "number":
-        return [], []
+        return []
     plain = [column.blocks(s) for s in column.numeric_sites() if not column.count(s, "percent")]
     agreed = column.entry.unit if column.entry is not None else ""
     if agreed in ("fraction", "%"):
         fraction = agreed == "fraction"
     else:
         fraction = bool(plain) and float(np.median(np.concatenate(plain))) <= 1.0
-    found = []
+    found: Found = []
     for site in column.told:
         signs = column.count(site, "percent")
         if not signs:
@@ -71,7 +82,7 @@ def percent(column: Column) -> Found:
         details = {"factor": 0.01 if fraction else 1.0, "offset": 0.0, "written": "%",
                    "agreed": "fraction" if fraction else "%", "shape": "percent"}  # fmt: skip
         found.append(Proposal(Change(site, column.name, "unit", details), told, 0.97))
-    return found, []
+    return found
 
 
 def _date_shapes(told: Mapping[str, Any]) -> tuple[str, ...]:
@@ -83,20 +94,17 @@ def _date_shapes(told: Mapping[str, Any]) -> tuple[str, ...]:
 def date(column: Column) -> Found:
     """Find dates that are not written year-month-day, where patients tell which of two numbers is the day."""
     if column.kind != "date":
-        return [], []
+        return []
     if column.entry is None and len({_date_shapes(told) for told in column.told.values()} - {("empty",)}) == 1:
-        return [], []
-    found, unsure = [], []
+        return []
+    found: Found = []
     for site, told in column.told.items():
         for shape, days in told["days"].items():
             first, second = days.get("first", 0), days.get("second", 0)
             if bool(first) == bool(second):
                 why = "both numbers go beyond 12" if first else "no number goes beyond 12 in five patients"
-                unsure.append(
-                    Undecided(
-                        site, column.name, f"{shape.removeprefix('date ')}: {why}, so day and month cannot be told"
-                    )
-                )
+                why = f"{shape.removeprefix('date ')}: {why}, so day and month cannot be told"
+                found.append(Undecided(site, column.name, why))
                 continue
             which, count = ("first", first) if first else ("second", second)
             evidence = (
@@ -104,4 +112,4 @@ def date(column: Column) -> Found:
             )
             found.append(Proposal(Change(site, column.name, "date", {"shape": shape, "day": which}), evidence,
                                   1 - 0.5 ** min(count, 10) / 2))  # fmt: skip
-    return found, unsure
+    return found
