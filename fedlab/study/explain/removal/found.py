@@ -113,7 +113,9 @@ def _look(federation: Federation, rng: np.random.Generator) -> Found:
     gaps = [g | np.isin(np.arange(len(g)), list(m)) for g, m in zip(gone, mute, strict=True)]
     alike = [Table(x, t.y) for x, t in zip(missing.filled(heard, gaps, blocks, rng), raw, strict=True)]
     told = labels.sorted_out(alike, len(federation.task.classes), rng)
-    weights = mix.weights([Table(t.x, each.y) for t, each in zip(alike, told, strict=True)], [r.wrong for r in told])
+    told = [r.doubted() if m else r for r, m in zip(told, mute, strict=True)]
+    known = [Table(t.x, each.y) for t, each in zip(alike, told, strict=True)]
+    weights = mix.weights(known, [bool(m) or r.wrong for r, m in zip(told, mute, strict=True)])
     sites, reasons = [], []
     for k, (site, reading) in enumerate(zip(federation.sites, told, strict=True)):
         dumb = reading.wrong and reading.strength < NOTHING_SAID
@@ -152,9 +154,7 @@ def _reason(site: str, federation: Federation, mute: set[int], *, alone: bool) -
     return f"at {site}, {listed(names)} say nothing of what they say elsewhere" if names else ""
 
 
-def _instead(
-    sites: Sequence[AtSite], told: Sequence[Labels], mute: Sequence[set[int]]
-) -> dict[str, frozenset[str]]:
+def _instead(sites: Sequence[AtSite], told: Sequence[Labels], mute: Sequence[set[int]]) -> dict[str, frozenset[str]]:
     """Tell which kinds may be something else: a reading is seen through the measurements, and they through all else."""
     out: dict[str, frozenset[str]] = {}
     for here, reading, m in zip(sites, told, mute, strict=True):
@@ -164,11 +164,16 @@ def _instead(
         possible = {WRONG_LABELS if cause == WRONG else cause for cause in reading.possible}
         if m or reading.wrong:
             there |= {NONE_OF_THEM}
-        for kind in possible & {"label", "concept"}:
+        done = {"label", "concept"} & (reading.causes | ({"concept"} if WRONG in reading.causes else set()))
+        for kind in possible & done:
             others = possible | there | ({"label", "concept"} if there else set())
             out[kind] = out.get(kind, frozenset()) | (others - {kind})
         if (here.rows != 1).any():
             out["case mix"] = out.get("case mix", frozenset()) | ((there | possible) - {"case mix"})
+    if {"label", "concept"} <= set(out):  # one site is the other's measure
+        out["label"], out["concept"] = out["label"] | {"concept"}, out["concept"] | {"label"}
+    if "concept" in out and any(reading.wrong for reading in told):
+        out["concept"] |= {WRONG_LABELS}
     return out
 
 

@@ -9,7 +9,7 @@ measurements (Saerens, Latinne & Decaestecker, Neural Computation 14, 2002), and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from fedlab.study.explain.removal.columns import LEVEL, Floats, Ints, Table
 from fedlab.study.explain.removal.reading import CONCEPT, LABEL, NOTHING, WRONG, read
 
 SEEN = 0.05  # mean change of a probability by another reading
-FOLDS = 3
+FOLDS, CUTS, IN_EACH = 3, 12, 10  # of the rarer class, where its rows were dealt out evenly
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Labels:
         Read as the others read.
     possible : frozenset of str
         What may have happened to its labels: ``label``, ``concept``, ``wrong``; empty where nothing has.
+    causes : frozenset of str
+        Of these, what is undone.
     wrong : bool
         Its labels and measurements belong together less than elsewhere, both ways: none of the kinds does that.
     strength : float
@@ -43,8 +45,13 @@ class Labels:
     weights: Floats
     y: Ints
     possible: frozenset[str] = frozenset()
+    causes: frozenset[str] = frozenset()
     wrong: bool = False
     strength: float = 1.0
+
+    def doubted(self) -> Labels:
+        """Return what is left where some of the site's columns say nothing: no other reading can be seen then."""
+        return replace(self, wrong=True) if self.possible & {CONCEPT, WRONG} else self
 
 
 def sorted_out(tables: Sequence[Table], classes: int, rng: np.random.Generator) -> list[Labels]:
@@ -65,7 +72,7 @@ def sorted_out(tables: Sequence[Table], classes: int, rng: np.random.Generator) 
     for k, t in enumerate(tables):
         ratio = ratios[k]
         if ratio is None:
-            out.append(Labels(np.exp(-apart[k] * differs[k]), t.y, either))
+            out.append(Labels(np.exp(-apart[k] * differs[k]), t.y, either, either & {LABEL}))
             continue
         ratio = ratio + float(np.median(seen)) - usual  # so that what is usual for the model is so for the labels
         known = 1 - len(t.y) / sum(len(each.y) for each in tables)
@@ -79,11 +86,11 @@ def sorted_out(tables: Sequence[Table], classes: int, rng: np.random.Generator) 
             both = float(np.sign(labels)) * min(abs(labels), abs(patients)) if labels * patients > 0 else 0.0
             moved = both if CONCEPT in told.causes else labels
         wrong = told.possible == {WRONG}
-        y = t.y
+        y: Ints = t.y
         if told.causes & {CONCEPT, WRONG}:
             y = _reread(t.y, _sigmoid(ratio + usual + moved), rng)
         weights = np.array([1.0, np.exp(-moved)])
-        out.append(Labels(weights, y, told.possible - {NOTHING}, wrong, told.strength))
+        out.append(Labels(weights, y, told.possible - {NOTHING}, told.causes, wrong, told.strength))
     return out
 
 
@@ -99,21 +106,22 @@ def _differs(counts: Floats) -> NDArray[np.bool_]:
 def _likelihood(tables: Sequence[Table], k: int) -> Floats | None:
     """Log likelihood ratio of the second class to the first in each row, by a model of the other sites.
 
-    No bolder than the model is right on rows of theirs that it has not seen: else labels here would seem to be wrong.
+    The ratio is counted, between cuts of what the model says, on rows of theirs that it has not seen: a model's own
+    probabilities are too bold for that, and labels here would then seem to be wrong.
     """
     from sklearn.model_selection import cross_val_predict
 
     others = [t for i, t in enumerate(tables) if i != k]
     x, y = np.concatenate([t.x for t in others]), np.concatenate([t.y for t in others])
-    rare = np.bincount(y, minlength=2).min()
-    if rare < 1:
+    rare = int(np.bincount(y, minlength=2).min())
+    if rare < FOLDS:
         return None
-    ratio: Floats = classifier().fit(x, y).decision_function(tables[k].x)
-    middle = np.log((y == 1).sum() / (y == 0).sum())
-    if rare >= FOLDS:
-        unseen = cross_val_predict(classifier(), x, y, cv=FOLDS, method="decision_function")
-        ratio = _line(unseen, y)[1].clip(0, 1) * (ratio - middle) + middle
-    return np.asarray(ratio - middle)
+    unseen = cross_val_predict(classifier(), x, y, cv=FOLDS, method="decision_function")
+    here = classifier().fit(x, y).decision_function(tables[k].x)
+    number = min(max(rare // IN_EACH, 2), CUTS)
+    cuts = np.unique(np.quantile(unseen, np.arange(1, number) / number))
+    ill, well = (np.bincount(np.searchsorted(cuts, unseen[y == c]), minlength=len(cuts) + 1) + 0.5 for c in (1, 0))
+    return np.asarray(np.log(ill / ill.sum() / (well / well.sum()))[np.searchsorted(cuts, here)])
 
 
 def classifier() -> Any:

@@ -9,8 +9,8 @@ whose patients of a class are like theirs has the density
 and are called the second here; :math:`C` the reverse. A prevalence moves :math:`A + C`, the patients, and leaves
 :math:`B = C = 0`. Another reading leaves the patients and goes one way: :math:`B` or :math:`C`, whoever they are, or
 those who look most like it (a threshold: the log odds of a label move, and grow no flatter). Labels that go wrong, and
-measurements that say nothing, go both ways; where that is so at the *other* hospitals, the log odds here grow steeper and
-do not move. Neither is a kind of difference that could be removed. All of these are compared by their likelihood, in resamples of the patients too (Efron, *Bootstrap methods: another look at the
+measurements that say nothing, go both ways; where that is so at the *other* hospitals, the labels here follow the
+measurements more closely than theirs. Neither is a kind of difference that could be removed. All of these are compared by their likelihood, in resamples of the patients too (Efron, *Bootstrap methods: another look at the
 jackknife*, Annals of Statistics 7, 1979).
 """
 
@@ -24,16 +24,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 RESAMPLES, STEPS, NEWTON = 100, 60, 8
-PLAUSIBLE = 0.05  # share of the resamples in which a cause must be chosen to count as possible
+PLAUSIBLE = 0.1  # share of the resamples in which a cause must be chosen to count as possible
 A, B, C, D = range(4)
 NOTHING, LABEL, CONCEPT, WRONG = "nothing", "label", "concept", "wrong"
 
-STEEPER = (
-    (frozenset({CONCEPT}), 2, "free"),
-    (frozenset({WRONG}), 1, "even odds"),
-    (frozenset({WRONG}), 1, "usual"),
-)
-"""Where log odds grow steeper: the cause, how many coefficients are free, and what stays: a threshold moves all."""
+OTHERS_WRONG = np.arange(0.03, 0.35, 0.03)  # share of the others' labels that may be wrong
 
 
 class Reading(NamedTuple):
@@ -44,7 +39,7 @@ class Reading(NamedTuple):
     causes : frozenset of str
         Of the resamples' most frequent choice: none, ``label``, ``concept``, both, or ``wrong``.
     possible : frozenset of str
-        All that are chosen in 5 % of the resamples or more.
+        All that are chosen in 10 % of the resamples or more.
     patients : float
         Log odds of the second class by the patients.
     strength : float
@@ -97,9 +92,9 @@ def read(ratio: Floats, y: Ints, share: float, known: float, rng: np.random.Gene
     """
     ratio = np.clip(ratio, -20, 20)
     choices = _choices(share)
-    causes = [*(choice.causes for choice in choices), *(each for each, _, _ in STEEPER)]
-    free = np.array([*(choice.free for choice in choices), *(number for _, number, _ in STEEPER)])
-    price = np.log(len(y)) * free[:, None]
+    causes = [*(choice.causes for choice in choices), frozenset({CONCEPT}), frozenset({WRONG})]
+    free = np.array([*(choice.free for choice in choices), 2, 1])
+    price = 2 * np.log(len(y)) * free[:, None]  # twice that of the BIC: a resample has the noise of two draws
     like, theta = _compared(ratio, y, np.ones((1, len(y))), share, choices)
     patients = float(np.clip(theta[0, A] + theta[0, C], 1e-3, 1 - 1e-3))
     best = causes[int((2 * known * like - price)[:, 0].argmax())]
@@ -118,11 +113,13 @@ def read(ratio: Floats, y: Ints, share: float, known: float, rng: np.random.Gene
 def _compared(
     ratio: Floats, y: Ints, weights: Floats | Ints, share: float, choices: list[_Choice]
 ) -> tuple[Floats, Floats]:
-    """Log likelihoods [choices and those of STEEPER, resamples], and the last choice's coefficients [resamples, 4]."""
+    """Log likelihoods [choices the threshold and the others' wrong labels, resamples], and the last choice's coefficients [resamples, 4]."""
     r = np.exp(ratio)
     rows = np.column_stack([y * r, y, (1 - y) * r, 1 - y]).astype(float)
     fits = [_fitted(rows, np.asarray(weights, dtype=float), choice) for choice in choices]
-    steeper = [_steeper(ratio, y, weights, share, pivot) for _, _, pivot in STEEPER]
+    logit = ratio + np.log(share / (1 - share))
+    patients = np.asarray(weights @ np.logaddexp(np.log(share) + ratio, np.log(1 - share)))
+    steeper = [patients + _threshold(logit, y, weights), patients + _others_wrong(logit, y, weights, share)]
     return np.array([*(like for _, like in fits), *steeper]), fits[-1][0]
 
 
@@ -163,31 +160,31 @@ def _fitted(rows: Floats, weights: Floats, choice: _Choice) -> tuple[Floats, Flo
     return theta, (weights * np.log(np.maximum(theta @ rows.T, 1e-12))).sum(1)
 
 
-def _steeper(ratio: Floats, y: Ints, weights: Floats | Ints, share: float, pivot: str) -> Floats:
-    """Log likelihoods [resamples] of the same patients, whose labels' log odds grow no flatter, and move or do not."""
-    odds = np.log(share / (1 - share))
-    at = odds if pivot == "usual" else 0.0
-    logit = ratio + odds - at
+def _threshold(logit: Floats, y: Ints, weights: Floats | Ints) -> Floats:
+    """Log likelihoods [resamples] of labels whose log odds move and grow no flatter."""
     move, slope = np.zeros(len(weights)), np.ones(len(weights))
-    moves = pivot == "free"
-    for turns in (True, False):  # at first the slope; where it came out flatter, the move alone
-        for _ in range(NEWTON if turns or moves else 0):
-            p = _sigmoid(at + move[:, None] + slope[:, None] * logit)
+    for turns in (True, False):  # at first both; where the slope came out flatter, the move alone
+        for _ in range(NEWTON):
+            p = _sigmoid(move[:, None] + slope[:, None] * logit)
             error, width = weights * (y - p), weights * p * (1 - p)
             first, cross, second = width.sum(1) + 1e-3, width @ logit, width @ logit**2 + 1e-3
             up, turn = error.sum(1), error @ logit
-            if turns and moves:
+            if turns:
                 both = first * second - cross**2
                 move = move + np.clip((second * up - cross * turn) / both, -2, 2)
                 slope = slope + np.clip((first * turn - cross * up) / both, -1, 1)
-            elif turns:
-                slope = slope + np.clip(turn / second, -1, 1)
             else:
                 move = move + np.clip(up / first, -2, 2)
         slope = np.clip(slope, 1.0, 20.0)
-    z = at + move[:, None] + slope[:, None] * logit
-    patients = np.logaddexp(np.log(share) + ratio, np.log(1 - share))
-    return np.asarray((weights * (patients - np.logaddexp(0, np.where(y == 1, -z, z)))).sum(1))
+    z = move[:, None] + slope[:, None] * logit
+    return np.asarray(-(weights * np.logaddexp(0, np.where(y == 1, -z, z))).sum(1))
+
+
+def _others_wrong(logit: Floats, y: Ints, weights: Floats | Ints, share: float) -> Floats:
+    """Log likelihoods [resamples] of labels that are right where the others' are partly wrong: even, or at random."""
+    p, e = _sigmoid(logit)[:, None], OTHERS_WRONG
+    right = np.hstack([(p - e) / (1 - 2 * e), (p - 2 * e * share) / (1 - 2 * e)]).clip(0.01, 0.99)
+    return np.asarray((weights @ np.log(np.where(y[:, None] == 1, right, 1 - right))).max(1))
 
 
 def _sigmoid(z: Floats) -> Floats:

@@ -46,12 +46,14 @@ def silent(tables: Sequence[Table], numbers: Sequence[int], moved: Sequence[set[
     for k, t in enumerate(tables):
         below: dict[int, float] = {}
         rest = np.concatenate([r for i, r in enumerate(ranked) if i != k])
+        gaps = np.resize(np.isnan(t.x[:, numbers]), (len(rest), len(numbers)))  # to predict from no more than is here
+        seen = np.where(np.column_stack([gaps, np.zeros(len(rest), dtype=bool)]), 0.0, rest)
         away = np.concatenate([u.x for i, u in enumerate(tables) if i != k])
         for at, j in enumerate(numbers):
             here, there = ~np.isnan(t.x[:, j]), ~np.isnan(away[:, j])
             if min(here.sum(), there.sum()) < 3 * FEWEST:
                 continue
-            known = np.delete(rest, at, axis=1)
+            known = np.delete(seen, at, axis=1)
             gram = known[there].T @ known[there] + RIDGE * np.eye(known.shape[1])
             line = np.linalg.solve(gram, known[there].T @ rest[there, at])
             elsewhere = _together(known[there] @ line, rest[there, at])
