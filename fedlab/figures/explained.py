@@ -20,7 +20,7 @@ BAR = 0.6
 def explained(explanation: Explanation) -> go.Figure:
     """Draw the parts of a fall one below the other, each from where the last ended, down to the whole.
 
-    A filled bar has an interval that leaves zero out. What no kind explains is hatched, and called so. Kinds that
+    A filled bar has an interval that leaves zero out, and cannot be due to another kind instead. What no kind explains is hatched, and called so. Kinds that
     change nothing are named below and not drawn.
 
     Parameters
@@ -89,13 +89,14 @@ def _bar(figure: go.Figure, row: dict[str, Any], begin: float, at: int, *, colou
 
 
 def _finding(explanation: Explanation) -> str:
-    """Name the parts that are clear."""
-    rows = [row for row in rows_of(explanation.table()) if row["clear"] and row["kind"] != RESIDUAL]
-    costs = [row["kind"] for row in rows if row["part"] > 0]
-    if not costs:
+    """Name what costs most, or what cannot be told apart."""
+    named = [explanation.first] if explanation.first else list(explanation.together)
+    if not named:
         return "What explains the fall? No kind of difference has a clear part"
-    told = number(sum(row["part"] for row in rows if row["part"] > 0))
-    return f"What explains the fall? {listed(costs)}: {told}; the whole fall is {number(explanation.gap.mean)}"
+    told = f"{number(explanation.cost(named).mean)}; the whole fall is {number(explanation.gap.mean)}"
+    if explanation.first:
+        return f"What explains the fall? Most of all {label(named[0]).lower()}: {told}"
+    return f"What explains the fall? {listed(named)}, not to be told apart: together {told}"
 
 
 def _notes(explanation: Explanation) -> list[str]:
@@ -104,7 +105,7 @@ def _notes(explanation: Explanation) -> list[str]:
     return [
         f"Shapley values over the kinds of difference, {how}; {len(explanation.seeds)} seeds. Lines: where a bar may "
         "end, 95 % intervals that hold together (corrected resampled t, Bonferroni); of the whole fall its own. Empty: "
-        "it may be none at all. Hatched: what stays with all of these kinds removed.",
+        "it may be none at all, or due to another kind. Hatched: what stays with all of these kinds removed.",
         f"Not found, or without effect: {listed(nothing)}." if nothing else "",
         *(f"Without {site}: {why}." for site, why in explanation.left_out.items()),
         *(f"{note[0].upper()}{note[1:]}." for note in explanation.notes),

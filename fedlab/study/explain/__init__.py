@@ -43,7 +43,9 @@ def explain(
 
     Which kinds there are is known with ``shifts``: a kind is removed by not planting it. Without, each is estimated
     from the rows of all hospitals in this process (a laboratory's tool), removed as
-    :func:`fedlab.study.explain.removal.removed` says, and left alone where its test finds nothing.
+    :func:`fedlab.study.explain.removal.removed` says, and left alone where its test finds nothing. Where a site's rows
+    fit two kinds, neither is named alone; what none of the kinds does (wrong labels, columns that say nothing of what
+    they say elsewhere) stays in the residual.
 
     Parameters
     ----------
@@ -80,8 +82,8 @@ def explain(
     >>> from fedlab.federation import LabelShift, Shifts
     >>> alike = fedlab.load("heart_disease").partition(fedlab.federation.IID(), sites=4)
     >>> ill = Shifts({"site 2": [LabelShift(0.9)]})
-    >>> explain(alike, shifts=ill, seeds=3, rounds=5, progress=False).first
-    'label'
+    >>> explain(alike, shifts=ill, seeds=3, rounds=5, progress=False).table()["kind"].tolist()
+    ['label', 'residual']
     """
     numbers = _checked(federation, seeds, settings)
     asked = Gap(gap, model, algorithm(which), metric, settings)
@@ -114,6 +116,7 @@ def explain(
         known=shifts is not None,
         left_out=left_out,
         notes=list(getattr(source, "notes", [])),
+        instead=getattr(source, "instead", {}),
     )
 
 

@@ -6,7 +6,7 @@ only the second. So the smaller of the two is taken, and none where they disagre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,10 +41,21 @@ class Line:
         """Return the one that changes nothing."""
         return Line(np.ones(width), np.zeros(width))
 
+    def but(self, columns: Collection[int]) -> Line:
+        """Return the one that leaves these columns alone."""
+        out = Line(self.scale.copy(), self.shift.copy())
+        out.scale[list(columns)], out.shift[list(columns)] = 1.0, 0.0
+        return out
+
+    @property
+    def hits(self) -> set[int]:
+        """The columns that change."""
+        return set(np.flatnonzero((self.scale != 1) | (self.shift != 0)).tolist())
+
     @property
     def moves(self) -> bool:
         """Whether anything changes."""
-        return bool((self.scale != 1).any() or (self.shift != 0).any())
+        return bool(self.hits)
 
     def there(self, x: Floats) -> Floats:
         """Turn the site's rows into the others'."""

@@ -2,60 +2,95 @@
 
 A prevalence shows in the measurements too: more of the patients then look ill. Another reading does not. So the share
 of the ill is estimated a second time without the labels, from what a model of the other hospitals sees in the
-measurements (Saerens, Latinne & Decaestecker, Neural Computation 14, 2002): where the labels' share follows it,
-patients differ; where it does not, reading does.
+measurements (Saerens, Latinne & Decaestecker, Neural Computation 14, 2002), and what may have happened is told by
+:mod:`~fedlab.study.explain.removal.reading`. It is often more than one thing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedlab.study.explain.removal.columns import LEVEL, Floats, Ints, Table
+from fedlab.study.explain.removal.reading import CONCEPT, LABEL, NOTHING, WRONG, read
 
-CLEAR = 3.0  # standard errors at which both a prevalence and a reading are there
-RATHER = 1.5  # times that a prevalence must fit better: another reading blurs what the model sees as well
 SEEN = 0.05  # mean change of a probability by another reading
+FOLDS, CUTS, IN_EACH = 3, 12, 10  # of the rarer class, where its rows were dealt out evenly
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Of one site: how its classes are to be weighed to undo its prevalence [classes], and its labels read alike."""
+    """Of one site: its labels undone, and what cannot be told of them.
+
+    Attributes
+    ----------
+    weights : float array, shape [classes]
+        How its classes are to be weighed to undo its prevalence.
+    y : int array, shape [rows]
+        Read as the others read.
+    possible : frozenset of str
+        What may have happened to its labels: ``label``, ``concept``, ``wrong``; empty where nothing has.
+    causes : frozenset of str
+        Of these, what is undone.
+    wrong : bool
+        Its labels and measurements belong together less than elsewhere, both ways: none of the kinds does that.
+    strength : float
+        How much of what the measurements say elsewhere they may say here, 0 … 1.
+    """
 
     weights: Floats
     y: Ints
+    possible: frozenset[str] = frozenset()
+    causes: frozenset[str] = frozenset()
+    wrong: bool = False
+    strength: float = 1.0
+
+    def doubted(self) -> Labels:
+        """Return what is left where some of the site's columns say nothing: no other reading can be seen then."""
+        return replace(self, wrong=True) if self.possible & {CONCEPT, WRONG} else self
 
 
 def sorted_out(tables: Sequence[Table], classes: int, rng: np.random.Generator) -> list[Labels]:
     """Tell prevalence from reading at every site, and undo both.
 
-    Of more than two classes all is taken for prevalence. So it is where a model cannot be made of the other sites.
+    Of more than two classes all is taken for prevalence, and so it is where a model cannot be made of the other sites;
+    that it may be another reading is then said.
     """
     counts = np.array([np.bincount(t.y, minlength=classes) for t in tables]) + 0.5
     logs = np.log(counts / counts[:, :1])
     apart = logs - np.median(logs, axis=0)
     differs = _differs(counts)
-    if classes > 2:
-        return [Labels(np.exp(-apart[k] * differs[k]), t.y) for k, t in enumerate(tables)]
-    ratios = [_likelihood(tables, k) for k in range(len(tables))]
-    implied = [None if r is None else _prevalence(r) for r in ratios]
-    middle = np.median([each[0] for each in implied if each] or [0.0])
+    either = frozenset({LABEL, CONCEPT}) if differs.any() else frozenset()
+    ratios = [_likelihood(tables, k) if classes == 2 else None for k in range(len(tables))]
+    seen = [_prevalence(r) for r in ratios if r is not None]
+    usual = float(np.median(logs[:, 1]))
     out = []
     for k, t in enumerate(tables):
-        ratio, seen = ratios[k], implied[k]
-        if ratio is None or seen is None:
-            out.append(Labels(np.exp(-apart[k] * differs[k]), t.y))
+        ratio = ratios[k]
+        if ratio is None:
+            out.append(Labels(np.exp(-apart[k] * differs[k]), t.y, either, either & {LABEL}))
             continue
-        error = float(np.sqrt((1 / counts[k]).sum()))
-        moved = _moved(float(apart[k, 1]), error, seen[0] - float(middle), seen[1]) if differs[k] else 0.0
-        expected = _sigmoid(ratio + float(np.median(logs[:, 1])) + moved)
+        ratio = ratio + float(np.median(seen)) - usual  # so that what is usual for the model is so for the labels
         known = 1 - len(t.y) / sum(len(each.y) for each in tables)
-        y = _reread(t.y, expected, known, LEVEL / len(tables), rng)
-        out.append(Labels(np.array([1.0, np.exp(-moved)]), y))
+        if not differs[k] and not _otherwise(t.y, ratio + usual, known, LEVEL / len(tables)):
+            out.append(Labels(np.ones(classes), t.y))
+            continue
+        told = read(ratio, t.y, float(_sigmoid(np.array(usual))), known, rng)
+        moved = 0.0
+        if LABEL in told.causes:
+            labels, patients = float(apart[k, 1]), told.patients - usual
+            both = float(np.sign(labels)) * min(abs(labels), abs(patients)) if labels * patients > 0 else 0.0
+            moved = both if CONCEPT in told.causes else labels
+        wrong = told.possible == {WRONG}
+        y: Ints = t.y
+        if told.causes & {CONCEPT, WRONG}:
+            y = _reread(t.y, _sigmoid(ratio + usual + moved), rng)
+        weights = np.array([1.0, np.exp(-moved)])
+        out.append(Labels(weights, y, told.possible - {NOTHING}, told.causes, wrong, told.strength))
     return out
 
 
@@ -68,23 +103,25 @@ def _differs(counts: Floats) -> NDArray[np.bool_]:
     return np.repeat(min(p) < LEVEL / len(p), len(p)) if len(p) > 1 else np.zeros(1, dtype=bool)
 
 
-def _moved(labels: float, labels_error: float, patients: float, patients_error: float) -> float:
-    """Return how far the log odds of the ill moved with the patients, of how far they did by the labels."""
-    as_prevalence = abs(labels - patients) / np.hypot(labels_error, patients_error)
-    as_reading = abs(patients) / patients_error
-    if min(as_prevalence, as_reading) > CLEAR:
-        return 0.0 if labels * patients <= 0 else float(np.sign(labels) * min(abs(labels), abs(patients)))
-    return labels if as_prevalence * RATHER <= as_reading else 0.0
-
-
 def _likelihood(tables: Sequence[Table], k: int) -> Floats | None:
-    """Log likelihood ratio of the second class to the first in each row, by a model of the other sites."""
+    """Log likelihood ratio of the second class to the first in each row, by a model of the other sites.
+
+    The ratio is counted, between cuts of what the model says, on rows of theirs that it has not seen: a model's own
+    probabilities are too bold for that, and labels here would then seem to be wrong.
+    """
+    from sklearn.model_selection import cross_val_predict
+
     others = [t for i, t in enumerate(tables) if i != k]
     x, y = np.concatenate([t.x for t in others]), np.concatenate([t.y for t in others])
-    if len(np.unique(y)) < 2:
+    rare = int(np.bincount(y, minlength=2).min())
+    if rare < FOLDS:
         return None
-    model = classifier().fit(x, y)
-    return np.asarray(model.decision_function(tables[k].x) - np.log((y == 1).sum() / (y == 0).sum()))
+    unseen = cross_val_predict(classifier(), x, y, cv=FOLDS, method="decision_function")
+    here = classifier().fit(x, y).decision_function(tables[k].x)
+    number = min(max(rare // IN_EACH, 2), CUTS)
+    cuts = np.unique(np.quantile(unseen, np.arange(1, number) / number))
+    ill, well = (np.bincount(np.searchsorted(cuts, unseen[y == c]), minlength=len(cuts) + 1) + 0.5 for c in (1, 0))
+    return np.asarray(np.log(ill / ill.sum() / (well / well.sum()))[np.searchsorted(cuts, here)])
 
 
 def classifier() -> Any:
@@ -98,40 +135,49 @@ def classifier() -> Any:
     return make_pipeline(fill, StandardScaler(), LogisticRegression(C=0.3, solver="newton-cholesky"))
 
 
-def _prevalence(ratio: Floats) -> tuple[float, float]:
-    """Log odds of the second class among these rows, by likelihood, and their standard error."""
+def _prevalence(ratio: Floats) -> float:
+    """Log odds of the second class among these rows, by likelihood and without their labels."""
     share = 0.5
     for _ in range(200):
         share = float(np.clip(np.mean(_sigmoid(ratio + np.log(share / (1 - share)))), 1e-3, 1 - 1e-3))
-    odds = np.log(share / (1 - share))
-    p = _sigmoid(ratio + odds)
-    information = float(((p - share) ** 2).sum())  # of the log odds: each row's score is p − share
-    return float(odds), 1 / np.sqrt(max(information, 1e-6))
+    return float(np.log(share / (1 - share)))
 
 
-def _reread(y: Ints, expected: Floats, known: float, level: float, rng: np.random.Generator) -> Ints:
-    """Read the labels as the others do, changing as few as can be; unchanged where the site reads alike.
+def _reread(y: Ints, expected: Floats, rng: np.random.Generator) -> Ints:
+    """Read the labels as the others do, changing as few as can be; unchanged where that would hardly be seen."""
+    line = _line(np.log(expected / (1 - expected)), y)
+    here = _sigmoid(line[0] + line[1] * np.log(expected / (1 - expected)))
+    draw = rng.random(len(y))
+    if np.abs(here - expected).mean() < SEEN:
+        return y
+    down = (y == 1) & (draw < (here - expected) / here)
+    up = (y == 0) & (draw < (expected - here) / (1 - here))
+    return np.where(down, 0, np.where(up, 1, y))
+
+
+def _otherwise(y: Ints, logit: Floats, known: float, level: float) -> bool:
+    """Test whether the labels follow the measurements otherwise than at the other sites, in level or in slope.
 
     ``known`` is the others' share of all rows: what is expected of few is itself uncertain.
     """
-    from scipy.optimize import minimize
     from scipy.stats import chi2
 
-    logit = np.log(expected / (1 - expected))
+    def loss(line: Floats) -> float:
+        z = line[0] + line[1] * logit
+        return float(np.logaddexp(0, np.where(y == 1, -z, z)).sum())
+
+    return bool(chi2.sf(2 * known * (loss(np.array([0.0, 1.0])) - loss(_line(logit, y))), 2) < level)
+
+
+def _line(logit: Floats, y: Ints) -> Floats:
+    """Intercept and slope of a logistic regression on one column, held near 0 and 1 by a touch."""
+    from scipy.optimize import minimize
 
     def loss(line: Floats) -> float:
         z = line[0] + line[1] * logit
         return float(np.logaddexp(0, np.where(y == 1, -z, z)).sum() + 0.01 * ((line - [0, 1]) ** 2).sum())
 
-    fit = minimize(loss, np.array([0.0, 1.0]))
-    here = _sigmoid(fit.x[0] + fit.x[1] * logit)
-    draw = rng.random(len(y))
-    better = 2 * known * (loss(np.array([0.0, 1.0])) - fit.fun)
-    if chi2.sf(better, 2) >= level or np.abs(here - expected).mean() < SEEN:
-        return y
-    down = (y == 1) & (draw < (here - expected) / here)
-    up = (y == 0) & (draw < (expected - here) / (1 - here))
-    return np.where(down, 0, np.where(up, 1, y))
+    return np.asarray(minimize(loss, np.array([0.0, 1.0])).x)
 
 
 def _sigmoid(z: Floats) -> Floats:

@@ -13,7 +13,7 @@ MOST = 10.0  # times that a row can count, or can count less
 FOLDS = 3
 
 
-def weights(tables: Sequence[Table]) -> list[Floats]:
+def weights(tables: Sequence[Table], strange: Sequence[bool]) -> list[Floats]:
     """Return the density ratio of all sites to each one, by a classifier that tells them apart; 1 where it cannot.
 
     Whether it can is judged on rows that it has not seen, within each class, so that a prevalence is not seen.
@@ -22,12 +22,15 @@ def weights(tables: Sequence[Table]) -> list[Floats]:
     ----------
     tables : sequence of Table
         As all write, measure and read alike.
+    strange : sequence of bool
+        Sites that are left alone, for what they differ in is no mix.
 
     Returns
     -------
     list of float array, shape [rows], each with a mean of 1
     """
-    told = [_told_apart(tables, k) for k in range(len(tables))]
+    told = [(1.0, np.zeros(len(t.y))) if s else _told_apart(tables, k)
+            for k, (t, s) in enumerate(zip(tables, strange, strict=True))]  # fmt: skip
     if min(p for p, _ in told) >= LEVEL / len(tables):
         return [np.ones(len(t.y)) for t in tables]
     out = []

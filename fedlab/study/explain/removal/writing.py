@@ -130,7 +130,7 @@ def _order(mine: Floats, others: Floats) -> Ints | None:
 
 
 def code_of(x: Floats, features: Sequence[Feature], f: int) -> Ints:
-    """Number of the code in each row, −1 where nothing is written; of the ``f``-th feature."""
+    """Number of the code in each row, −1 where nothing, or no code, is written; of the ``f``-th feature."""
     feature, block = features[f], x[:, span(features, f)]
     empty = np.isnan(block).any(1)
     if feature.kind == "number":
@@ -138,7 +138,8 @@ def code_of(x: Floats, features: Sequence[Feature], f: int) -> Ints:
         match = block[:, :1] == known[None]
         return np.where(match.any(1), match.argmax(1), -1)
     if block.shape[1] == 1:
-        return np.where(empty, -1, np.nan_to_num(block[:, 0]).round().astype(int))
+        code = np.nan_to_num(block[:, 0]).round().astype(int)
+        return np.where(empty | (code < 0) | (code >= len(feature.codes or {})), -1, code)
     return np.where(empty, -1, np.nan_to_num(block).argmax(1))
 
 
