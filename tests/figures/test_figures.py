@@ -92,7 +92,7 @@ def test_other_metrics_are_refused_with_those_there_are(run: Run) -> None:
 
 def test_three_marks_a_site_at_their_means(study: Study) -> None:
     figure = who_gains(study)
-    table = study.table().query("metric == 'auc'").set_index(["arm", "where"])["mean"]
+    table = study.table().query("metric == 'log_loss'").set_index(["arm", "where"])["mean"]
     arms = {"isolated": "own model", "fedavg": "federated (FedAvg)", "centralized": "pooled (may not happen)"}
     for arm, name in arms.items():
         marks = named(figure, name)
@@ -103,8 +103,9 @@ def test_three_marks_a_site_at_their_means(study: Study) -> None:
 
 
 def test_its_title_is_what_was_found_and_its_notes_say_how(study: Study) -> None:
-    figure = who_gains(study)
-    assert title_of(figure).startswith("Who gains at home by federating? AUC: ")
+    assert title_of(who_gains(study)).startswith("Who gains at home by federating? log loss: ")
+    figure = who_gains(study, "auc")
+    assert title_of(figure).startswith("Who gains at home by federating? AUC: shown, not judged")
     notes = notes_of(figure)
     assert "2 seeds" in notes and "95 %" in notes and "Switzerland: " in notes and "mostly luck" in notes
     assert f"Test was opened {study.test_openings} time" in notes
@@ -122,7 +123,7 @@ def test_every_metric_can_be_drawn_and_no_interval_leaves_its_scale(study: Study
 def test_one_seed_claims_nothing(hospitals: Federation) -> None:
     single = fedlab.compare(hospitals, seeds=1, rounds=2, progress=False)
     figure = who_gains(single)
-    assert "no clear gain or loss at any hospital" in title_of(figure) and "One seed: no interval" in notes_of(figure)
+    assert "log loss: not judged" in title_of(figure) and "One seed: no interval" in notes_of(figure)
     assert all(not trace.x for trace in figure.data if trace.mode == "lines" and trace.legendgroup)
 
 
