@@ -16,7 +16,7 @@ from fedlab.federation.ranking import auc, rank
 
 @cache
 def units() -> Federation:
-    """Return forty generated units of 25 patients."""
+    """Return forty generated units of 35 patients."""
     return phantom_ehr.load(hospitals=40, patients=35)
 
 
