@@ -143,7 +143,7 @@ def _notes(rows: pd.DataFrame, drawn: list[str], table: pd.DataFrame) -> list[st
         notes.append("Dot and line: mean over seeds and its 95 % interval (corrected resampled t); n: patients of one "
                      "split, on average. Some groups are large enough on some seeds only: see the hover.")  # fmt: skip
     elif rows["low"].notna().any():
-        notes.append("Line: 95 % bootstrap interval over patients.")
+        notes.append("Line: 95 % interval over patients.")
     else:
         notes.append("One split: no interval, so that nothing here is clear.")
     left_out = [arm for arm in table.get("arm", pd.Series(dtype=str)).unique() if arm not in drawn]

@@ -92,7 +92,7 @@ def on_test(runs: Sequence[Run]) -> str:
         n = int(wide.loc[(train, test, "auc"), "patients"])
         cells = [_cell(wide.loc[(train, test, metric)]) for metric in SHOWN]
         rows.append([train, f"{test}{' †' if test in small else ''}", *cells, str(n)])
-    notes = ["In brackets: 95 % bootstrap interval over the test patients.", *_of_the_few(small)]
+    notes = ["In brackets: 95 % interval over the test patients.", *_of_the_few(small)]
     head = ["model of", "tested at", "AUC", "accuracy", "log loss", "n"]
     name = arm_name(run.algorithm.name)
     return table(head, rows, caption=f"Reported round of {name} on the test patients", notes=notes)

@@ -73,7 +73,7 @@ def test_a_run_with_and_without_intervals(study: Study) -> None:
     run = study.runs["fedavg"][0]
     plain, drawn = subgroup_scores(run.subgroups(by="sex")), subgroup_scores(run.subgroups(by="sex", resamples=50))
     assert "no interval, so that nothing here is clear" in told(plain) and not plain.layout.showlegend
-    assert "bootstrap interval over patients" in told(drawn) and max(dots(drawn)[0].error_x.array) > 0
+    assert "95 % interval over patients" in told(drawn) and max(dots(drawn)[0].error_x.array) > 0
     assert "no test of a difference between groups" in str(drawn.layout.title.subtitle.text).replace("<br>", " ")
 
 

@@ -64,7 +64,7 @@ def test_the_threshold_is_that_of_going_through_all(ties: bool) -> None:
 
 
 def test_a_bootstrap_in_pieces_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    y, p = predictions(9, 25, 2, ties=True)
+    y, p = predictions(9, 80, 2, ties=True)
     at = [Threshold(0.4)] * 9
     whole = many_scores(y, p, thresholds=at, resamples=30)
     monkeypatch.setattr("fedlab.federation.metrics.TOGETHER", 1)
