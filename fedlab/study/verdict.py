@@ -15,7 +15,7 @@ from fedlab.study.estimand import estimand
 from fedlab.study.failed import of_one_class
 from fedlab.study.failed import told as failures
 from fedlab.study.halves import halves
-from fedlab.study.pairs import away, beside, family, pairs, rows_of, small, two
+from fedlab.study.pairs import away, beside, family, rows_of, small, two
 from fedlab.study.places import left_out, per_seed
 from fedlab.study.tuning import at_the_ends, chosen_by, two_tried
 from fedlab.study.words import OWN, called, counted, listed, words
@@ -78,13 +78,14 @@ def verdict(study: Study, *, also: str | Sequence[str] = (), against: str = OWN,
     if len(study.seeds) < 2:
         one = "With one seed, differences across seeds cannot be judged: compare with several, seeds=10."
         return " ".join([*failures(study), one])
-    metrics = [study.primary, *others]
+    metrics, each = [study.primary, *others], per_seed(study.report())
+    table = family(study, each=each)
     told = [
-        " ".join(filter(None, [plain(study, against=against), *failures(study)])),
-        *numbers(study, against=against),
-        *(unjudged(study, metric, against=against) for metric in others),
-        " ".join([*steady(study), *_few(study, metrics), *of_one_class(study), *_tuned(study),
-                  *_remarks(study, metrics)]),
+        " ".join(filter(None, [plain(study, against=against, table=table), *failures(study)])),
+        *numbers(study, against=against, each=each),
+        *(unjudged(study, metric, against=against, each=each) for metric in others),
+        " ".join([*steady(study, table), *_few(study, metrics), *of_one_class(study), *_tuned(study),
+                  *_remarks(study, metrics, table)]),
         _method(study) if method else "",
     ]  # fmt: skip
     return "\n\n".join(filter(None, told))
@@ -98,9 +99,12 @@ def _known(study: Study, against: str) -> None:
 # --------------------------------------------------------------------------- the plain sentence
 
 
-def plain(study: Study, *, against: str = OWN) -> str:
-    """Return the verdict in one sentence without numbers; empty where nothing could be judged."""
-    table = family(study)
+def plain(study: Study, *, against: str = OWN, table: pd.DataFrame | None = None) -> str:
+    """Return the verdict in one sentence without numbers; empty where nothing could be judged.
+
+    ``table`` is the study's :func:`~fedlab.study.pairs.family`, for who has it.
+    """
+    table = family(study) if table is None else table
     if table["p"].isna().all():
         return ""
     what = words(study.primary)
@@ -176,9 +180,9 @@ def _are(names: Sequence[str]) -> str:
 # --------------------------------------------------------------------------- the numbers
 
 
-def numbers(study: Study, *, against: str = OWN) -> list[str]:
+def numbers(study: Study, *, against: str, each: pd.DataFrame) -> list[str]:
     """Return the paragraphs of :func:`verdict` with what was judged, and each hospital beside it."""
-    metric, each = study.primary, per_seed(study.report())
+    metric = study.primary
     table, few = beside(study, metric, each=each), small(study, metric, each=each)
     first = [(arm, against) for arm in study.arms if arm != against] if against in study.arms else []
     rest = [(one, other) for k, one in enumerate(study.arms) for other in study.arms[k + 1 :]
@@ -197,9 +201,9 @@ def numbers(study: Study, *, against: str = OWN) -> list[str]:
     ]
 
 
-def unjudged(study: Study, metric: str, *, against: str = OWN) -> str:
+def unjudged(study: Study, metric: str, *, against: str = OWN, each: pd.DataFrame | None = None) -> str:
     """Return the paragraph of another metric: intervals, and no winner."""
-    each = per_seed(study.report())
+    each = per_seed(study.report()) if each is None else each
     table, few = beside(study, metric, each=each), small(study, metric, each=each)
     if against in study.arms:
         chosen = [(arm, against) for arm in study.arms if arm != against]
@@ -213,14 +217,13 @@ def unjudged(study: Study, metric: str, *, against: str = OWN) -> str:
     return " ".join([f"By {what.name}{lower}, shown and not judged.", *lines])
 
 
-def steady(study: Study) -> list[str]:
+def steady(study: Study, table: pd.DataFrame) -> list[str]:
     """Say how often halves of the seeds name the same winner, where there are seeds enough to ask."""
     if len(study.seeds) < STEADY:
         return []
     found = halves(study)
-    won = pairs(study)
     named = []
-    for row, half in zip(rows_of(won), rows_of(found.pairs), strict=True):
+    for row, half in zip(rows_of(table[table["where"] == EVERYWHERE]), rows_of(found.pairs), strict=True):
         if row["winner"]:
             loser = row["other"] if row["winner"] == row["one"] else row["one"]
             named.append(f"{called(row['winner'])} over {called(loser)} in {_share(half['winner'])}")
@@ -237,10 +240,10 @@ def _share(value: float) -> str:
 # --------------------------------------------------------------------------- what else is to be known
 
 
-def _remarks(study: Study, metrics: Sequence[str]) -> list[str]:
+def _remarks(study: Study, metrics: Sequence[str], table: pd.DataFrame) -> list[str]:
     """What the means of these metrics are not of."""
     said = []
-    fewest = int(pairs(study)["seeds"].min())
+    fewest = int(table["seeds"].min())
     if fewest < len(study.seeds):
         said.append(f"Some pairs have a score on {fewest} seeds only.")
     scores = study.report()

@@ -121,7 +121,7 @@ def test_nothing_half_written_stays(made: tuple[Path, Path, Result]) -> None:
 
 def test_the_terminal_has_the_story_and_the_files(made: tuple[Path, Path, Result]) -> None:
     said = made[2].stdout
-    assert "FedAvg against pooling, everywhere:" in said and "numbers.json" in said
+    assert "FedAvg against pooling, everywhere and at home:" in said and "numbers.json" in said
 
 
 def test_text_of_others_is_escaped(hospitals: Any, tmp_path: Path) -> None:
