@@ -31,8 +31,8 @@ def _total_variation() -> float:
 
 @cache
 def _costs_more() -> str:
-    small, noisy = [QuantityShift(0.95)], [AcquisitionShift(0.2)]
-    both = Shifts({"site 1": small, "site 2": small, "site 3": noisy, "site 4": noisy})
+    small, noisy = [QuantityShift(0.9)], [AcquisitionShift(0.2)]
+    both = Shifts({"site 1": small, "site 2": small, "site 3": small, "site 4": noisy})
     return explain(alike(), shifts=both, gap="own", rounds=10, progress=False).first
 
 

@@ -57,8 +57,8 @@ def test_wrong_gets_a_hint(exercise_id: str, answer: Any, hint: str) -> None:
 
 
 def test_what_costs_more_does_not_hang_by_a_hair() -> None:
-    kinds = {"site 1": QuantityShift(0.95), "site 2": QuantityShift(0.95)}
-    noisy = {"site 3": AcquisitionShift(0.2), "site 4": AcquisitionShift(0.2)}
+    kinds = {site: QuantityShift(0.9) for site in ("site 1", "site 2", "site 3")}
+    noisy = {"site 4": AcquisitionShift(0.2)}
     shifts = Shifts({site: [kind] for site, kind in (kinds | noisy).items()})
     parts = fedlab.explain(alike(), shifts=shifts, gap="own", rounds=10, progress=False).table().set_index("kind")
     assert parts.loc["quantity", "clear"] and parts.loc["quantity", "part"] > 3 * parts.loc["acquisition", "part"]
