@@ -15,8 +15,8 @@ import numpy as np
 
 from fedlab.study.heterogeneity.distances import Floats, shares
 
-TURNS = 200
-SETTLED = 1e-3  # patients by which a cell may still move
+TURNS = 100
+SETTLED = 1e-2  # patients by which a cell may still move
 
 
 def likeliest(told: Floats, totals: Floats, start: Floats, null: Callable[[Floats], Floats], *, least: int) -> Floats:
@@ -52,25 +52,63 @@ def likeliest(told: Floats, totals: Floats, start: Floats, null: Callable[[Float
 
 
 def expected(told: Floats, totals: Floats, share: Floats, tilt: Floats, *, least: int) -> tuple[Floats, Floats]:
-    """Return the counts to expect of patients with these shares, given what was told.
+    """Return the counts to expect of patients with these shares, given what was told; sums are kept.
 
-    The withheld cells are taken for Poisson counts below ``least``, tilted until they are as many as were withheld:
-    their exact joint law to within a fraction of a patient. ``tilt`` [..., sites] is where the last turn stood, and is
-    returned one step nearer.
+    Three things may have happened at a site. All but one cell are small, and were told to stand in it; or all withheld
+    cells are small; or they are too few together, and one more was withheld to hide them. Small cells are taken for
+    Poisson counts below ``least``, tilted until they are as many as were withheld. ``tilt`` [..., sites] is where the
+    last turn stood, and is returned one step nearer.
     """
     hidden = np.where(told == 0, np.nan_to_num(share), 0.0)
     withheld = totals - told.sum(-1)
-    top = told.argmax(-1)[..., None]
-    alone = (withheld == 0) & ((told > 0).sum(-1) == 1)
-    rate = hidden * totals[..., None]
-    cut = np.where(alone, _truncated(rate.sum(-1), least), 0.0)
-    tilted = _truncated(rate * tilt[..., None], least)
+    hidden = np.divide(hidden, hidden.sum(-1, keepdims=True), out=np.zeros_like(hidden), where=hidden > 0)
+    tilted = _truncated(hidden * (withheld * tilt)[..., None], least)
     held = tilted.sum(-1)
     step = np.divide(withheld, held, out=np.ones(held.shape), where=(held > 0) & (withheld > 0))
-    out = told + np.where(withheld > 0, step, 0)[..., None] * tilted
-    out += shares(hidden + (hidden.sum(-1, keepdims=True) == 0)) * cut[..., None]
-    np.put_along_axis(out, top, np.take_along_axis(out, top, -1) - cut[..., None], -1)
+    out = _with_neighbour(told, hidden, withheld, step[..., None] * tilted, least)
+    out = np.where(withheld[..., None] > 0, told + out, told)
+    alone = (withheld == 0) & ((told > 0).sum(-1) == 1)
+    elsewhere = np.where(told == 0, np.nan_to_num(share), 0.0)
+    cut = np.where(alone[..., None], _truncated(elsewhere.sum(-1) * totals, least)[..., None], 0.0)
+    out = out + hidden * cut - np.where(told > 0, cut, 0.0) * hidden.any(-1, keepdims=True)
     return out, np.clip(tilt * step, 1e-6, 1e6)
+
+
+def _with_neighbour(told: Floats, hidden: Floats, withheld: Floats, small: Floats, least: int) -> Floats:
+    """Mix what stands in withheld cells if all are ``small`` with what does if one went with the others."""
+    kept = np.where(told > 0, told, np.inf).min(-1, keepdims=True)
+    n, q = withheld[..., None], 1 - hidden
+    term, mass, others = np.maximum(hidden, 1e-300) ** n, np.zeros_like(hidden), np.zeros_like(hidden)
+    for few in range(1, least):  # so many stand in all withheld cells but this one
+        term = term * np.maximum(n - few + 1, 0) / few * q / np.maximum(hidden, 1e-300)
+        fits = (n - few >= least) & (n - few <= kept) & np.isfinite(kept) & (hidden > 0)
+        mass, others = mass + fits * term, others + fits * term * few
+    total = mass.sum(-1, keepdims=True) + _all_small(hidden, withheld, least)[..., None]
+    total = np.where(total > 0, total, 1.0)
+    per = np.divide(others, q, out=np.zeros_like(q), where=q > 1e-12)
+    mixed = mass * n - others + hidden * (per.sum(-1, keepdims=True) - per)
+    none = mass.sum(-1, keepdims=True)
+    return np.asarray((mixed + (total - none) * small) / total)
+
+
+def _all_small(hidden: Floats, withheld: Floats, least: int) -> Floats:
+    """Probability that no cell holds ``least`` of the withheld patients, dealt out by these shares."""
+    most = (least - 1) * hidden.shape[-1]
+    n = np.where(withheld <= most, withheld, 0).astype(int)
+    ways = np.zeros((*withheld.shape, most + 1))  # that so many stand in the cells so far, as Poisson counts
+    ways[..., 0] = 1
+    for cell in range(hidden.shape[-1]):
+        rate, term, before = (hidden[..., cell] * n)[..., None], 1.0, ways
+        ways = before.copy()
+        for few in range(1, least):
+            term = term * rate / few
+            ways[..., few:] += term * before[..., :-few]
+    # over n ** n / n!, what the same sum is without a bound
+    bound = np.cumsum(np.log(np.maximum(np.arange(most + 1), 1)))
+    norm = n * np.log(np.maximum(n, 1)) - bound[n]
+    return np.where(
+        (withheld <= most) & (n > 0), np.take_along_axis(ways, n[..., None], -1)[..., 0] / np.exp(norm), 0.0
+    )
 
 
 def _truncated(rate: Floats, least: int) -> Floats:
