@@ -20,8 +20,8 @@ BAR = 0.6
 def explained(explanation: Explanation) -> go.Figure:
     """Draw the parts of a fall one below the other, each from where the last ended, down to the whole.
 
-    A filled bar has an interval that leaves zero out, and cannot be due to another kind instead. What no kind explains is hatched, and called so. Kinds that
-    change nothing are named below and not drawn.
+    A filled bar has an interval that leaves zero out, and cannot be due to another kind instead. What no kind explains
+    is hatched, and called so. Kinds that change nothing are named below and not drawn.
 
     Parameters
     ----------

@@ -27,11 +27,11 @@ def test_bars_are_the_table_and_end_at_the_whole(explanation: Explanation) -> No
     assert figure.layout.yaxis.ticktext[-2:] == ("not explained", "the whole fall")
 
 
-def test_the_title_says_only_what_is_clear(explanation: Explanation) -> None:
-    clear = explanation.table().query("clear and kind != 'residual'")["kind"].tolist()
+def test_the_title_names_what_the_verdict_names(explanation: Explanation) -> None:
+    named = [explanation.first] if explanation.first else list(explanation.together)
     title = explained(explanation).layout.title.text
-    assert all(kind in title for kind in clear)
-    assert clear or "No kind of difference has a clear part" in title
+    assert all(kind in title for kind in named)
+    assert bool(named) != ("No kind of difference has a clear part" in title)
 
 
 def test_what_was_not_found_is_named(hospitals: Federation) -> None:

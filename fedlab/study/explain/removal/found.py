@@ -124,9 +124,10 @@ def _look(federation: Federation, rng: np.random.Generator) -> Found:
         here = AtSite(x, np.isnan(measured[k].x) & ~np.isnan(x), written[k], devices[k], reading.y, reading.weights,
                       weights[k])  # fmt: skip
         untouched = replace(here, y=raw[k].y, classes=np.ones_like(reading.weights), rows=np.ones(len(raw[k].y)))
-        if dumb:  # nor do its columns hold, rewritten, what those of the others do: it is not how they are written
-            untouched = replace(untouched, alike=raw[k].x, filled=np.zeros_like(here.filled),
-                                writing=Writing(units=Line.none(x.shape[1])), devices=Line.none(x.shape[1]))  # fmt: skip
+        if dumb:  # what its columns hold is not what the others' do, however it is rewritten
+            plainly = Writing(units=Line.none(x.shape[1]))
+            empty = np.zeros_like(here.filled)
+            untouched = replace(untouched, alike=raw[k].x, filled=empty, writing=plainly, devices=Line.none(x.shape[1]))
         measures = bool(written[k].moves or devices[k].moves or here.filled.any() or mute[k])
         alone = reading.wrong and (dumb or not measures)
         sites.append(untouched if reading.wrong else here)

@@ -10,8 +10,9 @@ and are called the second here; :math:`C` the reverse. A prevalence moves :math:
 :math:`B = C = 0`. Another reading leaves the patients and goes one way: :math:`B` or :math:`C`, whoever they are, or
 those who look most like it (a threshold: the log odds of a label move, and grow no flatter). Labels that go wrong, and
 measurements that say nothing, go both ways; where that is so at the *other* hospitals, the labels here follow the
-measurements more closely than theirs. Neither is a kind of difference that could be removed. All of these are compared by their likelihood, in resamples of the patients too (Efron, *Bootstrap methods: another look at the
-jackknife*, Annals of Statistics 7, 1979).
+measurements more closely than theirs. Neither is a kind of difference that could be removed. All of these are compared
+by their likelihood, in resamples of the patients too (Efron, *Bootstrap methods: another look at the jackknife*, Annals
+of Statistics 7, 1979).
 """
 
 from __future__ import annotations
