@@ -154,7 +154,8 @@ def alike(counts: Floats, *, kind: str) -> Floats:
     """
     pooled, totals = counts.sum(-2, keepdims=True), counts.sum(-1, keepdims=True)
     if kind == "label":
-        return np.nan_to_num(shares(pooled)) * totals
+        of_all: Floats = np.nan_to_num(shares(pooled)) * totals
+        return of_all
     there, gone = counts[..., :-1], counts[..., -1:]
     common = np.nan_to_num(shares(pooled[..., :-1]))
     if kind == "features":
