@@ -194,11 +194,11 @@ def calibration(judged: list[Judged]) -> Iterator[Figure]:
     yield Figure("share right less confidence, learned on half", off, "", note=f"{len(first)} proposals")
     bins = [one.mean(axis=0) for one in np.array_split(np.array(sorted(second), dtype=np.float64), count)]
     for words, added in (("as stated", 0.0), ("with what was learned", off)):
-        apart = [abs(right - min(sure + added, 1.0)) for sure, right in bins]
+        apart = [abs(right - min(sure + added, 1.0)) for sure, right in (one.tolist() for one in bins)]
         worst = int(np.argmax(apart))
         note = (f"{count} bins of {len(second) // count} proposals or more, mean confidence {bins[0][0]:.2f} … "
                 f"{bins[-1][0]:.3f}; in the worst {bins[worst][1]:.3f} are right of {bins[worst][0]:.3f}")  # fmt: skip
-        yield at_most(f"share right apart from confidence, other half, {words}", max(apart), "", APART, note)
+        yield at_most(f"share right apart from confidence, other half, {words}", float(max(apart)), "", APART, note)
 
 
 def without_faults(seed: int) -> dict[str, tuple[int, int, int, int]]:

@@ -67,8 +67,8 @@ def direction(
 ) -> float:
     """How much better, in logarithms, a mapping fits than none what differs *between* the codes.
 
-    How frequent a code is says nothing here, nor how high all ranks are: another population moves both, and leaves the
-    order of the codes alone.
+    How frequent a code is says nothing here, nor how high all ranks are, nor how far apart: another population moves
+    that, and leaves the direction alone.
     """
     levels, here = column.levels(site), column.told[site].get("ranks", {})
     gain = 0.0
@@ -79,7 +79,7 @@ def direction(
         met = np.array([row for row in rows if None not in row], dtype=np.float64).reshape(-1, 4)
         if len(met) > 1:
             sd = np.hypot(0.29 / np.sqrt(met[:, 3]), BETWEEN)
-            gain += TEMPER * (_apart(met[:, 0] - met[:, 1], sd) - _apart(met[:, 0] - met[:, 2], sd)) / 2
+            gain += TEMPER * (_apart(met[:, 0], met[:, 1], sd) - _apart(met[:, 0], met[:, 2], sd)) / 2
     return gain
 
 
@@ -88,10 +88,12 @@ def _median_rank(column: Column, code: str, name: str, peers: list[str]) -> floa
     return median(met) if met else None
 
 
-def _apart(differences: Numbers, sd: Numbers) -> float:
-    """Squared differences in sds, without what all have in common."""
-    common = np.average(differences, weights=sd**-2)
-    return float(np.minimum(((differences - common) / sd) ** 2, 25.0).sum())
+def _apart(here: Numbers, there: Numbers, sd: Numbers) -> float:
+    """Squared distances in sds of ranks here from a rising line in those elsewhere."""
+    weight = sd**-2
+    x, y = (values - np.average(values, weights=weight) for values in (there, here))
+    slope = max(float((weight * x * y).sum() / max((weight * x * x).sum(), 1e-12)), 0.0)
+    return float(np.minimum(((y - slope * x) / sd) ** 2, 25.0).sum())
 
 
 def why(column: Column, site: str, own: list[str], best: list[str], peers: list[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from fedlab.federation.harmonise.changes import Change
 from fedlab.federation.harmonise.proposals.alike import direction, fit, why
 from fedlab.federation.harmonise.proposals.column import CERTAIN, Column, Found, Proposal, Question, Undecided
@@ -15,7 +17,7 @@ MEANINGS = (
     {"no", "n", "false", "nein", "non", "negative", "neg"},
 )
 SWAPPED = 0.03  # columns whose codes are in another order, before anything is seen
-TURNED = 2.0  # logarithm: how much better another order fits what differs between the codes
+TURNED = 4.0  # logarithm: how much better another order fits what differs between the codes
 IN_ORDER = 0.6  # code books that keep the order of the other one
 Book = dict[str, str]
 ODD = frozenset(f"{v:g}" for v in SENTINELS if v != 0 and v != 9)
@@ -115,7 +117,7 @@ def _other_book(
     best = [known[k] for k in weighed.best]
     change = Change(site, column.name, "codes", {"map": dict(zip(own, best, strict=True))})
     evidence = f"codes {', '.join(own)} where the others have {', '.join(known)}; {why(column, site, own, best, peers)}"
-    if weighed.share >= CERTAIN:
+    if weighed.share >= CERTAIN and not {*own} & {*known}:  # codes in common: other patients of the same book
         return Proposal(change, evidence, weighed.share)
     ask = f"Ask {site} what its codes {', '.join(own)} of {column.name!r} mean: another mapping fits about as well"
     return Question(site, column.name, (change, None), ask, evidence)
@@ -151,7 +153,10 @@ def _order(
         why_not = "another order of its codes is likelier than none, but no single one is: ask what they mean"
         return Undecided(site, column.name, f"{why_not} ({evidence})")
     turned = direction(column, site, own, names, peers, weighed.best)
-    if 1 - weighed.stays < CERTAIN or turned < TURNED:  # how frequent codes are, other patients explain as well
+    rising = all(_natural(a) < _natural(b) for a, b in pairwise(book[code] for code in own if code in book))
+    if rising and len(own) > 2:
+        return None  # the order is as agreed: more of them are frail, or fewer
+    if 1 - weighed.stays < CERTAIN or turned < TURNED:  # other patients explain that too
         ask = f"Ask {site} what its codes {', '.join(own)} of {column.name!r} mean: those agreed, or in another order?"
         return Question(site, column.name, (change, None), ask, evidence)
     unsure = [code for code, share in zip(own, weighed.each, strict=True) if share < CERTAIN]
