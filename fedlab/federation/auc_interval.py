@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fedlab.federation.cells import ENOUGH, enough_for_interval, patients_by_class
 from fedlab.federation.delong import Z, pairs_won
-from fedlab.federation.ranking import Floats
+from fedlab.federation.ranking import Floats, expit
 
 FEW_OF_A_CLASS = f"fewer than {ENOUGH} patients of a class: no interval"
 SEVERAL_ROWS = "patients have several rows, which the interval would take for other patients: no interval"
@@ -106,18 +106,12 @@ def auc_bounds(ill: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
     at = auc[inside]
     half = Z * np.sqrt(np.asarray(variance)[inside]) / (at * (1 - at))
     logit = np.log(at / (1 - at))
-    low[inside] = np.minimum(low[inside], _expit(logit - half))
-    high[inside] = np.maximum(high[inside], _expit(logit + half))
+    low[inside] = np.minimum(low[inside], expit(logit - half))
+    high[inside] = np.maximum(high[inside], expit(logit + half))
     return low, high
 
 
-def _expit(x: Floats) -> Floats:
-    with np.errstate(over="ignore"):  # exp of much is infinite, and its share 0
-        out: Floats = 1 / (1 + np.exp(-x))
-    return out
-
-
-def newcombe(auc: Floats, cases: int, others: int) -> tuple[Floats, Floats]:
+def newcombe(auc: Floats, cases: ArrayLike, others: ArrayLike, weights: ArrayLike = 1.0) -> tuple[Floats, Floats]:
     """Newcombe's method 5: the AUCs whose own standard error, times 1.96, reaches the one that was seen.
 
     The variance is Hanley & McNeil's (Radiology 143, 1982) with both classes taken for their mean size; like Wilson's
@@ -126,8 +120,11 @@ def newcombe(auc: Floats, cases: int, others: int) -> tuple[Floats, Floats]:
     Parameters
     ----------
     auc : float array
-    cases, others : int
+        Of one hospital, or a mean over several.
+    cases, others : int, or int array of shape [hospitals]
         Patients of either class.
+    weights : float, or float array of shape [hospitals]
+        Of the hospitals in the mean.
 
     Examples
     --------
@@ -141,7 +138,7 @@ def newcombe(auc: Floats, cases: int, others: int) -> tuple[Floats, Floats]:
         reached, beyond = auc.copy(), np.full_like(auc, end)
         for _ in range(HALVINGS):
             middle = (reached + beyond) / 2
-            within = (auc - middle) ** 2 <= Z**2 * _variance(middle, cases, others)
+            within = (auc - middle) ** 2 <= Z**2 * _variance(middle, cases, others, weights)
             reached, beyond = np.where(within, middle, reached), np.where(within, beyond, middle)
         out: Floats = np.where(auc == end, end, beyond)
         return out
@@ -149,7 +146,10 @@ def newcombe(auc: Floats, cases: int, others: int) -> tuple[Floats, Floats]:
     return _bound(0.0), _bound(1.0)
 
 
-def _variance(auc: Floats, cases: int, others: int) -> Floats:
-    more = (cases + others) / 2 - 1
-    out: Floats = auc * (1 - auc) * (1 + more * ((1 - auc) / (2 - auc) + auc / (1 + auc))) / (cases * others)
+def _variance(auc: Floats, cases: ArrayLike, others: ArrayLike, weights: ArrayLike) -> Floats:
+    ill, well, weight = (np.atleast_1d(np.asarray(each, dtype=float)) for each in (cases, others, weights))
+    at = auc[..., None]
+    more = (ill + well) / 2 - 1
+    each = at * (1 - at) * (1 + more * ((1 - at) / (2 - at) + at / (1 + at))) / (ill * well)
+    out: Floats = (weight**2 * each).sum(-1)
     return out

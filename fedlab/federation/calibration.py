@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedlab.federation.cells import ENOUGH, LEAST, enough_for_interval, patients_by_class
 from fedlab.federation.delong import Z
-from fedlab.federation.ranking import Floats
+from fedlab.federation.ranking import Floats, expit
 from fedlab.federation.reliability import calibration_error, error_by_chance
 from fedlab.federation.threshold import PREDICTS_NAN
 
@@ -153,8 +153,8 @@ def _ratio(ill: Floats, risk: Floats) -> Measure:
 
 def _in_the_large(ill: Floats, logit: Floats) -> Measure:
     far = float(np.abs(logit).max()) + math.log(len(ill)) + 1  # beyond it all are told more, or less, than is seen
-    value = _root(lambda shift: float((ill - _expit(logit + shift)).sum()), -far, far)
-    risk = _expit(logit + value)
+    value = _root(lambda shift: float((ill - expit(logit + shift)).sum()), -far, far)
+    risk = expit(logit + value)
     spread = float((risk * (1 - risk)).sum())
     error = math.sqrt(float(((ill - risk) ** 2).sum())) / spread if spread > 0 else math.inf
     if not 0 < error < math.inf:
@@ -182,7 +182,7 @@ def _fitted(ill: Floats, x: Floats) -> tuple[float, float] | None:
     at = np.zeros(2)
     reached = _likelihood(ill, design @ at)
     for _ in range(STEPS):
-        risk = _expit(design @ at)
+        risk = expit(design @ at)
         weight = risk * (1 - risk)
         information = design.T @ (design * weight[:, None])
         if not np.linalg.cond(information) < 1e12:
@@ -198,11 +198,6 @@ def _fitted(ill: Floats, x: Floats) -> tuple[float, float] | None:
 
 def _likelihood(ill: Floats, logit: Floats) -> float:
     return float((ill * logit - np.logaddexp(0, logit)).sum())
-
-
-def _expit(logit: Floats) -> Floats:
-    out: Floats = np.exp(-np.logaddexp(0, -logit))
-    return out
 
 
 def _root(falling: Callable[[float], float], low: float, high: float) -> float:

@@ -14,6 +14,18 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
+def expit(logit: Floats | float) -> Floats:
+    """Return the share behind a logit, without overflow far out.
+
+    Examples
+    --------
+    >>> expit(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    out: Floats = np.exp(-np.logaddexp(0, -np.asarray(logit, dtype=float)))
+    return out
+
+
 def ratio(part: Floats, whole: Floats) -> Floats:
     """Divide; ``nan`` where there is nothing to divide by."""
     out: Floats = np.full(part.shape, np.nan)

@@ -24,7 +24,7 @@ from fedlab.study.over_patients import (
     Drawn,
     Share,
     auc_difference,
-    auc_interval,
+    mean_auc_interval,
     no_interval,
     percentiles,
     placements,
@@ -294,7 +294,7 @@ def _interval(
     if none:
         return found
     if key[2] == "auc":
-        found["low"], found["high"] = auc_interval(list(shares[key].values()))
+        found["low"], found["high"] = mean_auc_interval(list(shares[key].values()))
         if other in shares and other != key and shares[other].keys() == shares[key].keys():
             pairs = [(shares[key][name], shares[other][name]) for name in shares[key]]
             ends = auc_difference([a for a, _ in pairs], [b for _, b in pairs])

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlab.federation import METRICS, Examples
+from fedlab.federation.auc_interval import newcombe
 from fedlab.federation.cells import ENOUGH
-from fedlab.federation.delong import Z
+from fedlab.federation.delong import Z, pairs_won
 from fedlab.federation.metrics import CHOSEN, NEEDS_EVERY_CLASS
+from fedlab.federation.ranking import expit
 from fedlab.federation.threshold import balanced_accuracy_at
 
 Floats = NDArray[np.float64]
@@ -122,19 +124,11 @@ def placements(y: NDArray[np.int64], p: Floats) -> tuple[Floats, Floats]:
     >>> cases.tolist(), others.tolist()
     ([[0.75, 1.0]], [[1.0, 0.75]])
     """
-    return _above(p[:, y == 1], p[:, y == 0]), 1 - _above(p[:, y == 0], p[:, y == 1])
+    ill = y == 1
+    return pairs_won(p, ill) / 2 / (~ill).sum(), 1 - pairs_won(p, ~ill) / 2 / ill.sum()
 
 
-def _above(mine: Floats, theirs: Floats) -> Floats:
-    ordered = np.sort(theirs, axis=1)
-    beaten = [
-        np.searchsorted(o, m, "left") + np.searchsorted(o, m, "right") for m, o in zip(mine, ordered, strict=True)
-    ]
-    out: Floats = np.array(beaten) / 2 / theirs.shape[1]
-    return out
-
-
-def auc_interval(shares: Sequence[Share]) -> tuple[float, float]:
+def mean_auc_interval(shares: Sequence[Share]) -> tuple[float, float]:
     """95 % interval of a mean of the AUCs of several hospitals, or of one, over their patients.
 
     Bound by bound the wider of the logit interval with DeLong's variance (Biometrics 44, 1988), which is [1, 1] at the
@@ -144,16 +138,17 @@ def auc_interval(shares: Sequence[Share]) -> tuple[float, float]:
     Examples
     --------
     >>> best = Share(np.ones(20), np.ones(56), 1.0)
-    >>> low, high = auc_interval([best])
+    >>> low, high = mean_auc_interval([best])
     >>> round(low, 3), round(high, 3)
     (0.932, 1.0)
     """
     auc = min(max(sum(float(share.cases.mean()) for share in shares), 0.0), 1.0)
-    low, high = (_newcombe(auc, shares, end) for end in (0.0, 1.0))
+    sizes = np.array([[len(share.cases), len(share.others), share.weight] for share in shares]).T
+    low, high = (float(bound) for bound in newcombe(np.array(auc if FLAT < auc < 1 - FLAT else round(auc)), *sizes))
     variance = sum(_variance(share) for share in shares)
     if FLAT < auc < 1 - FLAT:
         half, logit = Z * math.sqrt(variance) / (auc * (1 - auc)), math.log(auc / (1 - auc))
-        low, high = min(low, _expit(logit - half)), max(high, _expit(logit + half))
+        low, high = min(low, float(expit(logit - half))), max(high, float(expit(logit + half)))
     return low, high
 
 
@@ -178,31 +173,6 @@ def _variance(share: Share) -> float:
     return sum(
         float(part.var(ddof=1)) / len(part) if len(part) > 1 else SPREADS_MOST * share.weight**2 for part in parts
     )
-
-
-def _newcombe(auc: float, shares: Sequence[Share], end: float) -> float:
-    """Return the AUC on the way to ``end`` whose own standard error, times 1.96, just reaches the one that was seen."""
-
-    def variance(at: float) -> float:
-        """Hanley & McNeil's (Radiology 143, 1982), with both classes taken for their mean size."""
-        per_pair = at * (1 - at)
-        spread = (1 - at) / (2 - at) + at / (1 + at)
-        return sum(
-            share.weight**2 * per_pair * (1 + ((len(share.cases) + len(share.others)) / 2 - 1) * spread)
-            / (len(share.cases) * len(share.others))
-            for share in shares
-        )  # fmt: skip
-
-    reached, beyond = auc, end
-    for _ in range(60):  # halvings, down to rounding
-        middle = (reached + beyond) / 2
-        within = (auc - middle) ** 2 <= Z**2 * variance(middle)
-        reached, beyond = (middle, beyond) if within else (reached, middle)
-    return end if abs(auc - end) <= FLAT else beyond
-
-
-def _expit(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
 # --------------------------------------------------------------------------- whether there is one

@@ -15,6 +15,7 @@ from fedlab.engine.absences import NO_MODEL
 from fedlab.engine.repeated import SHARES, Estimate, Look, behind, repeated, repeated_difference
 from fedlab.engine.run import Run
 from fedlab.federation.cells import ENOUGH
+from fedlab.federation.ranking import expit
 from fedlab.study.meta import FEWEST, NOTHING, Pooled, pool
 from fedlab.study.openings import enter
 
@@ -153,7 +154,7 @@ def _pooled(found: dict[str, Estimate], *, natural: bool) -> tuple[Pooled, str, 
         few = f"{len(points)} hospital{'s' * (len(points) != 1)}, and {FEWEST} are needed"
         return NOTHING, "; ".join(filter(None, [few, _without(gone)])), len(points)
     pooled = pool(*zip(*points, strict=True))
-    back: Callable[[float], float] = (lambda x: x) if natural else _expit
+    back: Callable[[float], float] = float if natural else lambda x: float(expit(x))
     ends = {name: back(value) for name, value in pooled._asdict().items() if name != "tau"}
     return Pooled(**ends, tau=pooled.tau), _without(gone), len(points)
 
@@ -174,10 +175,6 @@ def on_logit(found: Estimate) -> tuple[float, float]:
         share = min(max(share, half), 1 - half)
         variance = 2 * half**2 if len(found.behind) == 2 else share * (1 - share) / found.behind[0]
     return math.log(share / (1 - share)), variance / (share * (1 - share)) ** 2
-
-
-def _expit(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def _without(gone: dict[str, str]) -> str:

@@ -19,7 +19,7 @@ from fedlab.federation.delong import delong
 from fedlab.federation.reserved import MEANS
 from fedlab.study import Study
 from fedlab.study.final import Reopened
-from fedlab.study.over_patients import Share, auc_difference, auc_interval, placements
+from fedlab.study.over_patients import Share, auc_difference, mean_auc_interval, placements
 
 ARMS = ["isolated", "fedavg"]
 
@@ -203,7 +203,7 @@ def covered(hospitals: int, cases: int, others: int, spread: float, auc: float, 
     inside = 0
     for _ in range(draws):
         p = np.concatenate([rng.normal(middle, spread, (hospitals, cases)), rng.normal(size=(hospitals, others))], 1)
-        low, high = auc_interval([Share(c / hospitals, o / hospitals, 1 / hospitals)
+        low, high = mean_auc_interval([Share(c / hospitals, o / hospitals, 1 / hospitals)
                                   for c, o in zip(*placements(y, p), strict=True)])  # fmt: skip
         inside += low <= auc <= high
     return inside / draws
