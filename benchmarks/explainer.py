@@ -9,15 +9,15 @@ units, dealt out anew to four sites) are made to differ at one or two of them, a
   column's own mean and spread), or that are another patient's, all of them together or each column by itself;
 - by nothing.
 
-Counted is what it says. Named rightly: one kind, the one that was planted; of a pair the one that costs more, by the
-same question with ``shifts=`` and clearly. Named wrongly: one kind, and another than that; for a pair also one where the
-two do not differ clearly; for a cause of none of its kinds any. Not to be told apart: several, with all that were
-planted (for a cause of none of its kinds: with wrong labels, or what is none of the kinds, among them). Several without
-those are named wrongly. And none: no kind has a clear part.
+Counted is what it says. Named rightly: one kind, the one that was planted; of a pair the one that costs more, clearly,
+by the same question with ``shifts=``. Named wrongly: one kind, and another than that; of a pair any one, where the two
+do not differ clearly; of a cause of none of its kinds any. Not to be told apart: several, with all that are right among
+them (of a cause of none of its kinds: wrong labels, or what is none of the kinds); several without those are named
+wrongly. And none: no kind has a clear part.
 
 Asked is the fall from the pooled model to own models in log loss, which sees all six kinds. A difference that costs
-nothing cannot be found in a fall. So devices are up to three spreads off, up to half of the features are never measured,
-and a single kind whose known part is below 0.01 nats is drawn again; how many were is told.
+nothing cannot be found in a fall. So devices are up to three spreads off, up to half of the features are never
+measured, and a single kind whose known part is below 0.01 nats is drawn again; how many were is told.
 """
 
 from __future__ import annotations
