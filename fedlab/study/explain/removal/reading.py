@@ -85,7 +85,7 @@ def read(ratio: Floats, y: Ints, share: float, known: float, rng: np.random.Gene
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(0, 2, 600)
     >>> ratio = 2 * (rng.normal(size=600) + 2 * y - 1)
-    >>> sorted(read(ratio, y, 0.5, 0.8, rng).possible)
+    >>> sorted(read(ratio, y, 0.5, 0.8, rng).causes)
     ['nothing']
     >>> wrong = np.where(rng.random(600) < 0.3, 1 - y, y)
     >>> sorted(read(ratio, wrong, 0.5, 0.8, rng).possible)
