@@ -114,7 +114,7 @@ def _likelihood(tables: Sequence[Table], k: int) -> Floats | None:
     others = [t for i, t in enumerate(tables) if i != k]
     x, y = np.concatenate([t.x for t in others]), np.concatenate([t.y for t in others])
     rare = int(np.bincount(y, minlength=2).min())
-    if rare < FOLDS:
+    if rare < FOLDS or not (np.nanmax(x, axis=0, initial=-np.inf) > np.nanmin(x, axis=0, initial=np.inf)).any():
         return None
     unseen = cross_val_predict(classifier(), x, y, cv=FOLDS, method="decision_function")
     here = classifier().fit(x, y).decision_function(tables[k].x)

@@ -23,14 +23,17 @@ def weights(tables: Sequence[Table], strange: Sequence[bool]) -> list[Floats]:
     tables : sequence of Table
         As all write, measure and read alike.
     strange : sequence of bool
-        Sites that are left alone, for what they differ in is no mix.
+        Sites that are left alone, and are no measure for the others: what they differ in is no mix.
 
     Returns
     -------
     list of float array, shape [rows], each with a mean of 1
     """
-    told = [(1.0, np.zeros(len(t.y))) if s else _told_apart(tables, k)
-            for k, (t, s) in enumerate(zip(tables, strange, strict=True))]  # fmt: skip
+    alike = [t for t, s in zip(tables, strange, strict=True) if not s]
+    if len(alike) < 2:
+        return [np.ones(len(t.y)) for t in tables]
+    found = iter([_told_apart(alike, k) for k in range(len(alike))])
+    told = [(1.0, np.zeros(len(t.y))) if s else next(found) for t, s in zip(tables, strange, strict=True)]
     if min(p for p, _ in told) >= LEVEL / len(tables):
         return [np.ones(len(t.y)) for t in tables]
     out = []

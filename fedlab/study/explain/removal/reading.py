@@ -85,7 +85,7 @@ def read(ratio: Floats, y: Ints, share: float, known: float, rng: np.random.Gene
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(0, 2, 600)
     >>> ratio = 2 * (rng.normal(size=600) + 2 * y - 1)
-    >>> sorted(read(ratio, y, 0.5, 0.8, rng).possible)
+    >>> sorted(read(ratio, y, 0.5, 0.8, rng).causes)
     ['nothing']
     >>> wrong = np.where(rng.random(600) < 0.3, 1 - y, y)
     >>> sorted(read(ratio, wrong, 0.5, 0.8, rng).possible)
@@ -114,7 +114,10 @@ def read(ratio: Floats, y: Ints, share: float, known: float, rng: np.random.Gene
 def _compared(
     ratio: Floats, y: Ints, weights: Floats | Ints, share: float, choices: list[_Choice]
 ) -> tuple[Floats, Floats]:
-    """Log likelihoods [choices the threshold and the others' wrong labels, resamples], and the last choice's coefficients [resamples, 4]."""
+    """Log likelihoods [hypotheses, resamples], and the coefficients [resamples, 4] of the last of the choices.
+
+    The hypotheses are the choices, then a threshold, then wrong labels at the others.
+    """
     r = np.exp(ratio)
     rows = np.column_stack([y * r, y, (1 - y) * r, 1 - y]).astype(float)
     fits = [_fitted(rows, np.asarray(weights, dtype=float), choice) for choice in choices]
