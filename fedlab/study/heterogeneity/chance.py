@@ -1,9 +1,10 @@
 """What a measure would be if there were no difference: the level that small sites reach by chance.
 
 Two random halves of one hospital are not equal, and the smaller they are, the less. Each value is therefore set against
-draws under *no difference*: where only counts arrived, patients are drawn anew from the hospitals' common shares and
-sent on the same terms (screened, or noised) as the real ones, which is a parametric bootstrap (Efron & Tibshirani, *An
-introduction to the bootstrap*, 1993); where rows are in this process, the patients' hospitals are permuted.
+draws under *no difference*: where only counts arrived, patients are drawn anew from the common shares that make what
+was told likeliest, and sent on the same terms (screened, or noised) as the real ones, which is a parametric bootstrap
+(Efron & Tibshirani, *An introduction to the bootstrap*, 1993); where rows are in this process, the patients' hospitals
+are permuted.
 """
 
 from __future__ import annotations
@@ -154,8 +155,7 @@ def alike(counts: Floats, *, kind: str) -> Floats:
     """
     pooled, totals = counts.sum(-2, keepdims=True), counts.sum(-1, keepdims=True)
     if kind == "label":
-        of_all: Floats = np.nan_to_num(shares(pooled)) * totals
-        return of_all
+        return np.asarray(np.nan_to_num(shares(pooled)) * totals)
     there, gone = counts[..., :-1], counts[..., -1:]
     common = np.nan_to_num(shares(pooled[..., :-1]))
     if kind == "features":

@@ -119,7 +119,15 @@ def bands_at(
 def null_bands(told: Floats, bands: Floats, leave: Leave) -> Floats:
     """Return the counts [sites, 2, bands] to expect if every site's outcomes were as the others' say."""
     known = np.nan_to_num(bands)
-    return _as_others(likeliest(told, known.sum(-1), known, _as_others, least=leave.least))
+    rows = (1, -1, told.shape[-1])  # to the likelihood each class of a site is a row of one table
+
+    def null(counts: Floats) -> Floats:
+        return _as_others(counts.reshape(told.shape)).reshape(rows)
+
+    likely = likeliest(
+        told.reshape(rows), known.sum(-1).reshape(rows[:2]), known.reshape(rows), null, least=leave.least
+    )
+    return _as_others(likely.reshape(told.shape))
 
 
 def _as_others(counts: Floats) -> Floats:

@@ -24,29 +24,32 @@ def likeliest(told: Floats, totals: Floats, start: Floats, null: Callable[[Float
 
     Parameters
     ----------
-    told : float array, shape [..., sites, cells]
+    told : float array, shape [tables, sites, cells]
         As screened.
-    totals : float array, shape [..., sites]
-    start : float array, shape [..., sites, cells]
+    totals : float array, shape [tables, sites]
+    start : float array, shape [tables, sites, cells]
         Counts to begin with.
     null : callable
-        The counts that the sites would have if they did not differ, of the counts that they have.
+        Of counts of some tables, those that the sites would have if they did not differ; each table by itself.
     least : int
 
     Examples
     --------
     One of four sites told a cell, which five patients of forty are just enough for; the others stand near it.
 
-    >>> told = np.array([[35.0, 5], [40, 0], [40, 0], [40, 0]])
-    >>> alike = lambda counts: counts.sum(0) / counts.sum() * counts.sum(1, keepdims=True)
-    >>> likeliest(told, told.sum(1), told, alike, least=5).round(1)[:, 1].tolist()
+    >>> told = np.array([[[35.0, 5], [40, 0], [40, 0], [40, 0]]])
+    >>> alike = lambda counts: 0 * counts + counts.mean(1, keepdims=True)
+    >>> likeliest(told, told.sum(-1), told, alike, least=5).round(1)[0, :, 1].tolist()
     [5.0, 2.4, 2.4, 2.4]
     """
-    counts, tilt = start, np.ones(totals.shape)
+    counts, tilt, moving = start.copy(), np.ones(totals.shape), np.arange(len(told))
     for _ in range(TURNS):
-        before = counts
-        counts, tilt = expected(told, totals, shares(null(counts)), tilt, least=least)
-        if np.abs(counts - before).max(initial=0) < SETTLED:
+        before = counts[moving]
+        counts[moving], tilt[moving] = expected(
+            told[moving], totals[moving], shares(null(before)), tilt[moving], least=least
+        )
+        moving = moving[np.abs(counts[moving] - before).max((1, 2), initial=0) >= SETTLED]
+        if not len(moving):
             break
     return counts
 
