@@ -35,9 +35,10 @@ def of_counts(
     """Compare each site with all others together, in one kind of difference, variable by variable."""
     tables = variables(census, kind)
     for some in _alike(tables, draws):
-        judged = _judged(some, census, kind, fitting(measures, some[0][1]), draws=draws, seed=seed)
+        judged, smooth = _judged(some, census, kind, fitting(measures, some[0][1]), draws=draws, seed=seed)
         for row, (key, table) in enumerate(some):
-            again = _judged_again(some[row], judged, row, census, kind, len(tables), draws=draws, seed=seed)
+            first = {m: chances[row * len(census.sites) :][: len(census.sites)] for m, chances in judged.items()}
+            again = _judged_again(some[row], first, smooth[row], census, kind, len(tables), draws=draws, seed=seed)
             for measure, chances in judged.items():
                 for k, site in enumerate(census.sites):
                     chance = again.get((measure, k), chances[row * len(census.sites) + k])
@@ -50,34 +51,33 @@ def of_counts(
 
 def _judged(
     some: list[tuple[str, Table]], census: Census, kind: str, measures: list[str], *, draws: int, seed: int
-) -> dict[str, list[Chance]]:
-    """Judge each site of each table, by each measure; table after table."""
-    counts, many, at = _stacked(some, census, kind, draws=draws, seed=seed)
-    return {
+) -> tuple[dict[str, list[Chance]], NDArray[np.bool_]]:
+    """Judge each site of each table, by each measure, table after table; and where a curve may tell [tables, sites]."""
+    counts, many, at, smooth = _stacked(some, census, kind, draws=draws, seed=seed)
+    judged = {
         measure: _each_against(
-            apart(measure, counts, rest(counts), at), apart(measure, many, rest(many), at[:, None]), _all_told(some)
+            apart(measure, counts, rest(counts), at), apart(measure, many, rest(many), at[:, None]), smooth
         )
         for measure in measures
     }
+    return judged, smooth
 
 
 def _judged_again(
-    one: tuple[str, Table], judged: dict[str, list[Chance]], row: int, census: Census, kind: str, tables: int,
-    *, draws: int, seed: int,
+    one: tuple[str, Table], judged: dict[str, list[Chance]], smooth: NDArray[np.bool_], census: Census, kind: str,
+    tables: int, *, draws: int, seed: int,
 ) -> dict[tuple[str, int], Chance]:  # fmt: skip
     """Judge by more draws what no draw reached and no curve tells, where more can make it clear among all tables."""
-    sites = len(census.sites)
     more = min(MORE, AGAIN // one[1].counts.size)
-    lumps = [k for k, told in enumerate(_all_told([one])[0]) if not told]
     far = {
         (measure, k)
         for measure, chances in judged.items()
-        for k in lumps
-        if chances[row * sites + k].p * (1 + draws) < 1.5
+        for k, chance in enumerate(chances)
+        if not smooth[k] and chance.p * (1 + draws) < 1.5
     }
-    if not far or tables * sites > 0.05 * more:
+    if not far or tables * len(census.sites) > 0.05 * more:
         return {}
-    again = _judged([one], census, kind, sorted({measure for measure, _ in far}), draws=more, seed=seed)
+    again, _ = _judged([one], census, kind, sorted({measure for measure, _ in far}), draws=more, seed=seed)
     return {(measure, k): again[measure][k] for measure, k in far}
 
 
@@ -88,11 +88,10 @@ def of_pairs(census: Census, kind: str, measure: str, *, draws: int, seed: int) 
     for some in _alike(variables(census, kind), draws):
         if not fitting((measure,), some[0][1]):
             continue
-        counts, many, at = _stacked(some, census, kind, draws=draws, seed=seed)
+        counts, many, at, smooth = _stacked(some, census, kind, draws=draws, seed=seed)
         found = apart(measure, counts[:, one], counts[:, other], at)
-        all_told = _all_told(some)
         by_chance = apart(measure, many[:, :, one], many[:, :, other], at[:, None])
-        chances = iter(_each_against(found, by_chance, all_told[:, one] & all_told[:, other]))
+        chances = iter(_each_against(found, by_chance, smooth[:, one] & smooth[:, other]))
         for key, _ in some:
             for a, b in pairs:
                 told = finding(kind, measure, census.sites[a], next(chances), feature=feature_of(key))
@@ -109,23 +108,22 @@ def _alike(tables: list[tuple[str, Table]], draws: int) -> Iterator[list[tuple[s
 
 def _stacked(
     some: list[tuple[str, Table]], census: Census, kind: str, *, draws: int, seed: int
-) -> tuple[Floats, Floats, Floats]:
-    """Return what the sites told [tables, sites, cells], draws of it, and where the cells lie [tables, 1, cells]."""
+) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
+    """Return what the sites told [tables, sites, cells], draws of it, and where the cells lie [tables, 1, cells].
+
+    Last, of which sites [tables, sites] every count was told as it is, and is in the draws.
+    """
     tables = [table for _, table in some]
-    drawn = redrawn(tables, census.leave, kind, [_rng(seed, kind, key) for key, _ in some], draws)
+    drawn, smooth = redrawn(tables, census.leave, kind, [_rng(seed, kind, key) for key, _ in some], draws)
     at = np.stack([np.empty(0) if table.cells.at is None else table.cells.at for table in tables])
-    return cells_of(np.stack([table.counts for table in tables]), kind), cells_of(drawn, kind), at[:, None]
+    smooth &= np.stack([(table.told == table.counts).all(1) for table in tables])
+    return cells_of(np.stack([table.counts for table in tables]), kind), cells_of(drawn, kind), at[:, None], smooth
 
 
-def _all_told(some: list[tuple[str, Table]]) -> NDArray[np.bool_]:
-    """Return of which sites [tables, sites] every count was told as it is."""
-    return np.stack([(table.told == table.counts).all(1) for _, table in some])
-
-
-def _each_against(found: Floats, by_chance: Floats, all_told: NDArray[np.bool_]) -> list[Chance]:
+def _each_against(found: Floats, by_chance: Floats, smooth: NDArray[np.bool_]) -> list[Chance]:
     """Judge values [tables, sites] by draws [tables, draws, sites]; table after table, site after site."""
     draws = np.moveaxis(by_chance, 1, -1)
-    return each_against(found.ravel(), np.ascontiguousarray(draws.reshape(-1, draws.shape[-1])), all_told.ravel())
+    return each_against(found.ravel(), np.ascontiguousarray(draws.reshape(-1, draws.shape[-1])), smooth.ravel())
 
 
 def variables(census: Census, kind: str) -> list[tuple[str, Table]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlab.engine import Run
@@ -62,22 +63,24 @@ def concept(gate: Exchange, run: Run, census: Census, *, draws: int, seed: int) 
     told = ask_bands(gate, run.weights, census.leave)
     bands = by_class(told, census.tables[LABEL].counts, least)
     found = beyond_prevalence(np.nan_to_num(bands), _others(bands))
-    null, all_told = null_bands(told, bands, census.leave), (told == bands).all((1, 2))
-    judged = each_against(found, _by_chance(null, census, draws, seed), all_told)
-    far = [k for k, chance in enumerate(judged) if not all_told[k] and chance.p * (1 + draws) < 1.5]
+    null = null_bands(told, bands, census.leave)
+    by_chance, smooth = _by_chance(null, census, draws, seed)
+    smooth &= (told == bands).all((1, 2))
+    judged = each_against(found, by_chance, smooth)
+    far = [k for k, chance in enumerate(judged) if not smooth[k] and chance.p * (1 + draws) < 1.5]
     if far:  # as in by_counts: what no draw reaches and no curve tells
-        by_chance = _by_chance(null, census, MORE, seed)
-        judged = [against(chance.value, by_chance[k]) if k in far else chance for k, chance in enumerate(judged)]
+        by_chance, _ = _by_chance(null, census, MORE, seed)
+        again = each_against(found, by_chance, smooth)
+        judged = [again[k] if k in far else chance for k, chance in enumerate(judged)]
     for site, chance in zip(census.sites, judged, strict=True):
         why = f"fewer than {least} training patients in a class, or in each of its bands of risk"
         yield finding("concept", "concept", site, chance, reason=why if np.isnan(chance.value) else "")
 
 
-def _by_chance(null: Floats, census: Census, draws: int, seed: int) -> Floats:
-    """Draw what every site's measure would be, [sites, draws]."""
-    many = redrawn_bands(null, census.leave, np.random.default_rng([seed, 8]), draws)
-    out: Floats = beyond_prevalence(np.nan_to_num(many), _others(many)).T
-    return out
+def _by_chance(null: Floats, census: Census, draws: int, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """Draw what every site's measure would be, [sites, draws], and tell at which sites nearly all are told in full."""
+    many, smooth = redrawn_bands(null, census.leave, np.random.default_rng([seed, 8]), draws)
+    return beyond_prevalence(np.nan_to_num(many), _others(many)).T, smooth
 
 
 def _others(bands: Floats) -> Floats:

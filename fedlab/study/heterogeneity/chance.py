@@ -22,6 +22,7 @@ from fedlab.study.heterogeneity.distances import Floats, shares
 from fedlab.study.heterogeneity.likely import likeliest
 
 DRAWS = 200
+NEARLY = 0.95  # of the draws told in full: then they fall into no lumps
 ROUNDING = 1e-9  # draws that differ by less do not differ: a curve has no tail without a spread
 
 
@@ -64,8 +65,8 @@ def against(value: float, draws: Floats) -> Chance:
 def each_against(values: Floats, draws: Floats, curve: NDArray[np.bool_] | None = None) -> list[Chance]:
     """Judge many values [values], each by its own draws [values, draws]; as :func:`against` does one.
 
-    ``curve`` tells of which the tail may be read off a curve (default: of all): draws of which some were withheld fall
-    into lumps, and no curve through them has a tail that holds.
+    ``curve`` tells of which the tail may be read off a curve (default: of all): where counts are withheld, the value's
+    or many of the draws', draws fall into lumps, and no curve through them has a tail that holds.
     """
     curve = np.ones(len(values), dtype=bool) if curve is None else curve
     found = np.full((4, len(values)), np.nan)
@@ -99,7 +100,7 @@ def _tail(values: Floats, draws: Floats) -> Floats:
 
 def redrawn(
     tables: Sequence[Table], leave: Leave, kind: str, rngs: Sequence[np.random.Generator], draws: int = DRAWS
-) -> Floats:
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Draw the sites' counts as they would arrive if all sites were alike in one thing.
 
     Parameters
@@ -116,13 +117,21 @@ def redrawn(
 
     Returns
     -------
-    float array, shape [tables, draws, sites, cells]
+    (float array of shape [tables, draws, sites, cells], bool array of shape [tables, sites])
+        The counts, and at which sites nearly all draws are told in full: others fall into lumps.
     """
     drawn = np.stack([_drawn(c, rng, draws) for c, rng in zip(_alike(tables, leave, kind), rngs, strict=True)])
     if leave.epsilon is not None:
-        return np.stack([leave(counts, rng) for counts, rng in zip(drawn, rngs, strict=True)])
+        noised = np.stack([leave(counts, rng) for counts, rng in zip(drawn, rngs, strict=True)])
+        return noised, np.ones((len(tables), noised.shape[2]), dtype=bool)
     told = leave(drawn, rngs[0])  # screening draws nothing
-    return filled(told, drawn.sum(-1), least=leave.least, missing=kind != "label")
+    smooth = in_full(told, drawn)
+    return filled(told, drawn.sum(-1), least=leave.least, missing=kind != "label"), smooth
+
+
+def in_full(told: Floats, drawn: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell at which sites nearly all draws [..., draws, sites, cells] were told as they are."""
+    return (told == drawn).all(-1).mean(-2) >= NEARLY  # type: ignore[no-any-return]
 
 
 def _alike(tables: Sequence[Table], leave: Leave, kind: str) -> Floats:

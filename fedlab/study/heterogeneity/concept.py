@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlab.engine.exchange import Ask, Exchange
@@ -26,6 +27,7 @@ from fedlab.federation import Feature, Site
 from fedlab.federation.cells import block_means, block_size
 from fedlab.study.heterogeneity.binned import Leave, agree, counted, filled
 from fedlab.study.heterogeneity.census import patients
+from fedlab.study.heterogeneity.chance import in_full
 from fedlab.study.heterogeneity.distances import Floats
 from fedlab.study.heterogeneity.likely import likeliest
 
@@ -135,8 +137,10 @@ def _as_others(counts: Floats) -> Floats:
     return np.stack([n * (1 - share), n * share], axis=1)
 
 
-def redrawn_bands(expected: Floats, leave: Leave, rng: np.random.Generator, draws: int) -> Floats:
-    """Draw counts [draws, sites, 2, bands] as they would arrive under no difference."""
+def redrawn_bands(
+    expected: Floats, leave: Leave, rng: np.random.Generator, draws: int
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Draw counts [draws, sites, 2, bands] as they would arrive under no difference; as ``chance.redrawn`` does."""
     n = expected.sum(1)
     share = np.divide(expected[:, 1], n, out=np.zeros(n.shape), where=n > 0)
     n = np.round(n).astype(int)
@@ -146,4 +150,8 @@ def redrawn_bands(expected: Floats, leave: Leave, rng: np.random.Generator, draw
         out[:, site] = np.stack([n[site] - positive, positive], axis=1)
     totals = out.sum(-1)
     told = leave(out.astype(np.int64), rng) * (totals.min(-1) >= leave.least)[..., None, None]
-    return by_class(told, totals, leave.least)
+    return by_class(told, totals, leave.least), in_full(_flat(told), _flat(out))
+
+
+def _flat(bands: Floats) -> Floats:
+    return bands.reshape(*bands.shape[:-2], -1)
