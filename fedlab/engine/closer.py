@@ -102,7 +102,7 @@ def calibration_summary(self: Run) -> pd.DataFrame:
     asked = ("calibration_summary",)
     if asked not in self._reports:
         sources, models = self._sources()
-        self.test_openings += 1
+        self._opens("calibration summary")
         rows = []
         for site in self.federation.sites:
             about = opened.counted(site, len(self.federation.task.classes))._asdict()
@@ -155,7 +155,7 @@ def decisions(self: Run, *, threshold: float, thresholds: Sequence[float] = THRE
     asked = ("decisions", checked(threshold), tuple(map(checked, thresholds)))
     if asked not in self._reports:
         sources, models = self._sources()
-        self.test_openings += 1
+        self._opens("decisions")
         rows = []
         for site in self.federation.sites:
             about = opened.counted(site, classes)._asdict()

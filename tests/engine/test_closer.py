@@ -90,7 +90,9 @@ def test_calibration_is_that_of_the_predictions(run: Run) -> None:
 def test_calibration_gives_the_reported_error(isolated: Run) -> None:
     table = isolated.calibration()
     ece = isolated.calibration_summary().query("measure == 'ece'").set_index(["train", "test"])["value"]
-    for key, rows in table.groupby(["train", "test"]):
+    known = table[table["test"].map(lambda site: site in set(ece.dropna().index.get_level_values("test")))]
+    assert known["test"].nunique() >= 3  # one may have a patient with two rows, who cannot be counted as two
+    for key, rows in known.groupby(["train", "test"]):
         assert rows["error"].unique() == pytest.approx([ece[key]])
         gap = (rows["patients"] * (rows["predicted"] - rows["observed"]).abs()).sum() / rows["patients"].sum()
         together = rows["reason"].str.startswith("put together").any()  # within a bin that was widened, gaps even out
@@ -199,7 +201,9 @@ def test_calibration_measures_are_those_of_the_predictions(run: Run) -> None:
         assert tuple(got[["value", "low", "high", "calibrated"]]) == pytest.approx(measure[:4], abs=1e-9, nan_ok=True)
     few = table.loc[("Switzerland", "slope")]
     assert np.isnan(few["value"]) and few["reason"] == "fewer than 20 patients of a class" and few["fewest"] == 2
-    assert table.xs("ece", level="measure")[["value", "calibrated", "calibrated_high"]].notna().all(axis=None)
+    error = table.xs("ece", level="measure")
+    counted = error[~error["reason"].str.startswith("patients have several rows")]
+    assert len(counted) >= 3 and counted[["value", "calibrated", "calibrated_high"]].notna().all(axis=None)
 
 
 def test_decisions_are_those_of_the_predictions_and_opening_is_counted(hospitals: Federation) -> None:

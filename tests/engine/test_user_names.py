@@ -252,7 +252,8 @@ def test_a_trial_leaves_model_and_generators_alone() -> None:
 
 def test_weight_norm_is_trained(fed: Federation) -> None:
     run = fedlab.train(fed, lambda i, o: weight_norm(nn.Linear(i, o)), rounds=3, progress=False)
-    assert run.history["log_loss"].iloc[-1] < run.history["log_loss"].iloc[0] and set(ALGORITHMS) > {"fedavg"}
+    by_round = run.history.groupby("round")["log_loss"].mean()  # of the sites that have enough for valid
+    assert by_round.iloc[-1] < by_round.iloc[0] and set(ALGORITHMS) > {"fedavg"}
 
 
 def test_nests_travel_whatever_their_names() -> None:
