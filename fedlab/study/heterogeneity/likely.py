@@ -42,6 +42,7 @@ def likeliest(told: Floats, totals: Floats, start: Floats, null: Callable[[Float
     >>> likeliest(told, told.sum(-1), told, alike, least=5).round(1)[0, :, 1].tolist()
     [5.0, 2.4, 2.4, 2.4]
     """
+    totals = np.round(totals)  # whole patients: a sum of shares is off by a bit, and that is no patient withheld
     counts, tilt, moving = start.copy(), np.ones(totals.shape), np.arange(len(told))
     for _ in range(TURNS):
         before = counts[moving]
