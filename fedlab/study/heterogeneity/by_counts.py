@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlab.study.heterogeneity.census import LABEL, Census, Table, feature_of
-from fedlab.study.heterogeneity.chance import Chance, each_against, finding, redrawn
+from fedlab.study.heterogeneity.chance import Chance, each_against, finding, null_counts, redrawn
 from fedlab.study.heterogeneity.distances import HISTOGRAM, ORDERED, Floats
 
 COUNTED = ("label", "features", "missingness")
@@ -35,10 +35,13 @@ def of_counts(
     """Compare each site with all others together, in one kind of difference, variable by variable."""
     tables = variables(census, kind)
     for some in _alike(tables, draws):
-        judged, smooth = _judged(some, census, kind, fitting(measures, some[0][1]), draws=draws, seed=seed)
+        null = null_counts([table for _, table in some], census.leave, kind)
+        judged, smooth = _judged(some, null, census, kind, fitting(measures, some[0][1]), draws=draws, seed=seed)
         for row, (key, table) in enumerate(some):
             first = {m: chances[row * len(census.sites) :][: len(census.sites)] for m, chances in judged.items()}
-            again = _judged_again(some[row], first, smooth[row], census, kind, len(tables), draws=draws, seed=seed)
+            again = _judged_again(
+                some[row], null[[row]], first, smooth[row], census, kind, len(tables), draws=draws, seed=seed
+            )
             for measure, chances in judged.items():
                 for k, site in enumerate(census.sites):
                     chance = again.get((measure, k), chances[row * len(census.sites) + k])
@@ -50,10 +53,17 @@ def of_counts(
 
 
 def _judged(
-    some: list[tuple[str, Table]], census: Census, kind: str, measures: list[str], *, draws: int, seed: int
+    some: list[tuple[str, Table]],
+    null: Floats,
+    census: Census,
+    kind: str,
+    measures: list[str],
+    *,
+    draws: int,
+    seed: int,
 ) -> tuple[dict[str, list[Chance]], NDArray[np.bool_]]:
     """Judge each site of each table, by each measure, table after table; and where a curve may tell [tables, sites]."""
-    counts, many, at, smooth = _stacked(some, census, kind, draws=draws, seed=seed)
+    counts, many, at, smooth = _stacked(some, null, census, kind, draws=draws, seed=seed)
     judged = {
         measure: _each_against(
             apart(measure, counts, rest(counts), at), apart(measure, many, rest(many), at[:, None]), smooth
@@ -64,8 +74,8 @@ def _judged(
 
 
 def _judged_again(
-    one: tuple[str, Table], judged: dict[str, list[Chance]], smooth: NDArray[np.bool_], census: Census, kind: str,
-    tables: int, *, draws: int, seed: int,
+    one: tuple[str, Table], null: Floats, judged: dict[str, list[Chance]], smooth: NDArray[np.bool_], census: Census,
+    kind: str, tables: int, *, draws: int, seed: int,
 ) -> dict[tuple[str, int], Chance]:  # fmt: skip
     """Judge by more draws what no draw reached and no curve tells, where more can make it clear among all tables."""
     more = min(MORE, AGAIN // one[1].counts.size)
@@ -77,7 +87,7 @@ def _judged_again(
     }
     if not far or tables * len(census.sites) > 0.05 * more:
         return {}
-    again, _ = _judged([one], census, kind, sorted({measure for measure, _ in far}), draws=more, seed=seed)
+    again, _ = _judged([one], null, census, kind, sorted({measure for measure, _ in far}), draws=more, seed=seed)
     return {(measure, k): again[measure][k] for measure, k in far}
 
 
@@ -88,7 +98,8 @@ def of_pairs(census: Census, kind: str, measure: str, *, draws: int, seed: int) 
     for some in _alike(variables(census, kind), draws):
         if not fitting((measure,), some[0][1]):
             continue
-        counts, many, at, smooth = _stacked(some, census, kind, draws=draws, seed=seed)
+        null = null_counts([table for _, table in some], census.leave, kind)
+        counts, many, at, smooth = _stacked(some, null, census, kind, draws=draws, seed=seed)
         found = apart(measure, counts[:, one], counts[:, other], at)
         by_chance = apart(measure, many[:, :, one], many[:, :, other], at[:, None])
         chances = iter(_each_against(found, by_chance, smooth[:, one] & smooth[:, other]))
@@ -107,14 +118,14 @@ def _alike(tables: list[tuple[str, Table]], draws: int) -> Iterator[list[tuple[s
 
 
 def _stacked(
-    some: list[tuple[str, Table]], census: Census, kind: str, *, draws: int, seed: int
+    some: list[tuple[str, Table]], null: Floats, census: Census, kind: str, *, draws: int, seed: int
 ) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
     """Return what the sites told [tables, sites, cells], draws of it, and where the cells lie [tables, 1, cells].
 
     Last, of which sites [tables, sites] every count was told as it is, and is in the draws.
     """
     tables = [table for _, table in some]
-    drawn, smooth = redrawn(tables, census.leave, kind, [_rng(seed, kind, key) for key, _ in some], draws)
+    drawn, smooth = redrawn(null, census.leave, kind, [_rng(seed, kind, key) for key, _ in some], draws)
     at = np.stack([np.empty(0) if table.cells.at is None else table.cells.at for table in tables])
     smooth &= np.stack([(table.told == table.counts).all(1) for table in tables])
     return cells_of(np.stack([table.counts for table in tables]), kind), cells_of(drawn, kind), at[:, None], smooth

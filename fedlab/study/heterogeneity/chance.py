@@ -99,19 +99,17 @@ def _tail(values: Floats, draws: Floats) -> Floats:
 
 
 def redrawn(
-    tables: Sequence[Table], leave: Leave, kind: str, rngs: Sequence[np.random.Generator], draws: int = DRAWS
+    expected: Floats, leave: Leave, kind: str, rngs: Sequence[np.random.Generator], draws: int = DRAWS
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Draw the sites' counts as they would arrive if all sites were alike in one thing.
 
     Parameters
     ----------
-    tables : sequence of Table
-        Of as many cells each.
+    expected : float array, shape [tables, sites, cells]
+        Of :func:`null_counts`.
     leave : Leave
         The terms on which counts leave a site.
     kind : {"label", "features", "missingness"}
-        ``"label"``: the same shares; ``"features"``: the same shares among those who have a value, each site having it
-        as often as it does; ``"missingness"``: the feature missing equally often, each site with its own values.
     rngs : sequence of numpy Generator
         One a table: what is drawn for it does not depend on the others.
 
@@ -120,10 +118,10 @@ def redrawn(
     (float array of shape [tables, draws, sites, cells], bool array of shape [tables, sites])
         The counts, and at which sites nearly all draws are told in full: others fall into lumps.
     """
-    drawn = np.stack([_drawn(c, rng, draws) for c, rng in zip(_alike(tables, leave, kind), rngs, strict=True)])
+    drawn = np.stack([_drawn(c, rng, draws) for c, rng in zip(expected, rngs, strict=True)])
     if leave.epsilon is not None:
         noised = np.stack([leave(counts, rng) for counts, rng in zip(drawn, rngs, strict=True)])
-        return noised, np.ones((len(tables), noised.shape[2]), dtype=bool)
+        return noised, np.ones(expected.shape[:2], dtype=bool)
     told = leave(drawn, rngs[0])  # screening draws nothing
     smooth = in_full(told, drawn)
     return filled(told, drawn.sum(-1), least=leave.least, missing=kind != "label"), smooth
@@ -134,8 +132,12 @@ def in_full(told: Floats, drawn: NDArray[Any]) -> NDArray[np.bool_]:
     return (told == drawn).all(-1).mean(-2) >= NEARLY  # type: ignore[no-any-return]
 
 
-def _alike(tables: Sequence[Table], leave: Leave, kind: str) -> Floats:
-    """Return the counts [tables, sites, cells] that are expected of sites which are alike in one thing."""
+def null_counts(tables: Sequence[Table], leave: Leave, kind: str) -> Floats:
+    """Return the counts [tables, sites, cells] that are expected of sites which are alike in one thing.
+
+    ``"label"``: the same shares; ``"features"``: the same shares among those who have a value, each site having it as
+    often as it does; ``"missingness"``: the feature missing equally often, each site with its own values.
+    """
     counts = np.nan_to_num(np.stack([table.counts for table in tables]))
     null = partial(alike, kind=kind)
     if leave.epsilon is None:

@@ -42,6 +42,7 @@ def likeliest(told: Floats, totals: Floats, start: Floats, null: Callable[[Float
     >>> likeliest(told, told.sum(-1), told, alike, least=5).round(1)[0, :, 1].tolist()
     [5.0, 2.4, 2.4, 2.4]
     """
+    totals = np.round(totals)  # whole patients: a sum of shares is off by a bit, and that is no patient withheld
     counts, tilt, moving = start.copy(), np.ones(totals.shape), np.arange(len(told))
     for _ in range(TURNS):
         before = counts[moving]
@@ -101,24 +102,21 @@ def _all_small(hidden: Floats, withheld: Floats, least: int) -> Floats:
     ways = np.zeros((*withheld.shape, most + 1))  # that so many stand in the cells so far, as Poisson counts
     ways[..., 0] = 1
     for cell in range(hidden.shape[-1]):
-        rate, term, before = (hidden[..., cell] * n)[..., None], 1.0, ways
-        ways = before.copy()
+        rate = (hidden[..., cell] * n)[..., None]
+        term = np.exp(-rate)
+        before, ways = ways, ways * term
         for few in range(1, least):
             term = term * rate / few
             ways[..., few:] += term * before[..., :-few]
-    # over n ** n / n!, what the same sum is without a bound
-    bound = np.cumsum(np.log(np.maximum(np.arange(most + 1), 1)))
-    norm = n * np.log(np.maximum(n, 1)) - bound[n]
-    return np.where(
-        (withheld <= most) & (n > 0), np.take_along_axis(ways, n[..., None], -1)[..., 0] / np.exp(norm), 0.0
-    )
+    logs = np.cumsum(np.log(np.maximum(np.arange(most + 1), 1)))
+    unbounded = np.exp(n * np.log(np.maximum(n, 1)) - n - logs[n])  # the same sum: a Poisson count of n is n
+    dealt = np.take_along_axis(ways, n[..., None], -1)[..., 0] / unbounded
+    return np.where((withheld <= most) & (n > 0), dealt, 0.0)
 
 
 def _truncated(rate: Floats, least: int) -> Floats:
     """Mean of a Poisson count of this rate that is known to be below ``least``."""
-    term, below, every = np.ones(rate.shape), np.zeros(rate.shape), np.ones(rate.shape)
-    for x in range(1, least):
-        below = every.copy()
-        term = term * rate / x
-        every = every + term
-    return np.asarray(rate * below / every)
+    full = np.ones(rate.shape)  # how likely the largest count is that may be: Erlang's recursion, which never overflows
+    for count in range(1, least):
+        full = rate * full / (count + rate * full)
+    return np.asarray(rate * (1 - full))
