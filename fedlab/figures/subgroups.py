@@ -44,7 +44,7 @@ def subgroup_scores(table: pd.DataFrame, metric: str = "auc", *, arms: Sequence[
     >>> import fedlab
     >>> run = fedlab.train(fedlab.load("heart_disease"), rounds=2, progress=False)
     >>> subgroup_scores(run.subgroups(by="sex")).layout.title.text
-    'For whom is the model good? AUC by group; 4 of 8 have none'
+    'For whom is the model good? AUC by group; 5 of 8 have none'
     """
     what = words(metric)
     rows, drawn = home(table[table["metric"] == metric], arms)

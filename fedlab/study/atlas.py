@@ -65,7 +65,7 @@ def atlas(
     >>> options = dict(unseen=None, holdout="Hungary", rounds=2, resamples=50, progress=False)
     >>> table = atlas(fedlab.load("heart_disease"), algorithms=["fedavg"], **options)
     >>> table["test"].unique().tolist(), table.loc[table["holdout"], "patients"].unique().tolist()
-    (['Cleveland', 'Switzerland', 'Long Beach', 'Hungary'], [74.0])
+    (['Cleveland', 'Switzerland', 'Long Beach', 'Hungary'], [73.0])
     """
     if holdout is not None:
         federation, holdout = _hold_out(federation, holdout)
