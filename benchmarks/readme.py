@@ -19,7 +19,8 @@ def table(content: dict[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in content["versions"].items() if k in ("python", "torch", "flwr", "ray"))
     where = f"{content['machine']}, {versions}; {content['seconds']:.0f} s"
     quick = " --quick" * content["quick"]
-    told = f"*`python -m benchmarks.{content['benchmark']}{quick}`, {where}.*"
+    seed = f" --seed {content['seed']}" if content.get("seed") else ""
+    told = f"*`python -m benchmarks.{content['benchmark']}{quick}{seed}`, {where}.*"
     return "\n".join(["| what | measured | target | holds | note |", "|---|---|---|---|---|", *rows, "", told])
 
 
