@@ -18,8 +18,8 @@ away, and how many rows a site trains on, by which the server weighs it.
 
 Three bars, each of patients, and each said where it is used: :data:`LEAST` may leave; with fewer than :data:`FEW` test
 patients of a class a score that needs every class is mostly luck, wears a † and is in no headline mean; from
-:data:`ENOUGH` of a class on, a score that needs every class has an interval over patients, and any other from so many in
-all.
+:data:`ENOUGH` of a class on, a score that needs every class has an interval over patients, and any other from so many
+in all.
 """
 
 from __future__ import annotations
