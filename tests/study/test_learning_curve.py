@@ -159,10 +159,14 @@ def test_too_few_rows_to_tell_a_mean_are_said(hospitals: Federation) -> None:
 
 @pytest.mark.slow
 def test_the_story_of_the_four_hospitals(hospitals: Federation) -> None:
-    """Ten seeds, defaults: with four hospitals rather than one, log loss falls clearly, pooled and federated."""
+    """Ten seeds, defaults: with four hospitals rather than one, log loss falls, and depends less on which one it was.
+
+    How far depends on the one that was drawn, so that ten draws of it leave the fall itself open.
+    """
     table = learning_curve(hospitals, rows=[], sites=[1, 4], progress=False).table("log_loss")
-    end = table.query("where == 'everywhere' and x == 4").set_index("arm")
-    assert (end["difference_high"] < 0).all() and (end["difference"] < -0.1).all(), end
+    one, four = (table.query("where == 'everywhere' and x == @x").set_index("arm") for x in (1, 4))
+    assert (four["difference"] < -0.1).all() and (four["sd"] < one["sd"] / 3).all(), table
+    assert (four["difference_high"] > 0).all(), "if this is clear, say so"
 
 
 # ---------------------------------------------------------------------- what goes wrong
