@@ -46,8 +46,8 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
         A site computes the curve where its patients are, and tells no bin of fewer than five of them: neighbouring bins
         are put together, the first then holds all their patients and goes up to the last one's ``high``, and the others
         say so. ``error`` is the calibration error, in the bins that were asked for: a mean over all patients, never
-        below 0. ``error_by_chance`` is what it is on average where every risk is true (``nan`` where patients have
-        several rows): without that beside it the error says nothing. :meth:`calibration_summary` has what does.
+        below 0. ``error_by_chance`` is what it is on average where every risk is true: without that beside it the error
+        says nothing. :meth:`calibration_summary` has what does.
 
     Examples
     --------

@@ -93,8 +93,7 @@ def thresholds(site: Site, net: Net, models: Models) -> list[Threshold]:
 class Reliability(NamedTuple):
     """One model's reliability at a site: its bins (none if it predicts NaN) and its calibration error.
 
-    ``error_by_chance`` is what the error would be, on average, if every risk were true; ``nan`` where patients have
-    several rows.
+    ``error_by_chance`` is what the error would be, on average, if every risk were true.
     """
 
     bins: list[Bin]
@@ -110,14 +109,14 @@ def reliabilities(site: Site, net: Net, models: Models, *, bins: int, seed: int)
     """
     rows = site.test
     y, who, every = rows.y.numpy(), rows.patients.of, _predicted(net, models, rows.x)
-    few, alone = len(rows.patients.first) < LEAST, len(rows.patients.first) == len(rows)
+    few = len(rows.patients.first) < LEAST
     out = []
     for p in every:
         if not np.isfinite(p).all():
             out.append(Reliability([], np.nan, np.nan))
             continue
         error = np.nan if few else calibration_error(y, p, bins=bins)
-        chance = float(error_by_chance(p[None], bins=bins, seed=seed)[0][0]) if alone and not few else np.nan
+        chance = np.nan if few else float(error_by_chance(p[None], bins=bins, seed=seed, who=who)[0][0])
         out.append(Reliability(reliability(y, p, bins=bins, who=who), error, chance))
     return out
 
@@ -140,21 +139,19 @@ def decisions(
 def compared(site: Site, one: tuple[Net, list[Tensors]], other: tuple[Net, list[Tensors]], *, fewest: int) -> DeLong:
     """Compare the AUCs of two predictors of a task of two classes on the site's ``test`` rows.
 
-    Fewer than ``fewest`` rows of a class, or several of one patient, leave no interval and no p.
+    Fewer than ``fewest`` patients of a class leave no interval and no p.
     """
     rows, classes = site.test, one[0].task.classes
-    y = rows.y.numpy()
-    found = delong(y, *(_predicted(net, [models], rows.x)[0][:, 1] for net, models in (one, other)))
-    counts = np.bincount(y, minlength=len(classes))
+    y, who = rows.y.numpy(), rows.patients.of
+    found = delong(y, *(_predicted(net, [models], rows.x)[0][:, 1] for net, models in (one, other)), who=who)
+    counts = patients_by_class(who, y, len(classes))
     rarest = int(counts.argmin())
     if found.reason:
         return found
-    if counts[rarest] < fewest:
-        why = f"{counts[rarest]} of {len(y)} patients {classes[rarest]}: at least {fewest} of each class needed"
-    elif len(np.unique(rows.group)) < len(y):
-        why = "patients have several rows, which the test would take for other patients"
-    else:
+    if counts[rarest] >= fewest:
         return found
+    patients = len(np.unique(who))
+    why = f"{counts[rarest]} of {patients} patients {classes[rarest]}: at least {fewest} of each class needed"
     return found._replace(low=np.nan, high=np.nan, p=np.nan, reason=why)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedlab.federation.cells import ENOUGH, enough_for_interval, patients_by_class
+from fedlab.federation.clusters import variance_of_means, worth
 from fedlab.federation.delong import Z, pairs_won
 from fedlab.federation.ranking import Floats, expit
 
 FEW_OF_A_CLASS = f"fewer than {ENOUGH} patients of a class: no interval"
-SEVERAL_ROWS = "patients have several rows, which the interval would take for other patients: no interval"
 HALVINGS = 60  # of an interval of length 1: down to rounding
 
 
@@ -34,7 +34,8 @@ def auc_interval(y: ArrayLike, scores: ArrayLike, *, who: ArrayLike | None = Non
     (Statistics in Medicine 25, 2006, 559-573) has a width even there, and is too short where the rare class is spread
     wider than the other. Together they covered .94 to .997 in simulations of 20 to 180 patients a class and AUCs of .7
     to .99 (``tests/federation/test_auc_interval.py``); with fewer than twenty of a class nothing is promised, so none
-    is given.
+    is given. Rows of one patient are not other patients: the first variance takes them together (Obuchowski, Biometrics
+    53, 1997), and to the second they are worth as many patients as if they all said the same.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def auc_interval(y: ArrayLike, scores: ArrayLike, *, who: ArrayLike | None = Non
     -------
     AUC
         All ``nan`` with a reason where a class is absent or a score is not finite; the bounds alone where a class has
-        fewer than twenty patients, or a patient several rows.
+        fewer than twenty patients.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def auc_interval(y: ArrayLike, scores: ArrayLike, *, who: ArrayLike | None = Non
     value = float(pairs_won(said[None], ill).sum() / 2 / (ill.sum() * (~ill).sum()))
     if why := no_auc_interval(ill.astype(np.int64), owner):
         return AUC(value, math.nan, math.nan, why)
-    low, high = auc_bounds(ill, said[None])
+    low, high = auc_bounds(ill, said[None], owner)
     return AUC(value, float(low[0]), float(high[0]))
 
 
@@ -87,24 +88,19 @@ def no_auc_interval(y: NDArray[np.int64], who: NDArray[Any], classes: int = 2) -
     """Say why an AUC on these rows has no interval over patients; empty if it has one."""
     if classes > 2:
         return f"a mean of the AUCs of {classes} classes: no interval"
-    if not enough_for_interval(patients_by_class(who, y, classes).min()):
-        return FEW_OF_A_CLASS
-    return SEVERAL_ROWS if len(np.unique(who)) < len(who) else ""
+    return "" if enough_for_interval(patients_by_class(who, y, classes).min()) else FEW_OF_A_CLASS
 
 
-def auc_bounds(ill: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
-    """Return the 95 % bounds of several models' AUCs, ``scores`` [models, n], with two of a class at least."""
+def auc_bounds(ill: NDArray[np.bool_], scores: Floats, who: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Return the 95 % bounds of several models' AUCs, ``scores`` [models, n], with two patients of a class at least."""
     won = pairs_won(scores, ill), pairs_won(scores, ~ill)
     cases, others = int(ill.sum()), int((~ill).sum())
     auc = won[0].sum(1) / 2 / (cases * others)
-    variance = sum(
-        part.var(1, ddof=1) / mine / (2 * theirs) ** 2
-        for part, mine, theirs in ((won[0], cases, others), (won[1], others, cases))
-    )
-    low, high = newcombe(auc, cases, others)
+    variance = variance_of_means([won[0] / (2 * others), -won[1] / (2 * cases)], [who[ill], who[~ill]])
+    low, high = newcombe(auc, worth(who[ill]), worth(who[~ill]))
     inside = (auc > 0) & (auc < 1)  # at the ends a logit has no place, and a variance of 0 says nothing
     at = auc[inside]
-    half = Z * np.sqrt(np.asarray(variance)[inside]) / (at * (1 - at))
+    half = Z * np.sqrt(variance[inside]) / (at * (1 - at))
     logit = np.log(at / (1 - at))
     low[inside] = np.minimum(low[inside], expit(logit - half))
     high[inside] = np.maximum(high[inside], expit(logit + half))
@@ -121,8 +117,8 @@ def newcombe(auc: Floats, cases: ArrayLike, others: ArrayLike, weights: ArrayLik
     ----------
     auc : float array
         Of one hospital, or a mean over several.
-    cases, others : int, or int array of shape [hospitals]
-        Patients of either class.
+    cases, others : number, or array of shape [hospitals]
+        Patients of either class, or what their rows are worth.
     weights : float, or float array of shape [hospitals]
         Of the hospitals in the mean.
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fedlab.federation.calibration import SEVERAL_ROWS
 from fedlab.federation.cells import ENOUGH, enough_for_interval, patients_by_class, steps
+from fedlab.federation.clusters import worth
 from fedlab.federation.ranking import Floats
 from fedlab.federation.reliability import wilson
 from fedlab.federation.threshold import PREDICTS_NAN
@@ -103,7 +103,8 @@ def decisions(
     same patients; ``sensitivity`` and ``specificity``. Of shares the interval is Wilson's, of net benefits Zou and
     Donner's of a difference of two shares (Statistics in Medicine 27, 2008), which has a width where nobody reaches
     the threshold, and covered .93 to .998 where the plain one covered as little as .06
-    (``tests/federation/test_benefit.py``).
+    (``tests/federation/test_benefit.py``). Rows count alike in the values; in the intervals those of one patient are
+    worth no more than if they all said the same.
 
     Parameters
     ----------
@@ -120,7 +121,7 @@ def decisions(
     -------
     list of Decision
         For each threshold, rising, one per :data:`MEASURES`. All ``nan`` with a reason with fewer than twenty patients
-        of a class, with several rows of a patient, or where the model predicts NaN.
+        of a class, or where the model predicts NaN.
 
     Examples
     --------
@@ -140,16 +141,14 @@ def decisions(
     return [
         Decision(at, measure, *each, small=at in small)
         for at in curve
-        for measure, each in _measured(y == 1, risk >= at, at / (1 - at)).items()
+        for measure, each in _measured(y == 1, risk >= at, at / (1 - at), who).items()
     ]
 
 
 def _none(y: NDArray[np.int64], p: Floats, who: NDArray[Any]) -> str:
     if not np.isfinite(p).all():
         return PREDICTS_NAN
-    if not enough_for_interval(patients_by_class(who, y, 2).min()):
-        return f"fewer than {ENOUGH} patients of a class"
-    return SEVERAL_ROWS if len(np.unique(who)) < len(who) else ""
+    return "" if enough_for_interval(patients_by_class(who, y, 2).min()) else f"fewer than {ENOUGH} patients of a class"
 
 
 def _small(risk: Floats, who: NDArray[Any], curve: list[float], named: float) -> set[float]:
@@ -162,29 +161,32 @@ def _small(risk: Floats, who: NDArray[Any], curve: list[float], named: float) ->
     return set(curve) - told
 
 
-def _measured(ill: NDArray[np.bool_], acted: NDArray[np.bool_], price: float) -> dict[str, tuple[float, float, float]]:
+def _measured(
+    ill: NDArray[np.bool_], acted: NDArray[np.bool_], price: float, who: NDArray[Any]
+) -> dict[str, tuple[float, float, float]]:
     """Value and interval of each measure; ``price`` is what one treated for nothing costs, in patients found."""
-    n, cases = len(ill), int(ill.sum())
-    found, false = int((ill & acted).sum()), int((~ill & acted).sum())
-    missed, spared = cases - found, n - cases - false
-    lost = _difference(missed, spared, n, price)  # what treating all has over the model
+    found, false, missed, spared = (
+        float(both.mean()) for both in (ill & acted, ~ill & acted, ill & ~acted, ~ill & ~acted)
+    )
+    cases, everybody = float(ill.mean()), worth(who)
+    lost = _difference(missed, spared, everybody, price)  # what treating all has over the model
     return {
-        NET_BENEFIT: _difference(found, false, n, price),
-        TREAT_ALL: _difference(cases, n - cases, n, price),
+        NET_BENEFIT: _difference(found, false, everybody, price),
+        TREAT_ALL: _difference(cases, 1 - cases, everybody, price),
         OVER_TREAT_ALL: (-lost[0], -lost[2], -lost[1]),
-        "sensitivity": _share(found, cases),
-        "specificity": _share(spared, n - cases),
+        "sensitivity": _share(float(acted[ill].mean()), worth(who[ill])),
+        "specificity": _share(float((~acted[~ill]).mean()), worth(who[~ill])),
     }
 
 
-def _share(count: int, of: int) -> tuple[float, float, float]:
-    low, high = wilson(np.array([count / of]), np.array([of]))
-    return count / of, float(low[0]), float(high[0])
+def _share(share: float, of: float) -> tuple[float, float, float]:
+    low, high = wilson(np.array([share]), np.array([of]))
+    return share, float(low[0]), float(high[0])
 
 
-def _difference(count: int, other: int, n: int, price: float) -> tuple[float, float, float]:
-    """One share of n patients less ``price`` times that of others among them, with Zou & Donner's interval."""
-    (one, low, high), (two, below, above) = _share(count, n), _share(other, n)
+def _difference(share: float, other: float, of: float, price: float) -> tuple[float, float, float]:
+    """One share of patients less ``price`` times that of others among them, with Zou & Donner's interval."""
+    (one, low, high), (two, below, above) = _share(share, of), _share(other, of)
     both = (1 - one) * (1 - two)
     apart = 2 * price * math.sqrt(one * two / both) if both > 0 else 0.0  # who is the one is not the other
     value = one - price * two

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlab.federation.cells import ENOUGH, LEAST, enough_for_interval, patients_by_class
+from fedlab.federation.clusters import by_patient
 from fedlab.federation.delong import Z
 from fedlab.federation.ranking import Floats, expit
 from fedlab.federation.reliability import calibration_error, error_by_chance
@@ -19,7 +20,6 @@ IN_THE_LARGE, SLOPE, RATIO, ECE = "in_the_large", "slope", "observed_to_expected
 CALIBRATED = {IN_THE_LARGE: 0.0, SLOPE: 1.0, RATIO: 1.0}
 """The measures of calibration that are judged by their interval, and what each is where every risk is true."""
 MEASURES = (*CALIBRATED, ECE)
-SEVERAL_ROWS = "patients have several rows, which would be taken for other patients"
 EQUAL = 1e-6  # logits within so much of each other are one: single precision
 STEPS = 100
 
@@ -64,7 +64,8 @@ def calibration(
     y : int array, shape [n]
     p : float array, shape [n, classes]
     who : array, shape [n], optional
-        Whose row it is; default: each row is another patient. With several rows of a patient none is computed.
+        Whose row it is; default: each row is another patient. Intervals are over patients: what the rows of one add to
+        a variance is summed before it is squared (Liang & Zeger, Biometrika 73, 1986).
     seed : int
         Of the draws behind ``calibrated`` of ``ece``.
 
@@ -94,12 +95,12 @@ def many_calibrations(
     who = np.arange(len(y)) if who is None else who
     out = [_all(PREDICTS_NAN) for _ in p]
     fit = np.flatnonzero(np.isfinite(p).all((1, 2)))
-    if len(np.unique(who)) < len(who):
-        return [_all(SEVERAL_ROWS) if k in fit else each for k, each in enumerate(out)]
     why = _too_few(y, who, p.shape[-1])
-    errors = _calibration_errors(y, p[fit].astype(float), seed)
+    errors = _calibration_errors(y, p[fit].astype(float), who, seed)
     for k, error in zip(fit.tolist(), errors, strict=True):
-        judged = dict.fromkeys(CALIBRATED, Measure(math.nan, reason=why)) if why else _judged(y, p[k].astype(float))
+        judged = (
+            dict.fromkeys(CALIBRATED, Measure(math.nan, reason=why)) if why else _judged(y, p[k].astype(float), who)
+        )
         out[k] = {name: each._replace(calibrated=CALIBRATED[name]) for name, each in judged.items()} | {ECE: error}
     return out
 
@@ -115,11 +116,11 @@ def _too_few(y: NDArray[np.int64], who: NDArray[Any], classes: int) -> str:
     return "" if enough_for_interval(patients_by_class(who, y, 2).min()) else f"fewer than {ENOUGH} patients of a class"
 
 
-def _calibration_errors(y: NDArray[np.int64], p: Floats, seed: int) -> list[Measure]:
+def _calibration_errors(y: NDArray[np.int64], p: Floats, who: NDArray[Any], seed: int) -> list[Measure]:
     """Calibration errors beside what they are by chance; no site of fewer than five patients tells one."""
-    if len(y) < LEAST:
+    if len(np.unique(who)) < LEAST:
         return [Measure(math.nan, reason=f"fewer than {LEAST} patients")] * len(p)
-    means, highs = error_by_chance(p, seed=seed)
+    means, highs = error_by_chance(p, seed=seed, who=who)
     return [
         Measure(calibration_error(y, one), calibrated=mean, calibrated_high=high)
         for one, mean, high in zip(p, means.tolist(), highs.tolist(), strict=True)
@@ -129,55 +130,58 @@ def _calibration_errors(y: NDArray[np.int64], p: Floats, seed: int) -> list[Meas
 # --------------------------------------------------------------------------- the three with an interval
 
 
-def _judged(y: NDArray[np.int64], p: Floats) -> dict[str, Measure]:
+def _judged(y: NDArray[np.int64], p: Floats, who: NDArray[Any]) -> dict[str, Measure]:
     """Measures of patients of whom there are enough of both classes."""
     ill = (y == 1).astype(float)
-    told = {RATIO: _ratio(ill, p[:, 1])}
+    told = {RATIO: _ratio(ill, p[:, 1], who)}
     if not (p > 0).all():
         nothing = Measure(math.nan, reason="somebody is told a risk of 0 or 1, whose logit is infinite")
         return dict.fromkeys((IN_THE_LARGE, SLOPE), nothing) | told
     logit = np.log(p[:, 1]) - np.log(p[:, 0])
-    return {IN_THE_LARGE: _in_the_large(ill, logit), SLOPE: _slope(ill, logit)} | told
+    return {IN_THE_LARGE: _in_the_large(ill, logit, who), SLOPE: _slope(ill, logit, who)} | told
 
 
-def _ratio(ill: Floats, risk: Floats) -> Measure:
+def _ratio(ill: Floats, risk: Floats, who: NDArray[Any]) -> Measure:
     observed, expected = float(ill.mean()), float(risk.mean())
     if expected == 0:
         return Measure(math.nan, reason="nobody is told any risk: nothing was expected")
-    error = math.sqrt(float(((ill / observed - risk / expected) ** 2).sum())) / len(ill)
+    error = math.sqrt(float((by_patient(ill / observed - risk / expected, who) ** 2).sum())) / len(ill)
     if error == 0:
         return Measure(observed / expected, reason="every risk came true: no interval")
     value, width = observed / expected, math.exp(Z * error)
     return Measure(value, value / width, value * width)
 
 
-def _in_the_large(ill: Floats, logit: Floats) -> Measure:
+def _in_the_large(ill: Floats, logit: Floats, who: NDArray[Any]) -> Measure:
     far = float(np.abs(logit).max()) + math.log(len(ill)) + 1  # beyond it all are told more, or less, than is seen
     value = _root(lambda shift: float((ill - expit(logit + shift)).sum()), -far, far)
     risk = expit(logit + value)
     spread = float((risk * (1 - risk)).sum())
-    error = math.sqrt(float(((ill - risk) ** 2).sum())) / spread if spread > 0 else math.inf
+    error = math.sqrt(float((by_patient(ill - risk, who) ** 2).sum())) / spread if spread > 0 else math.inf
     if not 0 < error < math.inf:
         return Measure(value, reason="every risk came true: no interval")
     return Measure(value, value - Z * error, value + Z * error)
 
 
-def _slope(ill: Floats, logit: Floats) -> Measure:
+def _slope(ill: Floats, logit: Floats, who: NDArray[Any]) -> Measure:
     if np.ptp(logit) <= EQUAL:
         return Measure(math.nan, reason="all are told the same risk: there is no slope")
     those, others = logit[ill == 1], logit[ill == 0]
     if those.min() >= others.max() or those.max() <= others.min():
         return Measure(math.nan, reason="the risks separate the classes perfectly: the slope is infinite")
     scale = float(logit.std())
-    found = _fitted(ill, (logit - logit.mean()) / scale)
+    found = _fitted(ill, (logit - logit.mean()) / scale, who)
     if found is None:
         return Measure(math.nan, reason="the logistic regression did not converge")
     value, error = found[0] / scale, found[1] / scale
     return Measure(value, value - Z * error, value + Z * error)
 
 
-def _fitted(ill: Floats, x: Floats) -> tuple[float, float] | None:
-    """Slope of a logistic regression on ``x`` and its standard error, by Newton's method with halved steps."""
+def _fitted(ill: Floats, x: Floats, who: NDArray[Any]) -> tuple[float, float] | None:
+    """Slope of a logistic regression on ``x`` and its standard error, by Newton's method with halved steps.
+
+    With several rows of a patient the larger of the model's standard error and the one that sums over patients.
+    """
     design = np.stack([np.ones_like(x), x], axis=1)
     at = np.zeros(2)
     reached = _likelihood(ill, design @ at)
@@ -192,7 +196,10 @@ def _fitted(ill: Floats, x: Floats) -> tuple[float, float] | None:
             step = step / 2
         at, reached = at + step, max(there, reached)
         if np.abs(step).max() <= 1e-9 * (1 + np.abs(at).max()):
-            return float(at[1]), math.sqrt(float(np.linalg.inv(information)[1, 1]))
+            inverse = np.linalg.inv(information)
+            among = by_patient((design * (ill - risk)[:, None]).T, who)
+            several = (inverse @ among @ among.T @ inverse)[1, 1] if among.shape[1] < len(ill) else 0.0
+            return float(at[1]), math.sqrt(float(max(inverse[1, 1], several)))
     return None
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fedlab.federation.clusters import variance_of_means
+
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
@@ -24,7 +26,7 @@ class DeLong(NamedTuple):
     reason: str = ""
 
 
-def delong(y: ArrayLike, one: ArrayLike, other: ArrayLike) -> DeLong:
+def delong(y: ArrayLike, one: ArrayLike, other: ArrayLike, *, who: ArrayLike | None = None) -> DeLong:
     """Compare two models' AUCs on the same patients.
 
     The variance is DeLong, DeLong & Clarke-Pearson's (Biometrics 44, 1988), from mid-ranks as Sun & Xu have it (IEEE
@@ -37,6 +39,9 @@ def delong(y: ArrayLike, one: ArrayLike, other: ArrayLike) -> DeLong:
         0 or 1 (or bool): 1 is the class that the scores rank high.
     one, other : array, shape [n]
         Scores or probabilities of the two models for these patients; ties count half.
+    who : array, shape [n], optional
+        Whose row it is; default: each row is another patient. Rows of one patient vary together (Obuchowski,
+        Biometrics 53, 1997).
 
     Returns
     -------
@@ -59,20 +64,22 @@ def delong(y: ArrayLike, one: ArrayLike, other: ArrayLike) -> DeLong:
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"y has the labels {np.unique(labels).tolist()}: DeLong compares two classes, 0 and 1")
     ill = labels.astype(bool)
-    counts = [int(ill.sum()), int((~ill).sum())]
+    owner = np.arange(len(labels)) if who is None else np.asarray(who)
+    if owner.shape != labels.shape:
+        raise ValueError(f"who has shape {owner.shape} and y {labels.shape}: say of every row whose it is")
+    counts, mine = [int(ill.sum()), int((~ill).sum())], (owner[ill], owner[~ill])
     if min(counts) == 0:
         return unknown(f"one of the classes has no patient among these {len(labels)}")
     if not np.isfinite(scores).all():
         return unknown("a model predicts NaN or infinity")
     won = pairs_won(scores, ill), pairs_won(scores, ~ill)
-    pairs = counts[0] * counts[1]
-    aucs = won[0].sum(1) / 2 / pairs
-    variance = 0.0
-    for mine, theirs, part in zip(counts, counts[::-1], won, strict=True):
-        if mine > 1:
-            apart = part[0] - part[1]  # whole numbers: no rounding where the models rank alike
-            variance += float(np.var(apart, ddof=1)) / mine / (2 * theirs) ** 2
-    return _judged(float(aucs[0]), float(aucs[1]), variance, min(counts), bool((won[0][0] == won[0][1]).all()))
+    aucs = won[0].sum(1) / 2 / (counts[0] * counts[1])
+    apart = [part[0] - part[1] for part in won]  # whole numbers: no rounding where the models rank alike
+    patients = [len(np.unique(of)) for of in mine]
+    several = [k for k in (0, 1) if patients[k] > 1]
+    signed = [apart[0] / (2 * counts[1]), -apart[1] / (2 * counts[0])]
+    variance = variance_of_means([signed[k] for k in several], [mine[k] for k in several]) if several else 0.0
+    return _judged(float(aucs[0]), float(aucs[1]), float(variance), min(patients), not apart[0].any())
 
 
 def unknown(why: str) -> DeLong:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fedlab.federation.auc_interval import FEW_OF_A_CLASS, auc_bounds, no_auc_interval
 from fedlab.federation.cells import ENOUGH, enough_for_interval, patients_by_class
+from fedlab.federation.clusters import numbered, worth
 from fedlab.federation.ranking import (
     Floats,
     Ranking,
@@ -183,9 +184,8 @@ def many_scores(
 def _resampled(who: NDArray[Any], resamples: int, seed: int) -> Floats:
     """Draw patients with replacement, each with all rows; how often each row is drawn, [resamples, n]."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, 3]))
-    patients, of = np.unique(who, return_inverse=True)
-    of = np.arange(len(who)) if len(patients) == len(who) else of  # in the order of the rows
-    draws = rng.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=resamples)
+    patients, of = numbered(who)
+    draws = rng.multinomial(patients, np.full(patients, 1 / patients), size=resamples)
     out: Floats = draws[:, of].astype(float)
     return out
 
@@ -231,9 +231,9 @@ def _with_intervals(name: str, values: Floats, y: NDArray[np.int64], p: Floats, 
     if reason := _no_interval(name, y, who, p.shape[-1]):
         return [Score(value, reason=reason) for value in each.tolist()]
     if name == "auc":
-        low, high = auc_bounds(y == 1, p[..., 1])
-    elif name == "accuracy" and len(np.unique(who)) == len(who):
-        low, high = wilson(each, np.full(len(each), len(y)))
+        low, high = auc_bounds(y == 1, p[..., 1], who)
+    elif name == "accuracy":
+        low, high = wilson(each, np.full(len(each), worth(who)))
     else:
         low, high = _percentiles(values[:, 1:])
     reasons = np.where(np.isnan(low), FLAT, "").tolist()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlab.federation.cells import LEAST, steps
+from fedlab.federation.clusters import numbered, worth
 from fedlab.federation.ranking import Floats
 
 BINS = 10
@@ -50,6 +51,7 @@ def reliability(y: NDArray[np.int64], p: Floats, *, bins: int = BINS, who: NDArr
     who : array, shape [n], optional
         Whose row it is, for a curve that leaves a site: neighbouring bins are put together until each holds five
         patients or nobody. The first of them holds all, and the others say so. Of fewer patients than that, none does.
+        The interval takes the rows of a patient for one.
 
     Returns
     -------
@@ -75,16 +77,16 @@ def reliability(y: NDArray[np.int64], p: Floats, *, bins: int = BINS, who: NDArr
             number[(number >= step.start) & (number < step.stop)] = step.start
             ends[step.start] = step.stop - 1
             reasons[step.start + 1 : step.stop] = [f"put together with bin {step.start + 1}"] * (len(step) - 1)
-    patients = np.bincount(number, minlength=bins)
-    there = np.maximum(patients, 1)
-    predicted = np.where(patients > 0, np.bincount(number, said, minlength=bins) / there, np.nan)
-    observed = np.where(patients > 0, np.bincount(number, right, minlength=bins) / there, np.nan)
-    low, high = wilson(observed, patients)
+    rows = np.bincount(number, minlength=bins)
+    there = np.maximum(rows, 1)
+    predicted = np.where(rows > 0, np.bincount(number, said, minlength=bins) / there, np.nan)
+    observed = np.where(rows > 0, np.bincount(number, right, minlength=bins) / there, np.nan)
+    inside = [np.arange(n) if who is None else who[number == k] for k, n in enumerate(rows)]
+    patients = [len(np.unique(each)) for each in inside]
+    low, high = wilson(observed, np.array([worth(each) if len(each) else 0 for each in inside]))
     columns = [np.arange(bins) / bins, (ends + 1) / bins, predicted, observed, low, high]
-    counts = patients.tolist()
-    reasons = [reason or "no patients" * (n == 0) for reason, n in zip(reasons, counts, strict=True)]
-    rows = zip(*(column.tolist() for column in columns), counts, reasons, strict=True)
-    return [Bin(*row) for row in rows]
+    reasons = [reason or "no patients" * (n == 0) for reason, n in zip(reasons, patients, strict=True)]
+    return [Bin(*row) for row in zip(*(column.tolist() for column in columns), patients, reasons, strict=True)]
 
 
 def calibration_error(y: NDArray[np.int64], p: Floats, *, bins: int = BINS) -> float:
@@ -104,7 +106,9 @@ def calibration_error(y: NDArray[np.int64], p: Floats, *, bins: int = BINS) -> f
     return float(np.abs(apart).sum() / len(y))
 
 
-def error_by_chance(p: Floats, *, bins: int = BINS, seed: int = 0) -> tuple[Floats, Floats]:
+def error_by_chance(
+    p: Floats, *, bins: int = BINS, seed: int = 0, who: NDArray[Any] | None = None
+) -> tuple[Floats, Floats]:
     """Return the calibration error that models would have if all they say were true, from draws of the outcomes.
 
     Each patient is drawn to be ill (of several classes: to be called rightly) with the probability that was told,
@@ -113,10 +117,11 @@ def error_by_chance(p: Floats, *, bins: int = BINS, seed: int = 0) -> tuple[Floa
     Parameters
     ----------
     p : float array, shape [models, n, classes]
-        Of n patients, one row each.
     bins : int
     seed : int
         Of the draws.
+    who : array, shape [n], optional
+        Whose row it is; default: each row is another patient. The rows of one come true together.
 
     Returns
     -------
@@ -134,9 +139,10 @@ def error_by_chance(p: Floats, *, bins: int = BINS, seed: int = 0) -> tuple[Floa
     order = np.argsort(number, axis=1, kind="stable")
     rng, n = np.random.default_rng(np.random.SeedSequence([seed, 5])), said.shape[1]
     at_once = max(1, TOGETHER // max(n, 1))
+    patients, of = (n, np.arange(n)) if who is None else numbered(who)
     errors: list[Floats] = []
     for start in range(0, DRAWS, at_once):
-        chance = rng.random((min(at_once, DRAWS - start), n))
+        chance = rng.random((min(at_once, DRAWS - start), patients))[:, of]
         errors.append(np.stack([_errors(*row, chance) for row in zip(said, number, order, strict=True)]))
     drawn = np.concatenate(errors, axis=1)
     return drawn.mean(1), np.quantile(drawn, 0.95, axis=1)

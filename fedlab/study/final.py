@@ -278,11 +278,13 @@ def _shares(looks: list[Look], weights: dict[str, Floats]) -> dict[Key, dict[str
     for look, used, table in _parts(looks, weights, "auc"):
         if look.p.shape[2] != 2 or look.site.locked is None:
             continue
-        cases, others = placements(look.site.locked.y.numpy(), look.p[used][..., 1])
+        y, of = look.site.locked.y.numpy(), look.site.locked.patients.of
+        cases, others = placements(y, look.p[used][..., 1])
+        who = of[y == 1], of[y != 1]
         for where, w in table.items():
             at = out.setdefault((look.arm, where, "auc"), {})
-            before = at.get(look.site.name, Share(0.0 * cases[0], 0.0 * others[0], 0.0))
-            at[look.site.name] = Share(before.cases + w @ cases, before.others + w @ others, before.weight + w.sum())
+            old = at.get(look.site.name, Share(0.0 * cases[0], 0.0 * others[0], 0.0, who))
+            at[look.site.name] = Share(old.cases + w @ cases, old.others + w @ others, old.weight + w.sum(), who)
     return out
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fedlab.federation import METRICS, Examples
 from fedlab.federation.auc_interval import newcombe
-from fedlab.federation.cells import ENOUGH
+from fedlab.federation.cells import ENOUGH, patients_by_class
+from fedlab.federation.clusters import variance_of_means, worth
 from fedlab.federation.delong import Z, pairs_won
 from fedlab.federation.metrics import CHOSEN, NEEDS_EVERY_CLASS
 from fedlab.federation.ranking import expit
@@ -33,12 +34,13 @@ class Share(NamedTuple):
     """One hospital's part in a mean of AUCs, in which it has a ``weight``.
 
     How often each case stands above the others, and each other below the cases, weighted: the mean over either is what
-    the hospital contributes.
+    the hospital contributes. ``who`` is whose rows they are, of the cases and of the others.
     """
 
     cases: Floats
     others: Floats
     weight: float
+    who: tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class Drawn:
@@ -137,13 +139,13 @@ def mean_auc_interval(shares: Sequence[Share]) -> tuple[float, float]:
 
     Examples
     --------
-    >>> best = Share(np.ones(20), np.ones(56), 1.0)
+    >>> best = Share(np.ones(20), np.ones(56), 1.0, (np.arange(20), np.arange(20, 76)))
     >>> low, high = mean_auc_interval([best])
     >>> round(low, 3), round(high, 3)
     (0.932, 1.0)
     """
     auc = min(max(sum(float(share.cases.mean()) for share in shares), 0.0), 1.0)
-    sizes = np.array([[len(share.cases), len(share.others), share.weight] for share in shares]).T
+    sizes = np.array([[*map(worth, share.who), share.weight] for share in shares]).T
     low, high = (float(bound) for bound in newcombe(np.array(auc if FLAT < auc < 1 - FLAT else round(auc)), *sizes))
     variance = sum(_variance(share) for share in shares)
     if FLAT < auc < 1 - FLAT:
@@ -158,7 +160,7 @@ def auc_difference(one: Sequence[Share], other: Sequence[Share]) -> tuple[float,
     The bounds are ``nan`` where the two rank all patients alike, or nothing can be told of a variance.
     """
     apart = [
-        Share(a.cases - b.cases, a.others - b.others, 2 * max(a.weight, b.weight))
+        Share(a.cases - b.cases, a.others - b.others, 2 * max(a.weight, b.weight), a.who)
         for a, b in zip(one, other, strict=True)
     ]
     difference = sum(float(share.cases.mean()) for share in apart)
@@ -169,10 +171,10 @@ def auc_difference(one: Sequence[Share], other: Sequence[Share]) -> tuple[float,
 
 
 def _variance(share: Share) -> float:
-    parts = (share.cases, share.others)
-    return sum(
-        float(part.var(ddof=1)) / len(part) if len(part) > 1 else SPREADS_MOST * share.weight**2 for part in parts
-    )
+    parts = [*zip((share.cases, share.others), share.who, strict=True)]
+    told = [(part, who) for part, who in parts if len(np.unique(who)) > 1]
+    untold = SPREADS_MOST * share.weight**2 * (len(parts) - len(told))
+    return untold + (float(variance_of_means(*zip(*told, strict=True))) if told else 0.0)
 
 
 # --------------------------------------------------------------------------- whether there is one
@@ -182,18 +184,16 @@ def no_interval(metric: str, classes: int, sites: Sequence[Examples]) -> str:
     """Say why a metric's mean over these hospitals' patients has no interval; empty if it has one."""
     if metric == "auc" and classes > 2:
         return f"a mean of the AUCs of {classes} classes: no interval"
-    if metric == "auc" and any(len(rows.patients.first) < len(rows) for rows in sites):
-        return "patients have several rows, which the interval would take for other patients: no interval"
-    labels = [rows.y.numpy()[rows.patients.first] for rows in sites]
-    counts = np.array([np.bincount(y, minlength=classes) for y in labels])
+    counts = np.array([patients_by_class(rows.patients.of, rows.y.numpy(), classes) for rows in sites])
     if metric in NEEDS_EVERY_CLASS:
         if counts.sum(0).min() < ENOUGH:
             return f"fewer than {ENOUGH} patients of a class: no interval"
         alone = int((counts.min(1) < 2).sum()) if metric != "auc" else 0
     else:
-        if counts.sum() < ENOUGH:
+        patients = np.array([len(rows.patients.first) for rows in sites])
+        if patients.sum() < ENOUGH:
             return f"fewer than {ENOUGH} patients: no interval"
-        alone = int((counts.sum(1) < 2).sum())
+        alone = int((patients < 2).sum())
     if alone:
         what = "of a class" if metric in NEEDS_EVERY_CLASS else "in all"
         return f"{alone} of {len(sites)} hospitals have one patient {what}, who tell of no spread: no interval"

@@ -48,7 +48,7 @@ def delong(self: Study, one: str, other: str, *, seed: int | None = None) -> pd.
         One row per site ``where``: ``auc_one``, ``auc_other``, their ``difference`` (one minus other) with its 95 %
         interval ``low, high`` and two-sided ``p``; ``p_holm``, adjusted for all sites in the table; test ``patients``;
         the ``winner`` if ``p_holm`` is below .05; and the ``reason`` of a ``nan``: a class without patients, or fewer
-        than ten, or patients with several rows.
+        than ten.
 
     Raises
     ------

@@ -87,11 +87,12 @@ def test_calibration_is_that_of_the_predictions(run: Run) -> None:
         assert (row["predicted"], row["observed"]) == pytest.approx((p[inside].mean(), y[inside].mean()), abs=1e-9)
 
 
-def test_calibration_gives_the_reported_error(isolated: Run) -> None:
+def test_calibration_gives_the_reported_error(isolated: Run, hospitals: Federation) -> None:
     table = isolated.calibration()
     ece = isolated.calibration_summary().query("measure == 'ece'").set_index(["train", "test"])["value"]
-    known = table[table["test"].map(lambda site: site in set(ece.dropna().index.get_level_values("test")))]
-    assert known["test"].nunique() >= 3  # one may have a patient with two rows, who cannot be counted as two
+    once = [s.name for s in hospitals.sites if len(s.test.patients.first) == len(s.test)]  # bins count patients
+    known = table[table["test"].isin(once)]
+    assert known["test"].nunique() >= 3
     for key, rows in known.groupby(["train", "test"]):
         assert rows["error"].unique() == pytest.approx([ece[key]])
         gap = (rows["patients"] * (rows["predicted"] - rows["observed"]).abs()).sum() / rows["patients"].sum()
@@ -202,8 +203,7 @@ def test_calibration_measures_are_those_of_the_predictions(run: Run) -> None:
     few = table.loc[("Switzerland", "slope")]
     assert np.isnan(few["value"]) and few["reason"] == "fewer than 20 patients of a class" and few["fewest"] == 2
     error = table.xs("ece", level="measure")
-    counted = error[~error["reason"].str.startswith("patients have several rows")]
-    assert len(counted) >= 3 and counted[["value", "calibrated", "calibrated_high"]].notna().all(axis=None)
+    assert len(error) == 4 and error[["value", "calibrated", "calibrated_high"]].notna().all(axis=None)
 
 
 def test_decisions_are_those_of_the_predictions_and_opening_is_counted(hospitals: Federation) -> None:

@@ -85,7 +85,6 @@ def test_where_there_is_none_it_says_why() -> None:
         (y[1:], said[1:], None, 1.0, "fewer than 20 patients of a class"),
         (y[19:], said[19:], None, 1.0, "fewer than 20 patients of a class"),  # one patient of a class
         (y, said, np.arange(40) // 2, 1.0, "fewer than 20 patients of a class"),  # forty rows of twenty
-        (np.r_[y, y], np.r_[said, said], np.tile(np.arange(40), 2), 1.0, "several rows"),
         (np.ones(40, int), said, None, math.nan, "no patient among these 40"),
         (y, np.where(said == 3, np.nan, said), None, math.nan, "NaN"),
     ]:
@@ -140,9 +139,5 @@ def test_a_patient_with_many_rows_is_drawn_whole() -> None:
     rng = np.random.default_rng(1)
     y, p = rng.integers(2, size=60), rng.random(60)
     once, often = told(y, p), told(np.repeat(y, 5), np.repeat(p, 5), who=np.repeat(np.arange(60), 5))
-    for name in ("log_loss", "brier", "balanced_accuracy", "average_precision"):
+    for name in ("auc", "accuracy", "log_loss", "brier", "balanced_accuracy", "average_precision"):
         assert often[name][:3] == pytest.approx(once[name][:3]), f"{name} takes five rows for five patients"
-    assert often["accuracy"].high - often["accuracy"].low == pytest.approx(
-        once["accuracy"].high - once["accuracy"].low, rel=0.15
-    )
-    assert math.isnan(often["auc"].low) and "several rows" in often["auc"].reason

@@ -113,7 +113,7 @@ def test_where_there_is_none_it_says_why() -> None:
     for labels, risks, who, why in [
         (y[1:], p[1:], None, "fewer than 20 patients of a class"),
         (np.r_[1, np.zeros(49, int)], p, None, "fewer than 20 patients of a class"),
-        (y, p, np.r_[np.arange(49), 48], "several rows"),
+        (y, p, np.r_[0, np.arange(49)], "fewer than 20 patients of a class"),  # twenty rows of nineteen
         (y, np.where(p > 0.9, np.nan, p), None, "predicts NaN"),
     ]:
         found = decisions(labels, both(risks), threshold=0.2, who=who)

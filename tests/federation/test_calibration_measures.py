@@ -117,8 +117,6 @@ def test_where_there_is_none_it_says_why() -> None:
             assert all(math.isnan(each) for each in got[name][:3]) and why in got[name].reason
             assert got[name].calibrated == CALIBRATED[name]
         assert got["ece"].value > 0 and got["ece"].calibrated > 0
-    twice = calibration(np.r_[y, y], both(np.r_[p, p]), who=np.tile(np.arange(200), 2))
-    assert all("several rows" in each.reason and math.isnan(each.value) for each in twice.values())
     broken = many_calibrations(y, np.array([both(p), both(p) * np.nan]))
     assert broken[0] == calibration(y, both(p))
     assert {each.reason for each in broken[1].values()} == {"the model predicts NaN"}
