@@ -171,21 +171,23 @@ def by_group(
         groups = []
         for k, name in enumerate(grouping.names):
             inside = number == k
-            counts = np.bincount(y[inside], minlength=classes)
-            small = _too_small(counts, net.task.classes, smallest=smallest, fewest=fewest)
+            patients, counts = len(np.unique(who[inside])), patients_by_class(who[inside], y[inside], classes)
+            small = _too_small(patients, counts, net.task.classes, smallest=smallest, fewest=fewest)
             scores = {}
             if len(small) < len(METRICS):
                 options: dict[str, Any] = {"resamples": resamples, "seed": seed, "who": who[inside]}
                 scores = net.task.scores(y[inside], p[inside], threshold=threshold, **options)
             scores |= {metric: Score(np.nan, reason=reason) for metric, reason in small.items()}
-            groups.append(GroupScores(name, int(counts.sum()), int(counts.min()), scores))
+            groups.append(GroupScores(name, patients, int(counts.min()), scores))
         out.append(groups)
     return out
 
 
-def _too_small(counts: NDArray[np.int64], classes: Sequence[str], *, smallest: int, fewest: int) -> dict[str, str]:
-    """Metric to the reason why a group is too small for it."""
-    n, rarest = int(counts.sum()), int(counts.argmin())
+def _too_small(
+    n: int, counts: NDArray[np.int64], classes: Sequence[str], *, smallest: int, fewest: int
+) -> dict[str, str]:
+    """Metric to the reason why a group of ``n`` patients is too small for it."""
+    rarest = int(counts.argmin())
     if n < smallest:
         return dict.fromkeys(METRICS, f"{n} patient{'s' * (n != 1)}: at least {smallest} needed")
     if counts[rarest] < fewest:

@@ -120,7 +120,7 @@ def _layout(study: Study, places: list[str], small: dict[str, str], axis: str) -
         if place == ANYWHERE:
             labels.append("<b>any hospital</b><br>its own or not")
         else:
-            n = study.told(len(study.federation[place].split.test))
+            n = study.told(len(study.federation[place].test.patients.first))
             labels.append(f"{label(place)}{' †' if place in small else ''}<br>n = {n}")
     return go.Layout(
         template=NAME,

@@ -70,7 +70,9 @@ def delong(self: Study, one: str, other: str, *, seed: int | None = None) -> pd.
     asked = ("delong", one, other, runs[0].settings.seed)
     if asked not in self._reports:
         rows = [
-            {"where": site.name, "one": one, "other": other, "patients": len(site.split.test)} | _at(site, runs)
+            {"where": site.name, "one": one, "other": other, "patients": opened.counted(site, len(classes)).patients}
+            | _at(site, runs)
+            | _at(site, runs)
             for site in runs[0].federation.sites
         ]
         for run in runs:
