@@ -111,7 +111,7 @@ def test_subgroups_are_those_patients_and_the_site_s_threshold(run: Run) -> None
     assert row["patients"] == male.sum() and row["fewest"] == min(y[male].sum(), (1 - y[male]).sum())
     assert table.loc[("Cleveland", "female", "accuracy"), "value"] == pytest.approx(((p > 0.5) == y)[~male].mean())
     worth = table.xs("accuracy", level="metric").groupby("test", sort=False)["patients"].sum()
-    assert worth.to_dict() == {site.name: len(site.test) for site in run.federation.sites}
+    assert worth.to_dict() == {site.name: len(site.test.patients.first) for site in run.federation.sites}
 
 
 def test_a_group_too_small_has_its_count_and_a_reason(run: Run) -> None:
