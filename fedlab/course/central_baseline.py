@@ -6,7 +6,7 @@ import numpy as np
 
 from fedlab.course.cast import raw, records
 from fedlab.course.core import Exercise, letters, number
-from fedlab.federation.ranking import auc, rank
+from fedlab.metrics.ranking import auc, rank
 
 
 def _unique_after_rounding() -> float:

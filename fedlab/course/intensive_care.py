@@ -11,7 +11,7 @@ from data_recipes import phantom_ehr
 from fedlab.course.core import Exercise, letters, number
 from fedlab.engine import train
 from fedlab.federation import Federation
-from fedlab.federation.ranking import auc, rank
+from fedlab.metrics.ranking import auc, rank
 
 
 @cache

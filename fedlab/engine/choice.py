@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fedlab.engine.absences import keeps_own
 from fedlab.engine.run import Run
-from fedlab.federation.cells import LEAST
+from fedlab.metrics.cells import LEAST
 
 EARLY = "stopped early"
 SILENT = f"fewer than {LEAST} validation patients"

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from fedlab.algorithms.ranges import in_range
 from fedlab.engine import opened
 from fedlab.federation import METRICS
-from fedlab.federation.benefit import THRESHOLDS, checked
-from fedlab.federation.cells import FEW
 from fedlab.federation.groups import group_by
-from fedlab.federation.metrics import CHOSEN
-from fedlab.federation.reliability import BINS, Bin
-from fedlab.federation.threshold import PREDICTS_NAN
+from fedlab.metrics.benefit import THRESHOLDS, checked
+from fedlab.metrics.cells import FEW
+from fedlab.metrics.reliability import BINS, Bin
+from fedlab.metrics.scores import CHOSEN
+from fedlab.metrics.thresholds import PREDICTS_NAN
 
 if TYPE_CHECKING:
     from fedlab.engine.run import Run
@@ -89,7 +89,7 @@ def calibration_summary(self: Run) -> pd.DataFrame:
         and ``fewest`` of the rarer class; and the ``reason`` of a ``nan``. The measures are ``in_the_large``, ``slope``
         and ``observed_to_expected``, none of them with fewer than twenty patients of a class, and ``ece``, which has no
         interval, but ``calibrated_high``: one in twenty such hospitals would show more where every risk is true. See
-        :mod:`fedlab.federation.calibration`, which a site computes where its patients are.
+        :mod:`fedlab.metrics.calibration`, which a site computes where its patients are.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def decisions(self: Run, *, threshold: float, thresholds: Sequence[float] = THRE
         ``fewest`` of the rarer class; and the ``reason`` of a ``nan``, as fewer than twenty of a class. The measures:
         ``net_benefit``, ``treat_all`` (that of treating everybody; of nobody it is 0), ``over_treat_all`` (the first
         less the second, on the same patients), ``sensitivity`` and ``specificity``. ``small`` marks what tells of fewer
-        than five patients between two thresholds, and must not be sent on. :mod:`fedlab.federation.benefit` has the
+        than five patients between two thresholds, and must not be sent on. :mod:`fedlab.metrics.benefit` has the
         papers; ``fedlab.figures.decision_curve`` draws it.
 
     Raises
@@ -179,7 +179,7 @@ def subgroups(
     """Score the reported round by subgroup of the held-out ``test`` patients; this opens ``test``, and is counted.
 
     The table is for whoever has the patients in their own process, and shows small groups with their counts: what of it
-    is sent on has to be screened (:mod:`fedlab.federation.cells`).
+    is sent on has to be screened (:mod:`fedlab.metrics.cells`).
 
     Parameters
     ----------

@@ -14,15 +14,16 @@ from torch import Tensor
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
 from fedlab.engine.site import one_thread
-from fedlab.federation import METRICS, Examples, Score, Site, benefit
-from fedlab.federation.benefit import Decision
-from fedlab.federation.calibration import Measure, many_calibrations
-from fedlab.federation.cells import LEAST, patients_by_class
-from fedlab.federation.delong import DeLong, delong
+from fedlab.federation import METRICS, Examples, Score, Site
 from fedlab.federation.groups import Grouping
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS
-from fedlab.federation.reliability import Bin, calibration_error, error_by_chance, reliability
-from fedlab.federation.threshold import Threshold, choose_thresholds
+from fedlab.metrics import benefit
+from fedlab.metrics.benefit import Decision
+from fedlab.metrics.calibration import Measure, many_calibrations
+from fedlab.metrics.cells import LEAST, patients_by_class
+from fedlab.metrics.delong import DeLong, delong
+from fedlab.metrics.reliability import Bin, calibration_error, error_by_chance, reliability
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS
+from fedlab.metrics.thresholds import Threshold, choose_thresholds
 
 Models = Sequence[list[Tensors]]
 

@@ -17,8 +17,8 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
 from fedlab.engine.opened import _predicted
 from fedlab.federation import Site
-from fedlab.federation.cells import ENOUGH, patients_by_class
-from fedlab.federation.threshold import PREDICTS_NAN
+from fedlab.metrics.cells import ENOUGH, patients_by_class
+from fedlab.metrics.thresholds import PREDICTS_NAN
 
 SHARES = ("auc", "accuracy", "sensitivity", "specificity")
 Floats = NDArray[np.float64]

@@ -29,8 +29,8 @@ from fedlab.engine.schedules import factor
 from fedlab.engine.trees import tree_map
 from fedlab.engine.work import theirs, travels
 from fedlab.federation import Summary, fit, merge
-from fedlab.federation.cells import LEAST
 from fedlab.federation.preparation import nothing_told
+from fedlab.metrics.cells import LEAST
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ class Run(Kept):
         ----------
         resamples : int
             Above 0 adds 95 % intervals over patients: of the AUC the wider of two that have a formula
-            (:mod:`fedlab.federation.auc_interval`), of accuracy Wilson's, of the others from so many bootstrap
+            (:mod:`fedlab.metrics.auc_interval`), of accuracy Wilson's, of the others from so many bootstrap
             resamples. None with fewer than twenty patients, for a metric that needs every class of each.
         unseen : sequence of Site
             Hospitals that took no part, scored on their ``test`` rows too; their columns and classes are matched by

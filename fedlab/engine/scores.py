@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlab.federation import Examples
-from fedlab.federation.cells import LEAST, patients_by_class
+from fedlab.metrics.cells import LEAST, patients_by_class
 
 NOBODY = -1
 """The label that pads."""
@@ -27,7 +27,7 @@ ALL = Leaving(True, True)
 
 
 def leaving(rows: Examples, classes: int) -> Leaving:
-    """Tell by the patients that the rows are of (:mod:`fedlab.federation.cells`)."""
+    """Tell by the patients that the rows are of (:mod:`fedlab.metrics.cells`)."""
     who = rows.patients.of
     rarest = int(patients_by_class(who, rows.y.numpy(), classes).min())
     return Leaving(len(rows.patients.first) >= LEAST, rarest >= LEAST)

@@ -1,7 +1,6 @@
 """Sites, their patients and their task: everything a run learns from, and nothing that learns."""
 
 from fedlab.federation.federation import Federation
-from fedlab.federation.metrics import METRICS, Score
 from fedlab.federation.preparation import Summary, fit, merge, prepare, summarise
 from fedlab.federation.schemes import IID, Classes, Clusters, Column, Dirichlet, Infeasible, PowerLaw, Quantity
 from fedlab.federation.shift import (
@@ -16,6 +15,7 @@ from fedlab.federation.shift import (
 )
 from fedlab.federation.site import Examples, Feature, Site, Split
 from fedlab.federation.task import Task
+from fedlab.metrics.scores import METRICS, Score
 
 __all__ = [
     "IID",

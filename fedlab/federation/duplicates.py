@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedlab.federation.cells import Said, total, written
 from fedlab.federation.site import Examples, Split
+from fedlab.metrics.cells import Said, total, written
 
 BY_CHANCE = 0.1  # of the equal pairs, this share is expected by chance: then they are taken for chance
 

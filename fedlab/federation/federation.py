@@ -185,7 +185,7 @@ class Federation(Made):
         """One row a site: patients, parts of the split, share of each class, share of missing cells.
 
         For whoever holds the tables: small counts stand as they are. What is sent on is screened
-        (:mod:`fedlab.federation.cells`), as ``fedlab report`` does.
+        (:mod:`fedlab.metrics.cells`), as ``fedlab report`` does.
         """
         table = []
         for site in self.sites:

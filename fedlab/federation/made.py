@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fedlab.federation import roles, tensors
-from fedlab.federation.cells import LEAST, Said
 from fedlab.federation.duplicates import counted, equal_rows, one_patient, say_equal, straddling
 from fedlab.federation.frame import blocks, encoded, named, read_features
 from fedlab.federation.names import check_names
@@ -24,6 +23,7 @@ from fedlab.federation.splits import split_rows
 from fedlab.federation.suspects import at_several, suspects
 from fedlab.federation.task import Task
 from fedlab.federation.values import DAYS_SINCE, factorized, key, word
+from fedlab.metrics.cells import LEAST, Said
 
 if TYPE_CHECKING:
     from fedlab.federation.federation import Federation

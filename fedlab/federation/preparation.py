@@ -35,7 +35,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlab.federation.cells import LEAST
+from fedlab.metrics.cells import LEAST
 
 
 class Summary(NamedTuple):

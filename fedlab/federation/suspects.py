@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation.cells import Said, written
 from fedlab.federation.duplicates import counted
 from fedlab.federation.frame import blocks
 from fedlab.federation.site import Examples, Feature
+from fedlab.metrics.cells import Said, written
 
 MOSTLY = 0.9  # of the rows have a value, or stand in a row of numbers
 FEWEST, OF_A_CLASS = 20, 3  # rows of a table, and of each class, from which on a pattern is no accident

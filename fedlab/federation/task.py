@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlab.federation.metrics import Score, many_scores, scores
-from fedlab.federation.threshold import NONE, Threshold
+from fedlab.metrics.scores import Score, many_scores, scores
+from fedlab.metrics.thresholds import NONE, Threshold
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Task:
         seed: int = 0,
         who: NDArray[Any] | None = None,
     ) -> dict[str, Score]:
-        """Every metric of predicted probabilities ``p`` [n, classes]: see :mod:`fedlab.federation.metrics`."""
+        """Every metric of predicted probabilities ``p`` [n, classes]: see :mod:`fedlab.metrics.scores`."""
         return scores(y, p, threshold=threshold, resamples=resamples, seed=seed, who=who)
 
     def many_scores(

@@ -11,10 +11,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.federation import Federation
-from fedlab.federation.cells import FEW, is_few, written
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head, label
+from fedlab.metrics.cells import FEW, is_few, written
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study.words import Words, arm_name, few, number, signed, words
 
 # Luminance falls all the way, so that grey tells the same story; both ends stand out from white and from black.

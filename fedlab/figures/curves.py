@@ -10,9 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.engine import Run
-from fedlab.federation.cells import FEW
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.theme import GREY, NAME, foot, head, label, style
+from fedlab.metrics.cells import FEW
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study.guessing import AUC, mean_guess, worse_than_guessing
 from fedlab.study.words import arm_name, few, words
 

@@ -9,9 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fedlab.federation.benefit import NET_BENEFIT, TREAT_ALL
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
 from fedlab.figures.theme import GREY, NAME, Style, foot, head, label
+from fedlab.metrics.benefit import NET_BENEFIT, TREAT_ALL
 from fedlab.study.words import listed, signed
 
 ACROSS = 2

@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.theme import GREY, NAME, foot, head, label, style
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study import Study
 from fedlab.study.pairs import gains, rows_of
 from fedlab.study.words import arm_name, few, listed, number, signed, words

@@ -8,9 +8,9 @@ from typing import TypeAlias
 import pandas as pd
 import plotly.graph_objects as go
 
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.federation.reserved import HOME
 from fedlab.figures.theme import GREY, NAME, Style, foot, head, label, style
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study import Study
 from fedlab.study.pairs import rows_of
 from fedlab.study.words import arm_name, few, number, signed, words

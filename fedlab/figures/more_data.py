@@ -8,10 +8,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fedlab.federation.cells import is_few, written
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.figures.curves import plain
 from fedlab.figures.theme import NAME, foot, head, label, style
+from fedlab.metrics.cells import is_few, written
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study import LearningCurve
 from fedlab.study.curve import point
 from fedlab.study.words import arm_name, digits_of, number, signed, words

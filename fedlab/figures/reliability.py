@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedlab.federation import Federation
-from fedlab.federation.cells import FEW
-from fedlab.federation.reliability import wilson
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
 from fedlab.figures.theme import GREY, GRID, NAME, Style, foot, head, label
+from fedlab.metrics.cells import FEW
+from fedlab.metrics.reliability import wilson
 from fedlab.study.words import listed, number
 
 ACROSS = 2

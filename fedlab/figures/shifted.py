@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedlab.federation import Examples, Feature, Federation, Site
-from fedlab.federation.cells import FEW
 from fedlab.figures.theme import COLOURS, GREY, NAME, SYMBOLS, foot, head, label
+from fedlab.metrics.cells import FEW
 
 MOST = 12  # sites that can be read below one another
 BINS = 24

@@ -9,9 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fedlab.federation.threshold import PREDICTS_NAN
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
 from fedlab.figures.theme import GREY, NAME, Style, foot, head, label
+from fedlab.metrics.thresholds import PREDICTS_NAN
 from fedlab.study.words import listed, number, words
 
 ROW, BETWEEN = 44, 46  # pixels of a group, and between two hospitals

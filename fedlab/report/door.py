@@ -1,4 +1,4 @@
-"""What of a study may be sent on: its numbers as they pass the door (:mod:`fedlab.federation.cells`).
+"""What of a study may be sent on: its numbers as they pass the door (:mod:`fedlab.metrics.cells`).
 
 The report's page, its JSON and its CSV are made from what this leaves. In a person's own process a study shows all.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fedlab.federation import Federation
-from fedlab.federation.cells import (
+from fedlab.metrics.cells import (
     ENOUGH,
     FEW,
     LEAST,
@@ -24,7 +24,7 @@ from fedlab.federation.cells import (
     shown,
     withheld,
 )
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study import Study
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedlab.federation.cells import written
+from fedlab.metrics.cells import written
 from fedlab.report.across import at_the_next
 from fedlab.report.door import BARS, described
 from fedlab.report.gap import Gap

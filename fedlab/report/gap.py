@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from fedlab.algorithms import Algorithm
-from fedlab.federation.cells import is_few
-from fedlab.federation.metrics import bounds
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
+from fedlab.metrics.cells import is_few
+from fedlab.metrics.scores import bounds
 from fedlab.report.judged import Difference, judge
 from fedlab.study import Interval, LearningCurve, Study, over_seeds
 from fedlab.study.pairs import gains, paired, pairs, rows_of, unjudged

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fedlab.algorithms import Algorithm
 from fedlab.federation import Federation
-from fedlab.federation.benefit import checked
+from fedlab.metrics.benefit import checked
 from fedlab.models import build
 from fedlab.report.across import pooled
 from fedlab.report.gap import Gap, lead

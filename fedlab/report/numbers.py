@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fedlab.federation.cells import ENOUGH, FEW, LEAST, written
+from fedlab.metrics.cells import ENOUGH, FEW, LEAST, written
 from fedlab.report.across import pooled
 from fedlab.report.door import BARS, HOME, outgoing
 from fedlab.report.findings import findings, limits, verdict

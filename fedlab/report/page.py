@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
-from fedlab.federation.cells import Said
+from fedlab.metrics.cells import Said
 from fedlab.report import drawings, risks, tables
 from fedlab.report.across import over_hospitals
 from fedlab.report.door import described, outgoing

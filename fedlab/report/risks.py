@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from fedlab.federation.benefit import NET_BENEFIT, OVER_TREAT_ALL, TREAT_ALL
-from fedlab.federation.calibration import CALIBRATED, ECE, IN_THE_LARGE, RATIO, SLOPE
-from fedlab.federation.cells import ENOUGH
 from fedlab.federation.reserved import EVERY_SITE
 from fedlab.figures import decision_curve
+from fedlab.metrics.benefit import NET_BENEFIT, OVER_TREAT_ALL, TREAT_ALL
+from fedlab.metrics.calibration import CALIBRATED, ECE, IN_THE_LARGE, RATIO, SLOPE
+from fedlab.metrics.cells import ENOUGH
 from fedlab.report.drawings import figure, of_most_patients
 from fedlab.report.gap import Gap
 from fedlab.report.table import Cell, table

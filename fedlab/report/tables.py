@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from fedlab.federation.cells import LEAST, shown, withheld
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
+from fedlab.metrics.cells import LEAST, shown, withheld
 from fedlab.report.door import FEW_PATIENTS, HOME, described
 from fedlab.report.gap import MAIN, Gap, Place
 from fedlab.report.table import Against, Cell, table

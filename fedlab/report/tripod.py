@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fedlab.federation.cells import LEAST, patients_by_class, screened
+from fedlab.metrics.cells import LEAST, patients_by_class, screened
 from fedlab.report.across import METHOD, pooled
 from fedlab.report.door import described, outgoing
 from fedlab.report.findings import limits

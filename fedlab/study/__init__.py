@@ -1,6 +1,6 @@
 """Comparisons that one can believe: paired seeds, one clock, a held-out test, honest intervals."""
 
-from fedlab.federation.delong import DeLong, delong
+from fedlab.metrics.delong import DeLong, delong
 from fedlab.study.atlas import at_holdout, atlas, unseen_sites
 from fedlab.study.compare import compare
 from fedlab.study.curve import LearningCurve

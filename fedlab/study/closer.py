@@ -13,9 +13,9 @@ import pandas as pd
 
 from fedlab.engine import Run
 from fedlab.engine.openings import quiet
-from fedlab.federation.benefit import NET_BENEFIT, OVER_TREAT_ALL, THRESHOLDS, TREAT_ALL
-from fedlab.federation.calibration import ECE, RATIO
-from fedlab.federation.reliability import BINS
+from fedlab.metrics.benefit import NET_BENEFIT, OVER_TREAT_ALL, THRESHOLDS, TREAT_ALL
+from fedlab.metrics.calibration import ECE, RATIO
+from fedlab.metrics.reliability import BINS
 from fedlab.study.openings import enter
 from fedlab.study.splits import over_splits
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from fedlab.federation import Federation
-from fedlab.federation.cells import FEW
-from fedlab.federation.metrics import bounds
 from fedlab.federation.reserved import EVERYWHERE, LARGE_SITES, TOOK_NO_PART, TOOK_PART
+from fedlab.metrics.cells import FEW
+from fedlab.metrics.scores import bounds
 from fedlab.study.places import shared
 from fedlab.study.statistics import over_seeds, overlap
 

@@ -15,9 +15,9 @@ from fedlab.engine import openings
 from fedlab.engine.absences import NO_MODEL
 from fedlab.engine.opened import locked
 from fedlab.federation import METRICS, Examples, Score, Site
-from fedlab.federation.cells import patients_by_class
-from fedlab.federation.metrics import bounds
 from fedlab.federation.reserved import MEANS
+from fedlab.metrics.cells import patients_by_class
+from fedlab.metrics.scores import bounds
 from fedlab.study.failed import missed, why
 from fedlab.study.openings import asked, in_folder
 from fedlab.study.over_patients import (

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedlab.federation.metrics import LOWER_IS_BETTER
 from fedlab.federation.reserved import EVERYWHERE
+from fedlab.metrics.scores import LOWER_IS_BETTER
 from fedlab.study.paired import LEVEL
 from fedlab.study.pairs import FAMILY, away, series, two
 from fedlab.study.places import per_seed

@@ -13,9 +13,9 @@ import torch
 from fedlab.engine.exchange import Ask, Exchange
 from fedlab.engine.progress import progress_line
 from fedlab.engine.survey import survey
-from fedlab.federation.cells import LEAST, screened
 from fedlab.federation.harmonise import Findings, apply, contradictory, propose, summarise
 from fedlab.federation.harmonise.changes import Change
+from fedlab.metrics.cells import LEAST, screened
 
 if TYPE_CHECKING:
     from fedlab.federation.dictionary import DataDictionary

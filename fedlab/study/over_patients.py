@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlab.federation import METRICS, Examples
-from fedlab.federation.auc_interval import newcombe
-from fedlab.federation.cells import ENOUGH, patients_by_class
-from fedlab.federation.clusters import variance_of_means, worth
-from fedlab.federation.delong import Z, pairs_won
-from fedlab.federation.metrics import CHOSEN, NEEDS_EVERY_CLASS
-from fedlab.federation.ranking import expit
-from fedlab.federation.threshold import balanced_accuracy_at
+from fedlab.metrics.auc_interval import newcombe
+from fedlab.metrics.cells import ENOUGH, patients_by_class
+from fedlab.metrics.clusters import variance_of_means, worth
+from fedlab.metrics.delong import Z, pairs_won
+from fedlab.metrics.ranking import expit
+from fedlab.metrics.scores import CHOSEN, NEEDS_EVERY_CLASS
+from fedlab.metrics.thresholds import balanced_accuracy_at
 
 Floats = NDArray[np.float64]
 AT_ONCE = 2**22  # weights of patients and resamples

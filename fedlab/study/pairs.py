@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fedlab.federation.cells import is_few
-from fedlab.federation.metrics import LOWER_IS_BETTER
 from fedlab.federation.reserved import EVERY_SITE, EVERYWHERE, HOME, HOME_LARGE, MEANS
+from fedlab.metrics.cells import is_few
+from fedlab.metrics.scores import LOWER_IS_BETTER
 from fedlab.study.paired import Paired, ahead, corrected_t, holm
 from fedlab.study.places import left_out, per_seed, without
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import pandas as pd
 
 from fedlab.engine.absences import NO_MODEL
-from fedlab.federation.cells import FEW
 from fedlab.federation.reserved import EVERY_SITE, MEANS
-from fedlab.federation.threshold import PREDICTS_NAN
+from fedlab.metrics.cells import FEW
+from fedlab.metrics.thresholds import PREDICTS_NAN
 
 COLUMNS = ["arm", "where", "metric", "seed", "value"]
 

@@ -14,8 +14,8 @@ import pandas as pd
 from fedlab.engine.absences import NO_MODEL
 from fedlab.engine.repeated import SHARES, Estimate, Look, behind, repeated, repeated_difference
 from fedlab.engine.run import Run
-from fedlab.federation.cells import ENOUGH
-from fedlab.federation.ranking import expit
+from fedlab.metrics.cells import ENOUGH
+from fedlab.metrics.ranking import expit
 from fedlab.study.meta import FEWEST, NOTHING, Pooled, pool
 from fedlab.study.openings import enter
 

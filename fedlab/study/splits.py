@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedlab.federation.metrics import bounds
+from fedlab.metrics.scores import bounds
 from fedlab.study.statistics import over_seeds
 
 ALIKE = "the seeds do not differ: no interval"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedlab.federation import METRICS, Federation
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS, NEEDS_TWO_CLASSES, bounds
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS, NEEDS_TWO_CLASSES, bounds
 from fedlab.study.words import listed
 
 PRIMARY = "log_loss"

@@ -60,7 +60,7 @@ def over_seeds(
     overlap : float
         :math:`n_{test}/n_{train}`; 0 where the seeds do not redraw the split (a published one).
     within : (float, float)
-        Where a score lies (:func:`fedlab.federation.metrics.bounds`): a t interval does not know that the metric ends,
+        Where a score lies (:func:`fedlab.metrics.scores.bounds`): a t interval does not know that the metric ends,
         and is cut there. Give none for differences.
     together : int
         How many such intervals are to hold at once with 95 % (Bonferroni).

@@ -12,9 +12,9 @@ import pandas as pd
 from fedlab.engine.openings import quiet
 from fedlab.engine.run import Run
 from fedlab.federation import METRICS, Federation
-from fedlab.federation.cells import FEW, written
-from fedlab.federation.metrics import bounds
 from fedlab.federation.reserved import MEANS
+from fedlab.metrics.cells import FEW, written
+from fedlab.metrics.scores import bounds
 from fedlab.study import closer, two_arms
 from fedlab.study.failed import missed, no_failures, told, why
 from fedlab.study.final import REFERENCE, final

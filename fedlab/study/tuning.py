@@ -14,7 +14,7 @@ from fedlab.engine.replicas import Lose, train_seeds
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.federation import Federation
-from fedlab.federation.cells import LEAST
+from fedlab.metrics.cells import LEAST
 from fedlab.models import ModelLike
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from fedlab.engine import Run, opened
 from fedlab.federation import Site
-from fedlab.federation.cells import FEW
-from fedlab.federation.delong import unknown
+from fedlab.metrics.cells import FEW
+from fedlab.metrics.delong import unknown
 from fedlab.study.hospitals import OverSites, enough
 from fedlab.study.hospitals import over_sites as wilcoxon
 from fedlab.study.openings import enter

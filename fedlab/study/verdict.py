@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from fedlab.federation.cells import FEW, is_few
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS
 from fedlab.federation.reserved import EVERYWHERE, HOME
+from fedlab.metrics.cells import FEW, is_few
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study.contrasts import Pair, contrast, hospitals, undecided
 from fedlab.study.estimand import estimand
 from fedlab.study.failed import of_one_class

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from fedlab.algorithms import ALGORITHMS
 from fedlab.federation import METRICS, Federation
-from fedlab.federation.cells import is_few, patients_by_class, written
-from fedlab.federation.metrics import LOWER_IS_BETTER
+from fedlab.metrics.cells import is_few, patients_by_class, written
+from fedlab.metrics.scores import LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def listed(names: list[str]) -> str:
 def few(federation: Federation, part: str = "test", *, told: Callable[[float], str] = written) -> dict[str, str]:
     """Name the sites with fewer than ten patients of a class in a part of the split.
 
-    ``told`` writes a count: :func:`~fedlab.federation.cells.shown` for what is to be sent on.
+    ``told`` writes a count: :func:`~fedlab.metrics.cells.shown` for what is to be sent on.
 
     Returns
     -------

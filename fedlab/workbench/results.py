@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fedlab.engine import Run
-from fedlab.federation.cells import FEW, LEAST, written
+from fedlab.metrics.cells import FEW, LEAST, written
 from fedlab.study import Study
 from fedlab.study.guessing import worse_than_guessing
 from fedlab.study.words import arm_name, few, listed, number

@@ -13,10 +13,10 @@ from sklearn import metrics as sk
 import fedlab
 from fedlab.engine import Run
 from fedlab.federation import METRICS, Federation, Split
-from fedlab.federation.auc_interval import auc_interval
-from fedlab.federation.benefit import net_benefit
-from fedlab.federation.calibration import calibration
-from fedlab.federation.metrics import CHOSEN, NEEDS_EVERY_CLASS, NEEDS_TWO_CLASSES
+from fedlab.metrics.auc_interval import auc_interval
+from fedlab.metrics.benefit import net_benefit
+from fedlab.metrics.calibration import calibration
+from fedlab.metrics.scores import CHOSEN, NEEDS_EVERY_CLASS, NEEDS_TWO_CLASSES
 
 
 @pytest.fixture(scope="module")

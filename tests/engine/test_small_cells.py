@@ -13,7 +13,7 @@ import fedlab
 from fedlab.engine import Run
 from fedlab.engine.exchange import Ask, Exchange, Stacked
 from fedlab.federation import Examples, Federation, Split, fit, merge, summarise
-from fedlab.federation.cells import LEAST
+from fedlab.metrics.cells import LEAST
 
 QUIET: dict[str, Any] = {"progress": False}
 ENGINES = ("sequential", "batched")

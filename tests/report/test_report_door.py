@@ -13,8 +13,8 @@ import pytest
 
 import fedlab
 from fedlab.federation import Federation
-from fedlab.federation.cells import ENOUGH, FEW, LEAST
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS
+from fedlab.metrics.cells import ENOUGH, FEW, LEAST
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.report.door import FEW_OF_A_CLASS, FEW_PATIENTS, Outgoing, described, leaving, outgoing
 from fedlab.report.gap import Gap
 from fedlab.report.numbers import as_csv, as_dict, as_json
@@ -189,7 +189,7 @@ def test_a_study_in_ones_own_process_shows_all_and_is_left_as_it_is(gap: Gap) ->
 
 
 def test_the_bars_stand_once_and_everything_uses_them() -> None:
-    from fedlab.federation import cells
+    from fedlab.metrics import cells
     from fedlab.study import places
 
     assert places.FEW is cells.FEW and fedlab.study.heterogeneity.__kwdefaults__["least"] == cells.LEAST

@@ -14,7 +14,7 @@ import pytest
 
 import fedlab
 from fedlab.federation import Federation
-from fedlab.federation.cells import LEAST
+from fedlab.metrics.cells import LEAST
 from fedlab.report.across import at_the_next, over_hospitals, pooled
 from fedlab.report.door import outgoing
 from fedlab.report.findings import findings

@@ -9,8 +9,8 @@ import pytest
 
 import fedlab
 from fedlab.federation import Federation
-from fedlab.federation.metrics import bounds
 from fedlab.figures import atlas_map
+from fedlab.metrics.scores import bounds
 from fedlab.study import over_seeds
 
 FAST = {"rounds": 3, "resamples": 40, "progress": False, "dtype": "float64"}

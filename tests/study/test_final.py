@@ -15,8 +15,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 import fedlab
 from fedlab.engine import openings
 from fedlab.federation import IID, Federation
-from fedlab.federation.delong import delong
 from fedlab.federation.reserved import MEANS
+from fedlab.metrics.delong import delong
 from fedlab.study import Study
 from fedlab.study.final import Reopened
 from fedlab.study.over_patients import Share, auc_difference, mean_auc_interval, placements

@@ -12,7 +12,7 @@ import torch
 
 import fedlab
 from fedlab.federation import IID, Feature, Federation
-from fedlab.federation.cells import LEAST
+from fedlab.metrics.cells import LEAST
 from fedlab.study import Heterogeneity
 from fedlab.study.heterogeneity.census import patients
 from fedlab.study.heterogeneity.measures import KINDS, MEASURES

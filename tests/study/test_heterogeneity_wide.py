@@ -10,7 +10,7 @@ import pytest
 
 import fedlab
 from fedlab.federation import Federation
-from fedlab.federation.cells import block_means, screened
+from fedlab.metrics.cells import block_means, screened
 from fedlab.study.heterogeneity import by_counts, drift, two_sample
 from fedlab.study.heterogeneity.chance import against, each_against
 

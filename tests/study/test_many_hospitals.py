@@ -14,9 +14,9 @@ import fedlab
 from fedlab.engine import opened
 from fedlab.engine.run import EVERY_SITE
 from fedlab.federation import METRICS, Federation
-from fedlab.federation.cells import FEW
-from fedlab.federation.metrics import CHOSEN, bounds, many_scores, scores
-from fedlab.federation.threshold import Threshold, choose_threshold, choose_thresholds
+from fedlab.metrics.cells import FEW
+from fedlab.metrics.scores import CHOSEN, bounds, many_scores, scores
+from fedlab.metrics.thresholds import Threshold, choose_threshold, choose_thresholds
 from fedlab.study import over_seeds
 from fedlab.study.pairs import gains, paired, series
 from fedlab.study.places import MEANS, left_out, per_seed, without
@@ -67,7 +67,7 @@ def test_a_bootstrap_in_pieces_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> 
     y, p = predictions(9, 80, 2, ties=True)
     at = [Threshold(0.4)] * 9
     whole = many_scores(y, p, thresholds=at, resamples=30)
-    monkeypatch.setattr("fedlab.federation.metrics.TOGETHER", 1)
+    monkeypatch.setattr("fedlab.metrics.scores.TOGETHER", 1)
     for one, other in zip(whole, many_scores(y, p, thresholds=at, resamples=30), strict=True):
         assert {k: v[:3] for k, v in one.items()} == {k: pytest.approx(v[:3], abs=1e-14) for k, v in other.items()}
     assert not math.isnan(whole[0][CHOSEN].low)

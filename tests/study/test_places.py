@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedlab.federation.metrics import bounds
+from fedlab.metrics.scores import bounds
 from fedlab.study import Study, compare, over_seeds
 from tests.study.told import federation, told
 

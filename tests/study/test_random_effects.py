@@ -13,7 +13,7 @@ from torch import nn
 import fedlab
 from fedlab.engine.repeated import Look, repeated, repeated_difference
 from fedlab.federation import Federation
-from fedlab.federation.delong import Z, delong
+from fedlab.metrics.delong import Z, delong
 from fedlab.study import Study
 from fedlab.study.random_effects import on_logit
 

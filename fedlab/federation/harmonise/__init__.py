@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from fedlab.federation.cells import LEAST
 from fedlab.federation.harmonise.changes import apply, contradictory
 from fedlab.federation.harmonise.proposals import (
     Column,
@@ -25,6 +24,7 @@ from fedlab.federation.harmonise.proposals import (
     writing,
 )
 from fedlab.federation.harmonise.summaries import Summary, summarise
+from fedlab.metrics.cells import LEAST
 
 if TYPE_CHECKING:
     from fedlab.federation.dictionary import DataDictionary

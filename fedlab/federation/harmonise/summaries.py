@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedlab.federation.cells import ENOUGH, LEAST, block_means, screened
 from fedlab.federation.frame import MOST_CODES
 from fedlab.federation.harmonise.laws import between
 from fedlab.federation.harmonise.units import anything, by_name, is_unit, key
 from fedlab.federation.harmonise.written import each, numbers, shape, texts
+from fedlab.metrics.cells import ENOUGH, LEAST, block_means, screened
 
 SENTINELS = (0, -1, -8, -9, -99, -999, -9999, 9, 99, 999, 9999, 99999, 88, 888, 8888, 77, 777, 98, 998)
 """Numbers that are written where nothing was measured."""

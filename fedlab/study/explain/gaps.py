@@ -14,7 +14,7 @@ from fedlab.engine import openings
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.run import Run
 from fedlab.federation import METRICS, Federation
-from fedlab.federation.metrics import CHOSEN, LOWER_IS_BETTER
+from fedlab.metrics.scores import CHOSEN, LOWER_IS_BETTER
 from fedlab.models import ModelLike
 
 GAPS = {

@@ -13,7 +13,7 @@ from fedlab.engine.progress import progress_line
 from fedlab.engine.site import one_thread
 from fedlab.engine.survey import survey
 from fedlab.federation import Federation, Site
-from fedlab.federation.cells import LEAST
+from fedlab.metrics.cells import LEAST
 from fedlab.models import ModelLike
 from fedlab.study.heterogeneity.binned import Leave
 from fedlab.study.heterogeneity.by_counts import COUNTED, of_counts, quantity

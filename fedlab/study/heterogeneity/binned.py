@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlab.federation import Feature
-from fedlab.federation.cells import noised, screened
+from fedlab.metrics.cells import noised, screened
 from fedlab.study.heterogeneity.distances import Floats
 
 

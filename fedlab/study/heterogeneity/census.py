@@ -20,8 +20,8 @@ from torch import Tensor
 
 from fedlab.engine.exchange import Ask, Exchange
 from fedlab.federation import Examples, Feature, Federation, Site
-from fedlab.federation.cells import block_means, block_size
 from fedlab.federation.frame import columns
+from fedlab.metrics.cells import block_means, block_size
 from fedlab.study.heterogeneity.binned import (
     Cells,
     Leave,

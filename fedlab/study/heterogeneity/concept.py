@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fedlab.engine.exchange import Ask, Exchange
 from fedlab.federation import Feature, Site
-from fedlab.federation.cells import block_means, block_size
+from fedlab.metrics.cells import block_means, block_size
 from fedlab.study.heterogeneity.binned import Leave, agree, counted, filled
 from fedlab.study.heterogeneity.census import patients
 from fedlab.study.heterogeneity.chance import in_full

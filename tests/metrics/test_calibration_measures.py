@@ -12,7 +12,7 @@ from scipy.optimize import brentq, minimize
 from scipy.stats import beta
 from sklearn.linear_model import LogisticRegression
 
-from fedlab.federation.calibration import CALIBRATED, MEASURES, calibration, many_calibrations
+from fedlab.metrics.calibration import CALIBRATED, MEASURES, calibration, many_calibrations
 
 Z = 1.959963984540054
 
@@ -85,7 +85,7 @@ def test_the_intervals_cover(
     n: int, prevalence: float, shift: float, slope: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of all hospitals at most one in twenty has an interval that misses; also of those that have one at all."""
-    monkeypatch.setattr("fedlab.federation.reliability.DRAWS", 1)  # of the error by chance, not asked here
+    monkeypatch.setattr("fedlab.metrics.reliability.DRAWS", 1)  # of the error by chance, not asked here
     spread, draws = 1.3, 600
     middle, true = truth(prevalence, spread, shift, slope)
     rng = np.random.default_rng(n)

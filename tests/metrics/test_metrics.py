@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from fedlab.federation.metrics import CHOSEN, METRICS, NEEDS_EVERY_CLASS, NEEDS_TWO_CLASSES, scores
-from fedlab.federation.ranking import rank, sensitivity_at_specificity
-from fedlab.federation.threshold import Threshold, balanced_accuracy_at, choose_threshold
+from fedlab.metrics.ranking import rank, sensitivity_at_specificity
+from fedlab.metrics.scores import CHOSEN, METRICS, NEEDS_EVERY_CLASS, NEEDS_TWO_CLASSES, scores
+from fedlab.metrics.thresholds import Threshold, balanced_accuracy_at, choose_threshold
 
 METRIC_NAMES = ["auc", "accuracy", "balanced_accuracy", "log_loss", "brier", "average_precision"]
 SENSITIVITY = "sensitivity_at_specificity_90"

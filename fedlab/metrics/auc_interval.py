@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fedlab.federation.cells import ENOUGH, enough_for_interval, patients_by_class
-from fedlab.federation.clusters import variance_of_means, worth
-from fedlab.federation.delong import Z, pairs_won
-from fedlab.federation.ranking import Floats, expit
+from fedlab.metrics.cells import ENOUGH, enough_for_interval, patients_by_class
+from fedlab.metrics.clusters import variance_of_means, worth
+from fedlab.metrics.delong import Z, pairs_won
+from fedlab.metrics.ranking import Floats, expit
 
 FEW_OF_A_CLASS = f"fewer than {ENOUGH} patients of a class: no interval"
 HALVINGS = 60  # of an interval of length 1: down to rounding
@@ -33,7 +33,7 @@ def auc_interval(y: ArrayLike, scores: ArrayLike, *, who: ArrayLike | None = Non
     knows how the scores are spread, and is too short near 1, where it ends up as [1, 1]. Newcombe's method 5
     (Statistics in Medicine 25, 2006, 559-573) has a width even there, and is too short where the rare class is spread
     wider than the other. Together they covered .94 to .997 in simulations of 20 to 180 patients a class and AUCs of .7
-    to .99 (``tests/federation/test_auc_interval.py``); with fewer than twenty of a class nothing is promised, so none
+    to .99 (``tests/metrics/test_auc_interval.py``); with fewer than twenty of a class nothing is promised, so none
     is given. Rows of one patient are not other patients: the first variance takes them together (Obuchowski, Biometrics
     53, 1997), and to the second they are worth as many patients as if they all said the same.
 

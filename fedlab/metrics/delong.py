@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fedlab.federation.clusters import variance_of_means
+from fedlab.metrics.clusters import variance_of_means
 
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from fedlab.federation.auc_interval import auc_interval
-from fedlab.federation.benefit import decisions
-from fedlab.federation.calibration import CALIBRATED, calibration
-from fedlab.federation.clusters import by_patient, variance_of_means, worth
-from fedlab.federation.delong import delong
-from fedlab.federation.reliability import reliability
+from fedlab.metrics.auc_interval import auc_interval
+from fedlab.metrics.benefit import decisions
+from fedlab.metrics.calibration import CALIBRATED, calibration
+from fedlab.metrics.clusters import by_patient, variance_of_means, worth
+from fedlab.metrics.delong import delong
+from fedlab.metrics.reliability import reliability
 
 
 def both(p: np.ndarray) -> np.ndarray:

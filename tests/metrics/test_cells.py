@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlab.federation import summarise
-from fedlab.federation.cells import (
+from fedlab.federation.preparation import patients_with, told
+from fedlab.metrics.cells import (
     ENOUGH,
     FEW,
     LEAST,
@@ -22,7 +23,6 @@ from fedlab.federation.cells import (
     steps,
     withheld,
 )
-from fedlab.federation.preparation import patients_with, told
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(1, 9))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation.ranking import Floats, ratio, weighted
+from fedlab.metrics.ranking import Floats, ratio, weighted
 
 MIDDLE = 0.5
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation.ranking import Floats
+from fedlab.metrics.ranking import Floats
 
 
 def numbered(who: NDArray[Any]) -> tuple[int, NDArray[np.int64]]:

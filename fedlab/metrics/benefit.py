@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fedlab.federation.cells import ENOUGH, enough_for_interval, patients_by_class, steps
-from fedlab.federation.clusters import worth
-from fedlab.federation.ranking import Floats
-from fedlab.federation.reliability import wilson
-from fedlab.federation.threshold import PREDICTS_NAN
+from fedlab.metrics.cells import ENOUGH, enough_for_interval, patients_by_class, steps
+from fedlab.metrics.clusters import worth
+from fedlab.metrics.ranking import Floats
+from fedlab.metrics.reliability import wilson
+from fedlab.metrics.thresholds import PREDICTS_NAN
 
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 """Of a decision curve."""
@@ -103,7 +103,7 @@ def decisions(
     same patients; ``sensitivity`` and ``specificity``. Of shares the interval is Wilson's, of net benefits Zou and
     Donner's of a difference of two shares (Statistics in Medicine 27, 2008), which has a width where nobody reaches
     the threshold, and covered .93 to .998 where the plain one covered as little as .06
-    (``tests/federation/test_benefit.py``). Rows count alike in the values; in the intervals those of one patient are
+    (``tests/metrics/test_benefit.py``). Rows count alike in the values; in the intervals those of one patient are
     worth no more than if they all said the same.
 
     Parameters

@@ -12,9 +12,9 @@ from scipy.optimize import brentq
 from scipy.stats import beta, norm
 from sklearn.metrics import roc_auc_score
 
-from fedlab.federation.auc_interval import auc_bounds, auc_interval, newcombe
-from fedlab.federation.metrics import NEEDS_EVERY_CLASS, scores
-from fedlab.federation.threshold import Threshold
+from fedlab.metrics.auc_interval import auc_bounds, auc_interval, newcombe
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS, scores
+from fedlab.metrics.thresholds import Threshold
 
 Z = norm.ppf(0.975)
 

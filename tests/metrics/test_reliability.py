@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from fedlab.federation.reliability import calibration_error, error_by_chance, reliability, wilson
+from fedlab.metrics.reliability import calibration_error, error_by_chance, reliability, wilson
 
 
 def test_bins_by_hand() -> None:
@@ -75,7 +75,7 @@ def test_the_draws_are_the_same_for_all_models_and_do_not_depend_on_pieces(monke
     p = np.stack([1 - said, said], axis=2)
     whole = error_by_chance(p)
     assert whole[0][1] == error_by_chance(p[1:2])[0][0] and whole[0][0] != error_by_chance(p, seed=1)[0][0]
-    monkeypatch.setattr("fedlab.federation.reliability.TOGETHER", 90)
+    monkeypatch.setattr("fedlab.metrics.reliability.TOGETHER", 90)
     assert np.array_equal(error_by_chance(p), whole)
 
 

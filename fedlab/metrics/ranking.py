@@ -1,6 +1,6 @@
 """Metrics of how well patients are ranked: only the order of the scores counts, ties included.
 
-Weighted and vectorised over the resamples of a bootstrap and over models, as :mod:`fedlab.federation.metrics` has
+Weighted and vectorised over the resamples of a bootstrap and over models, as :mod:`fedlab.metrics.scores` has
 them: scores of one model [n] give [resamples], those of several [models, n] give [models, resamples].
 """
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import binomtest
 
-from fedlab.federation.benefit import MEASURES, decisions, net_benefit
+from fedlab.metrics.benefit import MEASURES, decisions, net_benefit
 
 
 def both(p: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation.cells import LEAST, steps
-from fedlab.federation.clusters import numbered, worth
-from fedlab.federation.ranking import Floats
+from fedlab.metrics.cells import LEAST, steps
+from fedlab.metrics.clusters import numbered, worth
+from fedlab.metrics.ranking import Floats
 
 BINS = 10
 DRAWS = 500  # of outcomes, for the error by chance

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation.auc_interval import FEW_OF_A_CLASS, auc_bounds, no_auc_interval
-from fedlab.federation.cells import ENOUGH, enough_for_interval, patients_by_class
-from fedlab.federation.clusters import numbered, worth
-from fedlab.federation.ranking import (
+from fedlab.metrics.auc_interval import FEW_OF_A_CLASS, auc_bounds, no_auc_interval
+from fedlab.metrics.cells import ENOUGH, enough_for_interval, patients_by_class
+from fedlab.metrics.clusters import numbered, worth
+from fedlab.metrics.ranking import (
     Floats,
     Ranking,
     auc,
@@ -28,8 +28,8 @@ from fedlab.federation.ranking import (
     sensitivity_at_specificity,
     weighted,
 )
-from fedlab.federation.reliability import wilson
-from fedlab.federation.threshold import NONE, PREDICTS_NAN, Threshold, balanced_accuracy_at
+from fedlab.metrics.reliability import wilson
+from fedlab.metrics.thresholds import NONE, PREDICTS_NAN, Threshold, balanced_accuracy_at
 
 Metric = Callable[[NDArray[np.int64], Floats, Floats], Floats]
 
@@ -144,7 +144,7 @@ def scores(
     threshold : Threshold
         Chosen on *other* patients (``valid``), for ``balanced_accuracy_chosen``; it stays the same in every resample.
     resamples : int
-        Above 0 adds 95 % intervals over patients: of ``auc`` that of :mod:`fedlab.federation.auc_interval`, of
+        Above 0 adds 95 % intervals over patients: of ``auc`` that of :mod:`fedlab.metrics.auc_interval`, of
         ``accuracy`` Wilson's, else the percentiles of so many bootstrap resamples of patients; one without one of the
         classes is left out of the metrics that need them all. None below twenty patients, for a metric that needs every
         class below twenty of each, and none where the resamples do not differ.

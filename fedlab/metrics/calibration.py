@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation.cells import ENOUGH, LEAST, enough_for_interval, patients_by_class
-from fedlab.federation.clusters import by_patient
-from fedlab.federation.delong import Z
-from fedlab.federation.ranking import Floats, expit
-from fedlab.federation.reliability import calibration_error, error_by_chance
-from fedlab.federation.threshold import PREDICTS_NAN
+from fedlab.metrics.cells import ENOUGH, LEAST, enough_for_interval, patients_by_class
+from fedlab.metrics.clusters import by_patient
+from fedlab.metrics.delong import Z
+from fedlab.metrics.ranking import Floats, expit
+from fedlab.metrics.reliability import calibration_error, error_by_chance
+from fedlab.metrics.thresholds import PREDICTS_NAN
 
 IN_THE_LARGE, SLOPE, RATIO, ECE = "in_the_large", "slope", "observed_to_expected", "ece"
 CALIBRATED = {IN_THE_LARGE: 0.0, SLOPE: 1.0, RATIO: 1.0}
@@ -57,7 +57,7 @@ def calibration(
       ``calibrated`` is what it is then.
 
     The first three have neither value nor interval with fewer than twenty patients of a class. Simulations of their
-    coverage are in ``tests/federation/test_calibration.py``.
+    coverage are in ``tests/metrics/test_calibration.py``.
 
     Parameters
     ----------
