@@ -17,12 +17,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedlab.cli.wrong import Wrong
-from fedlab.engine.folder import check_files, read_main
-from fedlab.engine.plain import decode
 from fedlab.engine.record import RUN, Packed, read
 from fedlab.federation import METRICS
+from fedlab.storage import read as read_folder
+from fedlab.study.record import MAIN, STUDY
 
-STUDY = "study.json"
 DEEP = 3  # folders below the one that is asked for
 
 
@@ -47,7 +46,7 @@ def list_records(folder: Path) -> int:
     """Print the records below a folder; return how many cannot be read."""
     if not folder.is_dir():
         raise Wrong(f"there is no folder {folder}.")
-    rows = [_row(path, folder) for path in sorted(_records(folder, DEEP))]
+    rows = [row for path in _records(folder, DEEP) if (row := _row(path, folder)) is not None]
     console = Console()
     if not rows:
         console.print(f"No records in {escape(str(folder))}: run.save(FOLDER) and compare(…, save=FOLDER) make them.")
@@ -66,31 +65,39 @@ def list_records(folder: Path) -> int:
 
 
 def _records(folder: Path, deep: int) -> Iterator[Path]:
-    if (folder / RUN).is_file() or (folder / STUDY).is_file():
+    """Yield the folders of records below one, and those that cannot be looked into."""
+    try:
+        inside = sorted(folder.iterdir())
+        if any(path.name in (RUN, STUDY) for path in inside):
+            yield folder
+        elif deep:
+            for path in inside:
+                if path.is_dir() and (not path.name.startswith(".") or _left(path)):
+                    yield from _records(path, deep - 1)
+    except OSError:
         yield folder
-    elif deep:
-        for inside in folder.iterdir():
-            if inside.is_dir() and not inside.name.startswith("."):
-                yield from _records(inside, deep - 1)
 
 
-def _row(path: Path, top: Path) -> Row:
+def _left(path: Path) -> bool:
+    """Return whether an older fedlab, killed between two renamings, left a record under this name."""
+    own = path.name.removeprefix(".").removesuffix(".old")
+    return path.name == f".{own}.old" and not path.with_name(own).exists()
+
+
+def _row(path: Path, top: Path) -> Row | None:
+    """Return a record in a line, whatever is the matter with it; ``None`` if its first save has not ended."""
     where = str(path.relative_to(top)) if path != top else path.name or str(path)
     try:
-        return _run(path, where) if (path / RUN).is_file() else _study(path, where)
-    except (ValueError, OSError) as error:
-        return Row(where, "damaged", fault=str(error))
-
-
-def _whole(path: Path, main: str) -> dict[str, Any]:
-    """Read a main file, and make sure that the files beside it are what was written."""
-    about = read_main(path, main)
-    check_files(path, about)
-    return about
+        return _study(path, where) if (path / STUDY).is_file() else _run(path, where)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # one odd record hides no other
+        why = str(error) if str(path) in str(error) else f"{path}: {type(error).__name__}: {error}"
+        return Row(where, "damaged", fault=why)
 
 
 def _run(path: Path, where: str) -> Row:
-    about = _whole(path, RUN)
+    about = read(path).about
     algorithm, model = about["algorithm"]["said"], about["model"]["name"]
     done = f"{about['rounds']} of {about['settings']['rounds']}"
     opened = _times(about["test_openings"])
@@ -98,7 +105,7 @@ def _run(path: Path, where: str) -> Row:
 
 
 def _study(path: Path, where: str) -> Row:
-    about = _whole(path, STUDY)
+    about = read_folder(path, STUDY, MAIN).body
     kept = about["study"]
     plan = kept.get("plan") or {}
     asked = plan.get("arms", about["arms"])
@@ -182,14 +189,13 @@ def _valid(both: list[Packed]) -> Table:
 
 
 def _reported(packed: Packed) -> dict[str, dict[str, float]]:
-    records = [decode(record, packed.tensors) for record in packed.history["records"]]
-    valid = {record["round"]: record["valid"] for record in records}
+    valid = {record["round"]: record["valid"] for record in packed.past["records"]}
     return {site: valid[round].get(site, {}) for site, round in packed.about["chosen"].items() if round in valid}
 
 
 def _opened(packed: Packed) -> pd.DataFrame | None:
     """Return the first stored report of a run on its own sites."""
-    reports = decode(packed.history["run"], packed.tensors).get("_reports", {})
+    reports = packed.state["run"].get("_reports", {})
     return next((table for asked, table in reports.items() if asked[0] != "newcomer" and not asked[1]), None)
 
 

@@ -17,10 +17,9 @@ from fedlab.algorithms.registry import ALGORITHMS, algorithm, brought
 from fedlab.engine.identity import DESCRIBED, content, differences
 from fedlab.engine.net import Net
 from fedlab.engine.optimisers import SGD, Adam
-from fedlab.engine.plain import decode, encode
 from fedlab.engine.settings import Settings
-from fedlab.engine.tensorfile import to_bytes
 from fedlab.models import MODELS
+from fedlab.storage.codec import decode, encode, to_bytes
 
 OPTIMIZERS: dict[str, type[Any]] = {"SGD": SGD, "Adam": Adam}
 

@@ -1,7 +1,7 @@
 """A run as a folder, without its patients: of their records it has the fingerprint alone.
 
-``run.json`` says what was asked, of which data, with which versions; ``history.json`` what happened;
-``weights.safetensors`` has the model, and the sites' own.
+``run.json`` says what was asked, of which data, with which versions; ``history.jsonl`` what happened, a line for each
+time that it was saved; ``weights.safetensors`` has the model, the sites' own, and what the server and the sites hold.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import dataclasses
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
-from fedlab.engine import folder as files
 from fedlab.engine.identity import content
 from fedlab.engine.ledger import Entry
 from fedlab.engine.openings import now
@@ -31,16 +31,29 @@ from fedlab.engine.parts import (
     find_settings,
     say_model,
 )
-from fedlab.engine.plain import decode, encode
 from fedlab.engine.rounds import Loop
 from fedlab.engine.run import Record, Run
-from fedlab.engine.tensorfile import from_bytes, to_bytes
 from fedlab.engine.train import begin
 from fedlab.federation import Federation
 from fedlab.models import ModelLike
+from fedlab.storage import Writer, codec, hold, odd
+from fedlab.storage import read as read_folder
 
-RUN, HISTORY, WEIGHTS = "run.json", "history.json", "weights.safetensors"
+RUN, HISTORY, WEIGHTS = "run.json", "history.jsonl", "weights.safetensors"
+OLD_HISTORY = "history.json"  # format 1: all that is no tensor
 APART = ("federation", "model_name", "algorithm", "settings", "net", "ledger_book", "records", "doing", "asked_for")
+
+DATA = {"name": str, "sites": dict, "fingerprint": str}
+ABOUT = {
+    "algorithm": {"said": str, "class": str, "name": (str, type(None)), "fields": (dict, type(None))},
+    "model": {"name": str, "tensors": dict, "layers": str},
+    "settings": {"unsaid": dict, "seed": int, "rounds": int},
+    "data": DATA,
+    "rounds": int,
+    "chosen": dict,
+    "test_openings": int,
+}
+MAIN = {**ABOUT, "saved": str, "versions": dict}
 
 
 class RecordDiffers(UserWarning):
@@ -48,46 +61,51 @@ class RecordDiffers(UserWarning):
 
 
 class Packed(NamedTuple):
-    """A run in plain values: what it is, what happened, and its tensors."""
+    """A run in plain values: its file, what it is, what happened round by round, and all else that it has."""
 
+    where: Path
     about: dict[str, Any]
-    history: dict[str, Any]
-    tensors: dict[str, Tensor]
+    past: dict[str, list[Any]]
+    state: dict[str, Any]
 
 
 # --------------------------------------------------------------------------- to the disk
 
 
-def save(run: Run, folder: str | Path, *, loop: Loop | None = None) -> Path:
-    """Write a run's folder; :meth:`fedlab.Run.save`. With its ``loop`` it can go on from there."""
+@dataclass
+class Growing:
+    """A run's record that is held, and how much of the history it has."""
+
+    writer: Writer
+    records: int = 0
+    entries: int = 0
+
+
+def save(run: Run, folder: str | Path, *, loop: Loop | None = None, into: Growing | None = None) -> Path:
+    """Write a run's folder; :meth:`fedlab.Run.save`. With its ``loop`` it can go on from there.
+
+    ``into`` is the record of this run that is held already: only what is new of its history is written.
+    """
     if not run.records:
         raise ValueError("no round has finished yet: there is nothing to save")
-    packed = pack(run)
-    if loop is not None:
-        try:
-            held: dict[str, Tensor] = {}
-            packed.history["loop"] = encode(loop.snapshot(loop.exchange.transport), held, "loop")
-            packed.tensors.update(held)
-        except TypeError as error:
-            packed.history["stuck"] = str(error)
-    beside = {HISTORY: files.as_json(packed.history), WEIGHTS: to_bytes(packed.tensors)}
-    body = {"kind": "run", "saved": now(), "versions": versions(), **packed.about}
-    files.write_folder(Path(folder), {**beside, RUN: files.seal(body, beside)}, main=RUN)
-    return Path(folder)
+    if into is None:
+        with hold(folder, RUN, "saves a run", brief=True) as writer:
+            return save(run, folder, loop=loop, into=Growing(writer))
+    entries = run.ledger_book.rows
+    line = {HISTORY: past_line(run.records[into.records :], entries[into.entries :])}
+    state = {WEIGHTS: dumped(state_of(run), loop)}
+    body = {"kind": "run", "saved": now(), "versions": versions(), **say_run(run)}
+    if into.records:
+        into.writer.commit(body, state, grown=line)
+    else:  # what is there, if anything, is another run's
+        into.writer.commit(body, state | line)
+    into.records, into.entries = len(run.records), len(entries)
+    return into.writer.folder
 
 
-def pack(run: Run) -> Packed:
-    """Put a run into plain values."""
-    tensors: dict[str, Tensor] = {}
-    kept = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.init and f.name not in APART}
-    history = {
-        "records": [encode(vars(record), tensors) for record in run.records],
-        "ledger": [list(row) for row in run.ledger_book.rows],
-        "bytes": run.ledger_book.total,
-        "run": encode(kept, tensors),
-        "constants": encode(run.net.constants, tensors, "constants"),
-    }
-    about = {
+def say_run(run: Run) -> dict[str, Any]:
+    """Say what a run was asked, and how far it is."""
+    return {
         "algorithm": run.asked_for["algorithm"],
         "model": say_model(run.model_name, run.net),
         "settings": run.asked_for["settings"],
@@ -96,7 +114,31 @@ def pack(run: Run) -> Packed:
         "chosen": dict(run.chosen),
         "test_openings": run.test_openings,
     }
-    return Packed(about, history, tensors)
+
+
+def past_line(records: Sequence[Record], entries: Sequence[Entry]) -> bytes:
+    """Return a line of the history: rounds, and entries of the ledger."""
+    tensors: Tensors = {}
+    line = {"records": codec.encode(list(map(vars, records)), tensors), "ledger": list(map(list, entries))}
+    if tensors:
+        raise TypeError(f"the history has a tensor ({next(iter(tensors))}), where numbers belong")
+    return codec.as_json(line) + b"\n"
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    """Return what a run has besides its history; it does not grow with the rounds."""
+    kept = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.init and f.name not in APART}
+    return {"bytes": run.ledger_book.total, "run": kept, "constants": run.net.constants}
+
+
+def dumped(state: Mapping[str, Any], loop: Loop | None) -> bytes:
+    """Put a state into a file; with it what the server and the sites hold, or why that has no words."""
+    if loop is None:
+        return codec.dump(state)
+    try:
+        return codec.dump({**state, "loop": loop.snapshot(loop.exchange.transport)})
+    except TypeError as error:
+        return codec.dump({**state, "stuck": str(error)})
 
 
 def say_data(federation: Federation) -> dict[str, Any]:
@@ -111,14 +153,19 @@ def say_data(federation: Federation) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions that the numbers of a run may hang on."""
-    own = {"python": platform.python_version()}
-    for name, distribution in {"fedlab": "fedlab-workbench", "torch": "torch", "numpy": "numpy"}.items():
-        try:
-            own[name] = metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            own[name] = "unknown"
-    return own
+    """Versions that the numbers of a run may depend on."""
+    here = {
+        name: _version(of) for name, of in {"fedlab": "fedlab-workbench", "torch": "torch", "numpy": "numpy"}.items()
+    }
+    return {"python": platform.python_version(), **here}
+
+
+@cache
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 # --------------------------------------------------------------------------- from the disk
@@ -133,18 +180,41 @@ def load(
     **settings: Any,
 ) -> Run:
     """Read a run's folder; :meth:`fedlab.Run.load`."""
-    about, history, tensors = read(Path(folder))
+    packed = read(folder)
+    about = packed.about
     found = federation or find_data(about["data"], about["settings"]["seed"])
-    run, apart = unpack(Packed(about, history, tensors), found, model=model, algorithm=algorithm, settings=settings)
+    run, apart = unpack(packed, found, model=model, algorithm=algorithm, settings=settings)
     tell(Path(folder), differences(about, found) + apart)
     return run
 
 
-def read(folder: Path) -> Packed:
+def read(folder: str | Path) -> Packed:
     """Return what a run's folder holds, checked."""
-    about = files.read_main(folder, RUN)
-    raw = {name: files.read_file(folder, name, about) for name in (HISTORY, WEIGHTS)}
-    return Packed(about, files.parsed(folder / HISTORY, raw[HISTORY]), from_bytes(raw[WEIGHTS]))
+    found = read_folder(folder, RUN, MAIN)
+    files, where = found.files, found.folder / RUN
+    with odd(where):
+        if OLD_HISTORY in files:
+            return Packed(where, found.body, *read_old(codec.from_json(files[OLD_HISTORY]), files[WEIGHTS]))
+        return Packed(where, found.body, joined(read_past(files[HISTORY])), codec.load(files[WEIGHTS]))
+
+
+def read_past(raw: bytes) -> list[dict[str, list[Any]]]:
+    """Return the lines of a history."""
+    lines = map(codec.from_json, raw.splitlines())
+    return [{"records": codec.decode(line["records"], {}), "ledger": line["ledger"]} for line in lines]
+
+
+def joined(lines: Iterable[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Put the lines of one run's history together."""
+    every = list(lines)
+    return {what: [each for line in every for each in line[what]] for what in ("records", "ledger")}
+
+
+def read_old(history: Mapping[str, Any], weights: bytes | Tensors) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """Return past and state of a run of format 1, which had all that is no tensor in one file."""
+    tensors = codec.from_bytes(weights) if isinstance(weights, bytes) else weights
+    found = {name: codec.decode(value, tensors) for name, value in history.items()}
+    return {what: found.pop(what) for what in ("records", "ledger")}, found
 
 
 def unpack(
@@ -156,30 +226,38 @@ def unpack(
     settings: Mapping[str, Any] | None = None,
     arm: str | None = None,
 ) -> tuple[Run, list[str]]:
-    """Return the run, and in what its model differs from then; ``arm`` is its name in a study."""
-    about, history, tensors = packed
-    alg = find_algorithm(about["algorithm"], algorithm, arm=arm)
-    chosen = find_settings(about["settings"], settings or {})
+    """Return the run, and in what its model differs from the one that was saved; ``arm`` is its name in a study."""
+    about = packed.about
+    with odd(packed.where):
+        alg = find_algorithm(about["algorithm"], algorithm, arm=arm)
+        chosen = find_settings(about["settings"], settings or {})
     run = begin(federation, find_model(about["model"], model), alg, chosen)
-    apart = check_model(about["model"], run.net)
-    apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], content(run.algorithm))]
-    for name, said in about["settings"].get("content", {}).items():
-        then = {"content": said, "described": about["settings"].get("described", 1)}
-        apart += [f"{name}: {what}" for what in differs(then, content(getattr(run.settings, name)))]
+    with odd(packed.where):
+        apart = check_model(about["model"], run.net)
+        apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], content(run.algorithm))]
+        for name, said in about["settings"].get("content", {}).items():
+            then = {"content": said, "described": about["settings"].get("described", 1)}
+            apart += [f"{name}: {what}" for what in differs(then, content(getattr(run.settings, name)))]
+        _fill(run, packed)
+    return run, apart
+
+
+def _fill(run: Run, packed: Packed) -> None:
+    """Give a begun run what its record has."""
+    _, about, past, state = packed
     run.model_name = about["model"]["name"]
     with torch.no_grad():
-        for name, value in decode(history["constants"], tensors).items():
+        for name, value in state["constants"].items():
             run.net.constants[name].copy_(value)  # the module's own: frozen layers are as they were
     known = {f.name for f in dataclasses.fields(run)}
-    for name, value in decode(history["run"], tensors).items():
+    for name, value in state["run"].items():
         if name in known:
             setattr(run, name, value)
-    run.records = [Record(**decode(record, tensors)) for record in history["records"]]
-    run.ledger_book.rows = [Entry(r, p, tuple(sites), *rest) for r, p, sites, *rest in history["ledger"]]
-    run.ledger_book.total = history["bytes"]
-    if "loop" in history and not run.models and not whole(alg):
-        run.models = _held(decode(history["loop"], tensors)["sites"], sorted(federation.names))
-    return run, apart
+    run.records = [Record(**record) for record in past["records"]]
+    run.ledger_book.rows = [Entry(r, p, tuple(sites), *rest) for r, p, sites, *rest in past["ledger"]]
+    run.ledger_book.total = state["bytes"]
+    if "loop" in state and not run.models and not whole(run.algorithm):
+        run.models = _held(state["loop"]["sites"], sorted(run.federation.names))
 
 
 def _held(sites: Mapping[str, Any], names: list[str]) -> dict[str, list[Tensors]]:

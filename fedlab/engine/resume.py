@@ -6,44 +6,59 @@ their algorithm remembers; batches, dropout and noise are drawn anew from (seed,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedlab.engine import folder as files
 from fedlab.engine import record
 from fedlab.engine.choice import EARLY
-from fedlab.engine.plain import decode
-from fedlab.engine.rounds import Keep, Loop
+from fedlab.engine.record import Growing
+from fedlab.engine.rounds import Loop
 from fedlab.engine.run import Run
 from fedlab.engine.train import carry
 from fedlab.federation import Federation
+from fedlab.storage import hold
 
 
-def keeping(run: Run, folder: str | Path, *, fresh: bool) -> Keep:
-    """Return what keeps a run after every round; a folder that cannot be used is said before the first.
+@dataclass
+class Keeper:
+    """What keeps a run after every round, as long as its folder is held."""
+
+    run: Run
+    into: Growing
+
+    def __call__(self, loop: Loop) -> None:
+        """Keep a round."""
+        record.save(self.run, self.into.writer.folder, loop=loop, into=self.into)
+
+    def end(self) -> None:
+        """Keep the run as it is when it has come to its end: it does not go on from there."""
+        record.save(self.run, self.into.writer.folder, into=self.into)
+
+
+@contextmanager
+def keeping(run: Run, folder: str | Path) -> Iterator[Keeper]:
+    """Hold a folder for a run that begins; one that cannot be used is said before the first round.
 
     Raises
     ------
+    FolderInUse
+        If another process writes there.
     ValueError
-        If the folder holds something else, or a run already where this one is ``fresh``.
+        If the folder holds something else, or a run already.
     """
-    path = Path(folder)
-    files.recover(path)
-    files.check_ours(path, record.RUN)
-    if fresh and (path / record.RUN).exists():
-        raise ValueError(f"{path} keeps a run already: go on with Run.resume, or choose another folder")
-
-    def keep(loop: Loop) -> None:
-        record.save(run, path, loop=loop)
-
-    return keep
+    with hold(folder, record.RUN, "trains a run") as writer:
+        if writer.body is not None:
+            raise ValueError(f"{writer.folder} keeps a run already: go on with Run.resume, or choose another folder")
+        yield Keeper(run, Growing(writer))
 
 
 def resume(folder: str | Path, federation: Federation | None = None, *, progress: bool = True, **given: Any) -> Run:
     """Go on with a run that was stopped; :meth:`fedlab.Run.resume`."""
-    folder = Path(folder)
     packed = record.read(folder)
-    about, history, tensors = packed
+    about, state, where = packed.about, packed.state, packed.where.parent
     if "engine" in given:
         raise ValueError("engine is in the record: a run goes on with the one that it had")
     found = federation or record.find_data(about["data"], about["settings"]["seed"])
@@ -51,11 +66,16 @@ def resume(folder: str | Path, federation: Federation | None = None, *, progress
     run, apart = record.unpack(packed, found, **own, settings=given)
     if apart or not record.same_data(found, about["data"]):
         apart = record.differences({**about, "versions": {}}, found) + apart
-        raise ValueError(f"the run in {folder} cannot go on with other: {'; '.join(apart)}. Give those of then")
-    if "loop" not in history:
+        raise ValueError(f"the run in {where} cannot go on with other: {'; '.join(apart)}. Give those of then")
+    if "loop" not in state:
         if len(run.records) < run.settings.rounds and not any(note.startswith(EARLY) for note in run.notes):
-            why = history.get("stuck", "it was saved by run.save, and not by train(…, save=FOLDER)")
-            raise ValueError(f"the run in {folder} cannot go on: {why}. Run.load reads it, train it anew")
+            why = state.get("stuck", "it was saved by run.save, and not by train(…, save=FOLDER)")
+            raise ValueError(f"the run in {where} cannot go on: {why}. Run.load reads it, train it anew")
         return run
-    record.tell(folder, record.differences(about))
-    return carry(run, progress=progress, save=folder, before=decode(history["loop"], tensors))
+    record.tell(where, record.differences(about))
+    with hold(folder, record.RUN, "goes on with a run") as writer:
+        if writer.body != about:
+            raise ValueError(f"another process went on with the run in {where} while this one read it: resume it again")
+        there = record.HISTORY in writer.entries  # format 1 had another: it is written anew
+        into = Growing(writer, len(run.records), len(run.ledger_book.rows)) if there else Growing(writer)
+        return carry(run, progress=progress, keep=Keeper(run, into), before=state["loop"])

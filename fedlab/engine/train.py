@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from fedlab.federation import Federation
 from fedlab.federation.frame import categories
 from fedlab.models import ModelLike, build, model_name
 from fedlab.models.trial import Trial, check_model, try_model
+
+if TYPE_CHECKING:
+    from fedlab.engine.resume import Keeper
 
 
 def run_live(
@@ -98,16 +101,17 @@ def train(
     >>> run.history["round"].max().item()
     3
     """
-    return carry(begin(federation, model, algorithm, settings), progress=progress, save=save)
+    run = begin(federation, model, algorithm, settings)
+    if save is None:
+        return carry(run, progress=progress)
+    from fedlab.engine.resume import keeping
+
+    with keeping(run, save) as keep:
+        return carry(run, progress=progress, keep=keep)
 
 
-def carry(run: Run, *, progress: bool, save: str | Path | None = None, before: Tensors | None = None) -> Run:
+def carry(run: Run, *, progress: bool, keep: Keeper | None = None, before: Tensors | None = None) -> Run:
     """Carry a begun run, or one that goes on from ``before``, to its end."""
-    keep: Keep | None = None
-    if save is not None:
-        from fedlab.engine.resume import keeping
-
-        keep = keeping(run, save, fresh=before is None)
     events = run_live(run, keep=keep, before=before)
     with progress_line(
         run.settings.rounds, run.algorithm.name, "round", show=progress, doing=lambda: run.doing
@@ -121,8 +125,8 @@ def carry(run: Run, *, progress: bool, save: str | Path | None = None, before: T
                 raise
             run.notes.append(f"interrupted after {len(run.records)} of {run.settings.rounds} rounds")
             return run  # its record, if any, is that of the last round, from where it goes on
-    if save is not None:
-        run.save(save)
+    if keep is not None:
+        keep.end()
     return run
 
 

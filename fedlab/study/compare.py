@@ -106,7 +106,7 @@ def compare(
     done: dict[str, Arm] = {}
     lost: list[tuple[pd.DataFrame, Exception]] = []
     doing = [""]
-    with progress_line(len(arms) * rounds, "compare", "round", show=progress, doing=lambda: doing[0]) as line:
+    with kept, progress_line(len(arms) * rounds, "compare", "round", show=progress, doing=lambda: doing[0]) as line:
         try:
             for number, (name, alg) in enumerate(arms.items()):
                 if found := kept.find(name):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from fedlab.federation import Federation
-from fedlab.study.openings import Place, place_of
+from fedlab.study.openings import Place
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -41,9 +41,8 @@ class Kept:
         """
         from fedlab.study.record import save
 
-        written = save(cast("Study", self), folder)
-        self.kept_in = place_of(written)
-        return written
+        self.kept_in = save(cast("Study", self), folder)
+        return self.kept_in.folder
 
     @classmethod
     def load(cls, folder: str | Path, federation: Federation | None = None, **given: Any) -> Self:
@@ -81,6 +80,4 @@ class Kept:
         """
         from fedlab.study.record import load
 
-        study = load(folder, federation, **given)
-        study.kept_in = place_of(folder)
-        return cast(Self, study)
+        return cast(Self, load(folder, federation, **given))

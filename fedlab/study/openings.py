@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fedlab.engine import folder as files
 from fedlab.engine import openings
-from fedlab.engine.plain import decode, encode
 from fedlab.engine.record import differences
+from fedlab.storage import Writer, codec, hold
+from fedlab.storage.folder import sums
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -26,12 +27,14 @@ class NotEntered(UserWarning):
     """An opening of ``test`` is counted by the study, but not in the folder that keeps it."""
 
 
-def place_of(folder: str | Path) -> Place:
-    """Return the place of the study that a folder keeps now."""
-    from fedlab.study.record import STUDY  # which imports the study
+def place_in(writer: Writer) -> Place:
+    """Return the place of the study that has just been written."""
+    return Place(writer.folder, arms_of(writer.body or {"files": {}}))
 
-    where = Path(folder).absolute()
-    return Place(where, files.read_main(where, STUDY)["files"])
+
+def arms_of(main: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sums of the arms that a study's main file names."""
+    return {name: of for name, of in sums(main).items() if name.endswith("/arm.json")}
 
 
 def enter(study: Study, what: str) -> None:
@@ -101,15 +104,18 @@ def in_folder(study: Study, *, test: bool = True) -> None:
 
     folder, arms = study.kept_in
     try:
-        main = files.read_main(folder, STUDY)
-        if main["files"] != arms:
-            raise ValueError("it keeps another study by now")
-        told = decode(main["study"], {})
-        told["test_openings"] += test
-        told["opened"] = study.opened or told.get("opened", {})
-        if not differences(main, study.federation):
-            told["_reports"] |= study._reports
-        files.replace_file(folder / STUDY, files.resealed({**main, "study": encode(told, {})}))
+        if not folder.is_dir():
+            raise ValueError(f"there is no record {folder} any more")
+        with hold(folder, STUDY, "counts an opening of test", brief=True) as writer:
+            main = writer.body
+            if main is None or arms_of(main) != arms:
+                raise ValueError("it keeps another study by now")
+            told = codec.decode(main["study"], {})
+            told["test_openings"] += test
+            told["opened"] = study.opened or told.get("opened", {})
+            if not differences(main, study.federation):
+                told["_reports"] |= study._reports
+            writer.commit({**main, "study": codec.encode(told, {})}, kept=writer.entries)
         study.test_openings = max(study.test_openings, told["test_openings"])
     except (OSError, ValueError) as why:
         what = "test was" if test else "the locked patients were"

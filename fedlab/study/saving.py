@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from fedlab.engine import folder as files
-from fedlab.engine.plain import decode
 from fedlab.engine.record import differences, tell
 from fedlab.federation import Federation
-from fedlab.study.openings import place_of
+from fedlab.storage import Writer, codec, hold, read
+from fedlab.study.openings import Place, place_in
 from fedlab.study.plan import Given, apart
-from fedlab.study.record import ARM, STUDY, Arm, arm_of, pack_arm, pack_study, place, read_study
+from fedlab.study.record import ARM, MAIN, STUDY, Arm, arm_of, pack_arm, pack_study, place, read_study
 from fedlab.study.study import Study
 
 
@@ -29,38 +29,54 @@ class Saving:
 
     Raises
     ------
+    FolderInUse
+        On entering, if another process writes there.
     ValueError
-        If the folder has another comparison, with the difference, or something else, or is damaged.
+        On entering, if the folder has another comparison, with the difference, or something else, or is damaged.
     """
 
     def __init__(
         self, folder: str | Path | None, plan: Mapping[str, Any], federation: Federation, given: Given
     ) -> None:
-        self.folder = None if folder is None else Path(folder)
+        self.folder, self.federation, self.given = folder, federation, given
         self.plan = dict(plan)
         self.before: Study | None = None
-        self.entered: dict[str, bytes] = {}
+        self.kept_in: Place | None = None
+        self.places: list[str] = []
         name, seeds = plan["model"]["name"], list(plan["seeds"])
         self.so_far = Study(federation, name, {}, seeds, plan=self.plan, **plan["stated"])
-        if self.folder is not None:
-            files.recover(self.folder)
-            files.check_ours(self.folder, STUDY)
-            if (self.folder / STUDY).exists():
-                self._take_up(self.folder, federation, given)
-            else:  # now, so that a folder that cannot be written is said before the training
-                files.write_folder(self.folder, {STUDY: pack_study(self.so_far, {})}, main=STUDY)
+        self._held = ExitStack()
+        self._writer: Writer | None = None
 
-    def _take_up(self, folder: Path, federation: Federation, given: Given) -> None:
-        main = files.read_main(folder, STUDY)
-        there = decode(main["study"], {}).get("plan", {})
-        other = apart(there, self.plan, list(main["arms"]), federation)
+    def __enter__(self) -> Self:
+        """Hold the folder until the comparison has ended, and take up what is finished there."""
+        if self.folder is not None:
+            with ExitStack() as stack:
+                self._writer = stack.enter_context(hold(self.folder, STUDY, "keeps a comparison"))
+                if self._writer.body is not None:
+                    self._take_up(self._writer)
+                else:  # now, so that a folder that cannot be written is said before the training
+                    self._writer.commit(pack_study(self.so_far, []))
+                self.kept_in = place_in(self._writer)
+                self._held = stack.pop_all()
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        """Let others write in the folder."""
+        self._held.close()
+
+    def _take_up(self, writer: Writer) -> None:
+        found = read(writer.folder, STUDY, MAIN)
+        main = found.body
+        there = codec.decode(main["study"], {}).get("plan", {})
+        other = apart(there, self.plan, list(main["arms"]), self.federation)
         if other:
             raise ValueError(
-                f"{folder} keeps another comparison: {'; '.join(other)}. Choose another folder, or ask the same"
+                f"{writer.folder} keeps another comparison: {'; '.join(other)}. Choose another folder, or ask the same"
             )
-        self.before, starts = read_study(folder, main, federation, given)
-        tell(folder, differences(main) + starts)
-        self.entered = {path: (folder / path).read_bytes() for path in main["arms"].values()}
+        self.before, starts = read_study(found, self.federation, self.given)
+        tell(writer.folder, differences(main) + starts)
+        self.places = [path.removesuffix(f"/{ARM}") for path in main["arms"].values()]
         self.so_far = self.before
 
     def find(self, name: str) -> Arm | None:
@@ -75,16 +91,16 @@ class Saving:
         OSError
             If it cannot be written; the arms before it stand.
         """
-        if self.folder is None:
+        if self._writer is None:
             return
-        path = place(len(self.entered))
-        packed = pack_arm(arm)
-        files.write_folder(self.folder / path, packed, main=ARM)
-        self.entered[f"{path}/{ARM}"] = packed[ARM]
+        where = place(len(self.places))
         self.so_far.runs[name] = arm.runs
         self.so_far.plan = self.plan
         self.so_far._reports = {}  # of fewer arms
-        files.replace_file(self.folder / STUDY, pack_study(self.so_far, self.entered))
+        body = pack_study(self.so_far, [*self.places, where])
+        self._writer.commit(body, pack_arm(arm, where), kept=self._writer.entries)
+        self.places.append(where)
+        self.kept_in = place_in(self._writer)
 
     def finish(self, study: Study) -> Study:
         """Give a study what was seen of ``test`` before it was stopped."""
@@ -92,6 +108,5 @@ class Saving:
             study.test_openings, study.opened = self.before.test_openings, self.before.opened
             if study.arms == self.before.arms:
                 study._reports = self.before._reports
-        if self.folder is not None:
-            study.kept_in = place_of(self.folder)
+        study.kept_in = self.kept_in
         return study

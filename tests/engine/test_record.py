@@ -19,7 +19,7 @@ from fedlab.federation import Federation
 from tests.conftest import ragged
 from tests.engine.records import content, quick
 
-FILES = ("run.json", "history.json", "weights.safetensors")
+FILES = ("run.json", "history.jsonl", "weights.safetensors")
 
 
 # ---------------------------------------------------------------- the same to the bit
@@ -98,7 +98,7 @@ def test_the_folder_holds_no_patient_and_no_pickle(saved: tuple[Run, Path]) -> N
     run, folder = saved
     assert sorted(content(folder)) == sorted(FILES)
     numbers = {value for row in run.federation.sites[0].rows.x.tolist() for value in row if value == value}
-    text = (folder / "run.json").read_text() + (folder / "history.json").read_text()
+    text = (folder / "run.json").read_text() + (folder / "history.jsonl").read_text()
     assert not [value for value in numbers if repr(value) in text]
 
 

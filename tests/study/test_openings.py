@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from fedlab.engine import folder as files
 from fedlab.engine.record import RecordDiffers
 from fedlab.federation import Federation
 from fedlab.study import Study, compare
@@ -69,7 +69,7 @@ def test_a_folder_that_is_gone_or_full_warns_and_the_study_counts(
     study = ask(uneven, tmp_path / "study")
     before = (tmp_path / "study" / "study.json").read_bytes()
     with monkeypatch.context() as full:
-        full.setattr(files, "write_file", lambda path, raw: (_ for _ in ()).throw(OSError(28, "No space left")))
+        full.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.warns(NotEntered, match="No space left"):
             study.report()
     assert (tmp_path / "study" / "study.json").read_bytes() == before

@@ -17,7 +17,7 @@ import pytest
 
 import fedlab
 from fedlab.algorithms import FedAvg, FedProx
-from fedlab.engine.folder import DamagedRecord
+from fedlab.storage import DamagedRecord
 from fedlab.engine.record import RecordDiffers
 from fedlab.federation import Federation
 from fedlab.study import Study, compare
@@ -124,8 +124,8 @@ def test_arms_of_two_studies_cannot_be_mixed(uneven: Federation, tmp_path: Path)
 
 def test_a_newer_format_is_refused(uneven: Federation, tmp_path: Path) -> None:
     path = ask(uneven, ["fedavg"]).save(tmp_path / "study") / "study.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
-    with pytest.raises(ValueError, match="format 2, and this fedlab reads up to 1"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
+    with pytest.raises(ValueError, match="format 3, and this fedlab reads up to 2"):
         Study.load(path.parent, uneven)
 
 

@@ -11,8 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlab.engine.plain import decode, encode
-from fedlab.engine.tensorfile import from_bytes, to_bytes
+from fedlab.storage.codec import decode, encode, from_bytes, to_bytes
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xff" * 8, b"\x64" + b"\0" * 7 + b"{}", to_bytes({"w": torch.ones(2)})[:-1]])
