@@ -32,6 +32,7 @@ from fedlab.engine.parts import (
     say_model,
 )
 from fedlab.engine.plain import decode, encode
+from fedlab.engine.plan import planned
 from fedlab.engine.rounds import Loop
 from fedlab.engine.run import Record, Run
 from fedlab.engine.tensorfile import from_bytes, to_bytes
@@ -160,7 +161,7 @@ def unpack(
     about, history, tensors = packed
     alg = find_algorithm(about["algorithm"], algorithm, arm=arm)
     chosen = find_settings(about["settings"], settings or {})
-    run = begin(federation, find_model(about["model"], model), alg, chosen)
+    run = begin(planned(federation, find_model(about["model"], model), alg, chosen))
     apart = check_model(about["model"], run.net)
     apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], content(run.algorithm))]
     for name, said in about["settings"].get("content", {}).items():
