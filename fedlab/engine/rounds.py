@@ -164,6 +164,7 @@ class Loop(Held):
 
     def _prepare(self) -> Steps:
         """Learn how many rows there are, settle the preparation, and set out."""
+        self.run.hooks.check(self.alg, self.net)
         own = self.alg.alone
         told: Answers = yield Ask("statistics", {"own": own})
         rows = {site: int(what["rows"]) for site, what in zip(told.sites, told.contents, strict=True)}
@@ -235,7 +236,7 @@ class Loop(Held):
         sample = len(asked) < there and self.silent < len(self.places)
         payload = self._payload(job)
         question = Ask(
-            "train", payload, number, asked, payload["model"],
+            "train", payload, number, asked, None if self.run.hooks.sealed else payload["model"],
             least=self.alg.quorum(len(self.places)), spare=sample,
         )  # fmt: skip
         answers: Answers = (yield question) if asked else Answers([], [])
@@ -243,7 +244,8 @@ class Loop(Held):
         self.run.asked.update(asked)
         self.run.took_part.update(answers.sites)
         if answers.sites:
-            self._note_lacking(payload["model"], answers)
+            if not self.run.hooks.sealed:
+                self._note_lacking(payload["model"], answers)
             self.params, self.state = yield self._combine(answers, job)
         valid: dict[str, dict[str, float]] = {}
         if self.settings.evaluate:
@@ -317,7 +319,9 @@ class Loop(Held):
 
     def _combine(self, answers: Answers, job: Job) -> Combine:
         """Ask for the next model of what came back, and count the examples in it."""
-        got = answers.stacked()
+        got, hook = answers.stacked(), self.run.hooks.upload
+        if hook is not None and hook.sealed:
+            got = hook.opened(got, travels(self.alg, self.params))
         alike = Counter(zip(got["rows"].tolist(), answers.sites if job.stragglers else repeat(""), strict=False))
         self.run.examples_seen += sum(n * examples(int(rows), job, site) for (rows, site), n in alike.items())
         everybody = answers.sites == self.places

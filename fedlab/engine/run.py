@@ -17,6 +17,7 @@ from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine import closer, openings
 from fedlab.engine.absences import NO_MODEL, absences, never_trained
+from fedlab.engine.hooks import Hooks
 from fedlab.engine.kept import Kept
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.net import Net, as_module
@@ -95,6 +96,7 @@ class Run(Kept):
     doing: str = ""
     asked_for: dict[str, Any] = field(default_factory=dict, repr=False)  # in words, as it was before the first round
     absent: dict[str, list[Spell]] = field(default_factory=dict)
+    hooks: Hooks = field(default=Hooks(), init=False, repr=False)  # no part of what is kept
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
     def __post_init__(self, asked_plan: Plan, rows: Federation | None) -> None:
