@@ -11,6 +11,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:  # importing the recipes must stay cheap: pandas, torch and pooch come when they are needed
@@ -134,7 +135,8 @@ def load(name: str, **options: Any) -> Federation:
     for term, says in TERMS.items():
         if term in recipe.LICENCE.replace("-", " ").split():
             print(f"{recipe.TITLE}: {recipe.LICENCE}, which {says}.")
-    return recipe.load(**options)
+    made = recipe.load(**options)
+    return replace(made, steps=(("load", {"name": name, "arguments": options}),))
 
 
 def fetch(names: Iterable[str] = ()) -> Iterator[Fetched]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ from torch import Tensor, nn
 
 from fedlab.algorithms.tensors import Tensors, mean
 from fedlab.models import ModelLike, build
+
+Sums: TypeAlias = Literal["rows", "equal"] | None
+"""What ``combine`` needs of the uploads: their sum weighted by rows, their plain sum, or each by itself."""
 
 
 class At(Protocol):
@@ -96,6 +99,20 @@ class Algorithm:
     """A formula counts how often each gradient acts: the site's optimiser must be SGD, with or without momentum."""
     statistics: ClassVar[str] = "mean"
     """Running statistics are averaged by rows (by the engine), or (``"combine"``) go through :meth:`combine`."""
+
+    @property
+    def sums(self) -> Sums:
+        """What :meth:`combine` needs of the uploads; who overrides it says so (``sums = "rows"``), else it is ``None``.
+
+        ``"rows"``: their sum weighted by rows, ``"equal"``: their plain sum (running statistics weighted by rows all
+        the same), ``None``: each by itself. Only of sums can the uploads be kept from the server.
+        """
+        return "rows"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "combine" in vars(cls) and "sums" not in vars(cls):  # what it does with them is not known
+            cls.sums = None  # type: ignore[method-assign, assignment]
 
     # ------------------------------------------------------------------ before a run
 

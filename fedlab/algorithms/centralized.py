@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.base import Algorithm, Sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,11 @@ class Centralized(Algorithm):
 
     restart: ClassVar[bool] = False
     clocked: ClassVar[bool] = True
+
+    @property
+    def sums(self) -> Sums:
+        """The rows themselves travel."""
+        return None
 
     def arrange(self, sites: Sequence[Any]) -> list[list[Any]]:
         """One place of training with everybody's rows."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.base import Algorithm, Sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,11 @@ class Cyclic(Algorithm):
     >>> [Cyclic().asks(round, 3, np.random.default_rng(0)) for round in (1, 2, 3, 4)]
     [[0], [1], [2], [0]]
     """
+
+    @property
+    def sums(self) -> Sums:
+        """A round has one site, whose sum is its own model."""
+        return None
 
     def asks(self, round: int, sites: int, rng: np.random.Generator) -> list[int]:
         """One site, the next."""

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.base import Algorithm, Sums
 from fedlab.algorithms.tensors import Tensors, mean
 
 
@@ -45,6 +45,11 @@ class FedAvg(Algorithm):
     def __post_init__(self) -> None:
         if self.weights not in ("examples", "equal"):
             raise ValueError(f"weights is {self.weights!r}: it must be 'examples' or 'equal'")
+
+    @property
+    def sums(self) -> Sums:
+        """As the sites count: by rows, or alike."""
+        return "rows" if self.weights == "examples" else "equal"
 
     def average(self, uploads: Tensors, weights: Tensor) -> Tensors:
         """Mean over the sites."""

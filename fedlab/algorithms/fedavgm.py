@@ -56,6 +56,8 @@ class FedAvgM(FedAvg):
         """No velocity at first."""
         return zeros(params)
 
+    sums = FedAvg.sums  # a step along their mean
+
     def combine(
         self, params: Tensors, uploads: Tensors, extra: Tensors, weights: Tensor, state: Tensors, who: Tensor
     ) -> tuple[Tensors, Tensors]:

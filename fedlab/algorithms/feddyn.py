@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm, At
+from fedlab.algorithms.base import Algorithm, At, Sums
 from fedlab.algorithms.ranges import in_range
 from fedlab.algorithms.tensors import Tensors, distance2, trained, zeros
 
@@ -63,6 +63,11 @@ class FedDyn(Algorithm):
     def finish(self, vars: Tensors, at: At) -> tuple[Tensors, Tensors, Tensors]:
         """Send the model; bend further."""
         return vars, {}, {k: g - self.alpha * (vars[k] - at.anchor[k]) for k, g in at.memory.items()}
+
+    @property
+    def sums(self) -> Sums:
+        """The sites count alike."""
+        return "equal"
 
     def combine(
         self, params: Tensors, uploads: Tensors, extra: Tensors, weights: Tensor, state: Tensors, who: Tensor

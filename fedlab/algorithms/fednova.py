@@ -42,6 +42,7 @@ class FedNova(FedAvg):
     """
 
     needs_sgd: ClassVar[bool] = True
+    sums = FedAvg.sums  # two means: of the changes per step, and of the steps
 
     def finish(self, vars: Tensors, at: At) -> tuple[Tensors, Tensors, Tensors]:
         """Send the change per step, and how many steps it stands for."""

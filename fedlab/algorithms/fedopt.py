@@ -60,6 +60,8 @@ class FedOpt(FedAvg):
         """Both moments."""
         return {"m": zeros(params), "v": {k: z + self.tau**2 for k, z in zeros(params).items()}}
 
+    sums = FedAvg.sums  # a step along their mean
+
     def combine(
         self, params: Tensors, uploads: Tensors, extra: Tensors, weights: Tensor, state: Tensors, who: Tensor
     ) -> tuple[Tensors, Tensors]:

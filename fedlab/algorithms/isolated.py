@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.base import Algorithm, Sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,11 @@ class Isolated(Algorithm):
     clocked: ClassVar[bool] = True
     alone: ClassVar[bool] = True
     one_model: ClassVar[bool] = False
+
+    @property
+    def sums(self) -> Sums:
+        """Nothing travels: there is no sum."""
+        return None
 
     def shared(self, name: str) -> bool:
         """Nothing travels."""

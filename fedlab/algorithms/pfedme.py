@@ -85,6 +85,8 @@ class PFedMe(FedAvg):
         """Send the shared model, keep the personal one."""
         return vars["w"], {}, {"theta": vars["_theta"]}
 
+    sums = FedAvg.sums  # a step along their mean
+
     def combine(
         self, params: Tensors, uploads: Tensors, extra: Tensors, weights: Tensor, state: Tensors, who: Tensor
     ) -> tuple[Tensors, Tensors]:

@@ -27,7 +27,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm, At
+from fedlab.algorithms.base import Algorithm, At, Sums
 from fedlab.algorithms.fednova import reach
 from fedlab.algorithms.ranges import in_range
 from fedlab.algorithms.tensors import Tensors, statistic, zeros
@@ -71,6 +71,11 @@ class Scaffold(Algorithm):
         c, far = at.extra, reach(at.steps, at.momentum or 0.0) * at.lr
         new = {k: own - c[k] + (at.anchor[k] - vars[k]) / far for k, own in at.memory.items()}
         return vars, {k: new[k] - own for k, own in at.memory.items()}, new
+
+    @property
+    def sums(self) -> Sums:
+        """The sites count alike."""
+        return "equal"
 
     def combine(
         self, params: Tensors, uploads: Tensors, extra: Tensors, weights: Tensor, state: Tensors, who: Tensor

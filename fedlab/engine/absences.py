@@ -30,8 +30,8 @@ def never_trained(run: Run) -> dict[str, str]:
     >>> never_trained(fedlab.train(fedlab.load("heart_disease"), rounds=1, progress=False))
     {}
     """
-    sites = [site for site in run.federation.names if not run.took_part.get(site)]
-    if not sites or not run.asked or not set(run.asked) <= set(run.federation.names):  # where rows are pooled all do
+    sites = [site for site in run.names if not run.took_part.get(site)]
+    if not sites or not run.asked or not set(run.asked) <= set(run.names):  # where rows are pooled all do
         return {}
     failed = _failures(run)
     return {site: _why(run, site, failed.get(site, [])) for site in sites}
@@ -47,9 +47,7 @@ def absences(run: Run) -> dict[str, str]:
     {}
     """
     failed, never = _failures(run), never_trained(run)
-    return {
-        site: _why(run, site, failed.get(site, [])) for site in run.federation.names if site in failed or site in never
-    }
+    return {site: _why(run, site, failed.get(site, [])) for site in run.names if site in failed or site in never}
 
 
 def one_class(run: Run) -> dict[str, str]:
@@ -61,7 +59,7 @@ def one_class(run: Run) -> dict[str, str]:
     >>> one_class(fedlab.train(fedlab.load("heart_disease"), "logistic", "isolated", rounds=1, progress=False))
     {}
     """
-    if not run.algorithm.alone:
+    if not run.algorithm.alone or not run.has_rows:
         return {}
     classes, found = run.federation.task.classes, {}
     for site in run.federation.sites:

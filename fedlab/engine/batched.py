@@ -21,6 +21,7 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Draws, Job, row_plans, site_keys
 from fedlab.engine.chain import Chain
+from fedlab.engine.hooks import OnUpload, leave_stacked
 from fedlab.engine.lifted import lift
 from fedlab.engine.net import home
 from fedlab.engine.padded import PaddedBatches
@@ -126,12 +127,25 @@ class StackedSites:
             before = {**box["memory"], "opt": box["memory"]["opt"] or tree_map(torch.zeros_like, memory["opt"])}
             memory = tree_map(lambda new, old: torch.where(against(new, good), new, old), memory, before)
         self._remember(at, memory)
-        return home(upload), home(sent), self.sizes if at is None else self.sizes[who], good.tolist()
+        upload, sent, rows = home(upload), home(sent), self.sizes if at is None else self.sizes[who]
+        hooked = [(hook, self._names(part), part.job, part.model) for part in parts if (hook := self._hook(part))]
+        if hooked:
+            upload, sent, rows = leave_stacked(hooked, upload, sent, rows)
+            good = good.cpu() & _finite((upload, sent, rows))
+        return upload, sent, rows, good.tolist()
+
+    def _names(self, part: Part) -> tuple[str, ...]:
+        return tuple(self.sites[i].name for i in part.who)
+
+    def _hook(self, part: Part) -> OnUpload | None:
+        return self.sites[part.who[0]].hooks.upload if part.who else None
 
     def _work(self, parts: Sequence[Part]) -> Work:
         first, job = self.sites[0], parts[0].job
         one_rate = all(part.job.lr == job.lr for part in parts)
-        return Work(first.alg, first.net, first.optimizer, job, lift, self._rows, one_rate, self.chain)
+        return Work(
+            first.alg, first.net, first.optimizer, job, lift, self._rows, one_rate, self.chain, first.hooks.rows
+        )
 
     def _rows(self, box: Tensors) -> Batch:
         return self.x[box["rows"]], self.y[box["rows"]], box["there"]

@@ -37,16 +37,16 @@ def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict
         Those sites; none where an earlier round was better.
     """
     if not run.settings.evaluate:
-        better = [site for site in run.federation.names if run.took_part.get(site) or not keeps_own(run.algorithm)]
+        better = [site for site in run.names if run.took_part.get(site) or not keeps_own(run.algorithm)]
     elif run.algorithm.alone and not run.algorithm.one_model:
         better = [site for site, got in valid.items() if got["log_loss"] < best.get(site, math.inf)]
         best |= {site: valid[site]["log_loss"] for site in better}
     elif told := [got for got in valid.values() if got["n"]]:
         loss = mean_loss([(got["log_loss"], got["n"]) for got in told], run.settings.choose)
-        better = list(run.federation.names) if loss < best.get("", math.inf) else []
+        better = list(run.names) if loss < best.get("", math.inf) else []
         best[""] = min(loss, best.get("", math.inf))
     else:
-        better = list(run.federation.names)
+        better = list(run.names)
     if run.settings.evaluate and not any(SILENT in note for note in run.notes):
         run.notes += _silent([site for site, got in valid.items() if not got["n"]], len(valid))
     run.chosen |= dict.fromkeys(better, number)

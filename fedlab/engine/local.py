@@ -42,7 +42,12 @@ class LocalTransport:
         self.stop: Stop = lambda: stop() or halt.is_set()  # not of self: a circle would keep all rows after the run
         sites = sorted(federation.sites, key=lambda site: site.name)
         options: dict[str, Any] = dict(
-            alg=alg, net=net, optimizer=settings.optimizer, prepared=federation.prepared, stop=self.stop
+            alg=alg,
+            net=net,
+            optimizer=settings.optimizer,
+            prepared=federation.prepared,
+            stop=self.stop,
+            hooks=run.hooks,
         )
         self.work = {site.name: SiteWork.of(site, **options) for site in sites}
         self.sites = tuple(self.work)

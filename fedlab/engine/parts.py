@@ -6,10 +6,15 @@ What has no words (a class or a function of one's own) is named, and asked for w
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
+import sys
 from collections.abc import Mapping
 from hashlib import sha256
+from types import FunctionType
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from fedlab.algorithms.base import Algorithm
@@ -19,9 +24,10 @@ from fedlab.engine.net import Net
 from fedlab.engine.optimisers import SGD, Adam
 from fedlab.engine.settings import Settings
 from fedlab.models import MODELS
-from fedlab.storage.codec import decode, encode, to_bytes
+from fedlab.storage.codec import TAG, decode, encode, to_bytes
 
 OPTIMIZERS: dict[str, type[Any]] = {"SGD": SGD, "Adam": Adam}
+STANDARD = frozenset(sys.stdlib_module_names)
 
 
 def own_fields(thing: Any) -> dict[str, Any]:
@@ -224,3 +230,140 @@ def check_model(said: Mapping[str, Any], net: Net) -> list[str]:
 def differs(said: Mapping[str, Any], here: Any) -> list[str]:
     """Say in what a content differs from the one that was said; nothing of a record that does not have it."""
     return list(differences(said["content"], here, said.get("described", 1))) if "content" in said else []
+
+
+# --------------------------------------------------------------------------- values and code, in words
+
+
+class Unsayable(ValueError):
+    """A value that a plan cannot hold; the text says what it is and what to give in its place."""
+
+
+def say(value: Any) -> Any:
+    """Return a value as JSON from which :func:`find` makes it again: numbers, texts, nests, dataclasses, code by name.
+
+    Raises
+    ------
+    Unsayable
+        For what has no name that leads to it (a lambda, a closure, a class of a notebook), with the remedy.
+
+    Examples
+    --------
+    >>> say((1, SGD(momentum=0.5)))["of"][1]["fields"]
+    {'momentum': 0.5, 'weight_decay': 0.0}
+    >>> find(say(SGD(momentum=0.5)))
+    SGD(momentum=0.5, weight_decay=0.0)
+    >>> say(lambda round, rounds: 1.0)
+    Traceback (most recent call last):
+    ...
+    fedlab.engine.parts.Unsayable: a lambda has no name that leads to it: write it as a function in a file and import it
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, str, float)):
+        return encode(value, {})
+    if isinstance(value, list):
+        return [say(each) for each in value]
+    if isinstance(value, tuple):
+        return {TAG: "tuple", "of": [say(each) for each in value]}
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value) and TAG not in value:
+            return {key: say(each) for key, each in value.items()}
+        return {TAG: "dict", "of": [[say(key), say(each)] for key, each in value.items()]}
+    if isinstance(value, (FunctionType, type)):
+        return {TAG: "code", **_code(value)}
+    if dataclasses.is_dataclass(value):
+        return {TAG: "object", **_code(type(value)), "fields": say(own_fields(value))}
+    raise Unsayable(
+        f"a {type(value).__qualname__} has no words: give a number or a text, one of fedlab's own, or a dataclass or "
+        "function of your own that stands in a file"
+    )
+
+
+def find(said: Any) -> Any:
+    """Return what :func:`say` was given.
+
+    Raises
+    ------
+    ValueError
+        If code is not here, or another than it was.
+    """
+    if isinstance(said, list):
+        return [find(each) for each in said]
+    if not isinstance(said, Mapping):
+        return said
+    kind = said.get(TAG)
+    if kind == "tuple":
+        return tuple(find(each) for each in said["of"])
+    if kind == "dict":
+        return {find(key): find(each) for key, each in said["of"]}
+    if kind == "code":
+        return find_code(said)
+    if kind == "object":
+        return made_of(find_code(said), find(said["fields"]), str(said["at"]))
+    return decode(said, {}) if kind else {key: find(each) for key, each in said.items()}
+
+
+def made_of(cls: Any, fields: Mapping[str, Any], at: str) -> Any:
+    """Make an object of a class and its fields; a class that takes others is refused."""
+    try:
+        return cls(**fields)
+    except TypeError as error:
+        raise ValueError(
+            f"{at} does not take what the plan has of it ({error}): use the version it was made with"
+        ) from error
+
+
+def place_of(thing: Any) -> str:
+    """Return ``module:name`` of a class or function.
+
+    Raises
+    ------
+    Unsayable
+        If nothing of that name leads to it from another process.
+    """
+    module, name = thing.__module__, thing.__qualname__
+    if "<lambda>" in name:
+        raise Unsayable("a lambda has no name that leads to it: write it as a function in a file and import it")
+    if "<locals>" in name:
+        what = name.rpartition(".")[2]
+        raise Unsayable(f"{what} stands inside of {name.partition('.')[0]}(…), where nobody else finds it: write it at "
+                        "the top of a file and import it")  # fmt: skip
+    if module == "__main__":
+        raise Unsayable(f"{name} stands in a notebook or script, where nobody else finds it: write it into a file "
+                        "(%%writefile mine.py) and import it from there")  # fmt: skip
+    return f"{module}:{name}"
+
+
+def _code(thing: Any) -> dict[str, Any]:
+    return {"at": place_of(thing), "content": content(thing), "described": DESCRIBED}
+
+
+def find_code(said: Mapping[str, Any]) -> Any:
+    """Import the class or function that was said, and make sure that it is the same; what a library has is told by it.
+
+    Raises
+    ------
+    ValueError
+        If it is not here, or its source is another.
+    """
+    at = str(said["at"])
+    module, _, name = at.partition(":")
+    if module.partition(".")[0] in STANDARD:
+        raise ValueError(f"the plan names {at}, which is Python's own: it is no model, algorithm or setting")
+    try:
+        found: Any = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    except ImportError as error:
+        raise ValueError(f"the plan names {at}, and {module} cannot be imported here ({error}): put its file on the "
+                         "path (PYTHONPATH), or install the package that brings it") from error  # fmt: skip
+    except AttributeError as error:
+        raise ValueError(f"the plan names {at}, and {module} has no {name} here: take the file that the plan was made "
+                         "with") from error  # fmt: skip
+    if not isinstance(found, (FunctionType, type)):
+        raise ValueError(f"the plan names {at}, which is neither a class nor a function here")
+    if other := differs(said, content(found)):
+        raise ValueError(
+            f"{at} is another here than in the plan: {'; '.join(other[:3])}. Take the file that the plan was made "
+            "with, or make the plan again"
+        )
+    return found

@@ -31,6 +31,7 @@ from fedlab.engine.parts import (
     find_settings,
     say_model,
 )
+from fedlab.engine.plan import planned
 from fedlab.engine.rounds import Loop
 from fedlab.engine.run import Record, Run
 from fedlab.engine.train import begin
@@ -231,7 +232,7 @@ def unpack(
     with odd(packed.where):
         alg = find_algorithm(about["algorithm"], algorithm, arm=arm)
         chosen = find_settings(about["settings"], settings or {})
-    run = begin(federation, find_model(about["model"], model), alg, chosen)
+    run = begin(planned(federation, find_model(about["model"], model), alg, chosen))
     with odd(packed.where):
         apart = check_model(about["model"], run.net)
         apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], content(run.algorithm))]

@@ -20,6 +20,7 @@ from fedlab.engine.batched import Part, StackedSites
 from fedlab.engine.combined import Combine, Made, together
 from fedlab.engine.exchange import Ask, Exchange, Reply, Stacked, TooFewSites
 from fedlab.engine.local import LocalTransport, screened
+from fedlab.engine.plan import planned
 from fedlab.engine.rounds import Loop, Step, collect
 from fedlab.engine.run import Run
 from fedlab.engine.site import one_thread
@@ -71,7 +72,7 @@ def train_seeds(
         begun: list[Run] = []
         for split, mine in zip(federations, own, strict=True):
             first = begun[0] if begun else None
-            begun.append(begin(split, model, algorithm, {**settings, **mine}, like=first))
+            begun.append(begin(planned(split, model, algorithm, {**settings, **mine}), like=first))
         return begun
 
     runs = fresh()

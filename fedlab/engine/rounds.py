@@ -24,6 +24,7 @@ from fedlab.engine.combined import Combine, Made
 from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
 from fedlab.engine.held import Held
 from fedlab.engine.net import no_preparation
+from fedlab.engine.plan import is_away, sampled
 from fedlab.engine.run import Record, Run
 from fedlab.engine.schedules import factor
 from fedlab.engine.trees import tree_map
@@ -69,11 +70,6 @@ class Event:
         loss = ", ".join(f"{site} {got['log_loss']:.3f}" for site, got in self.valid.items())
         failed = f", failed {', '.join(self.errors)}" if self.errors else ""
         return f"<Event round {self.round} of {self.rounds}: log loss {loss or 'not computed'}{failed}>"
-
-
-def sampled(places: int, fraction: float) -> int:
-    """How many are asked when a fraction of so many places is."""
-    return max(1, round(fraction * places))
 
 
 Step: TypeAlias = Ask | Combine | Event
@@ -168,15 +164,16 @@ class Loop(Held):
 
     def _prepare(self) -> Steps:
         """Learn how many rows there are, settle the preparation, and set out."""
+        self.run.hooks.check(self.alg, self.net)
         own = self.alg.alone
         told: Answers = yield Ask("statistics", {"own": own})
         rows = {site: int(what["rows"]) for site, what in zip(told.sites, told.contents, strict=True)}
-        buffers = {} if own or self.run.federation.prepared else self._fit(told)
+        buffers = {} if own or self.run.prepared else self._fit(told)
         yield Ask("prepare", {"buffers": buffers})
-        if self.run.federation.prepared:
+        if self.run.prepared:
             preparation: Tensors = {}
         elif own:
-            preparation = no_preparation(self.run.federation.sites[0].rows.x.shape[1])
+            preparation = no_preparation(len(self.run.sources))
         else:
             preparation = {f"{PREPARATION}{k}": v for k, v in buffers.items()}
         self.longest = max(rows.values())
@@ -222,7 +219,7 @@ class Loop(Held):
                 f"no site has {LEAST} training patients with a value in any column, and of fewer nothing leaves it: "
                 "there is nothing to fill and scale with. Join small sites, or give prepared rows (prepared=True)"
             )
-        names = self.run.federation.sources
+        names = self.run.sources
         silent = {site: [names[k] for k in nothing_told(each)] for site, each in zip(told.sites, sums, strict=True)}
         self.run.withheld = {site: list(dict.fromkeys(columns)) for site, columns in silent.items() if columns}
         self.run.notes += withheld_note(self.run.withheld)
@@ -235,21 +232,24 @@ class Loop(Held):
         job = self._job(number)
         asked = self._asked(number)
         self._pool(number)
-        sample = len(asked) < len(self.places) and self.silent < len(self.places)
+        there = sum(not is_away(self.run.absent, place, number) for place in self.places)
+        sample = len(asked) < there and self.silent < len(self.places)
         payload = self._payload(job)
-        answers: Answers = yield Ask(
-            "train", payload, number, asked, payload["model"],
+        question = Ask(
+            "train", payload, number, asked, None if self.run.hooks.sealed else payload["model"],
             least=self.alg.quorum(len(self.places)), spare=sample,
         )  # fmt: skip
-        self.silent = 0 if answers.sites else self.silent + 1
+        answers: Answers = (yield question) if asked else Answers([], [])
+        self.silent = 0 if answers.sites or not asked else self.silent + 1
         self.run.asked.update(asked)
         self.run.took_part.update(answers.sites)
         if answers.sites:
-            self._note_lacking(payload["model"], answers)
+            if not self.run.hooks.sealed:
+                self._note_lacking(payload["model"], answers)
             self.params, self.state = yield self._combine(answers, job)
         valid: dict[str, dict[str, float]] = {}
         if self.settings.evaluate:
-            told: Answers = yield Ask("evaluate", self._payload(job), number, self._choosing())
+            told: Answers = yield Ask("evaluate", self._payload(job), number, self._choosing(number))
             valid = dict(zip(told.sites, told.each(), strict=True))
         better = choose(self.run, number, valid, self.best)
         if better:
@@ -261,20 +261,26 @@ class Loop(Held):
         self.run.records.append(Record(number, valid, seconds, self.exchange.ledger.total, errors))
         yield Event(number, self.settings.rounds, self.run, valid, self.params, bool(better), errors)
 
-    def _choosing(self) -> list[str] | None:
+    def _choosing(self, number: int) -> list[str] | None:
         """Whom to ask how good its model is; alone, a site that has not trained yet has none. ``None``: all."""
+        there = self._there(number)
         if not (self.alg.alone and keeps_own(self.alg)) or len(self.run.took_part) == len(self.places):
-            return None
-        return [site for site in self.places if self.run.took_part[site]]
+            return there if len(there) < len(self.run.names) else None
+        return [site for site in self.places if self.run.took_part[site] and site in there]
+
+    def _there(self, number: int) -> list[str]:
+        """Return the sites that are not away in this round."""
+        return [site for site in self.exchange.transport.sites if not is_away(self.run.absent, site, number)]
 
     def _asked(self, number: int) -> list[str]:
         """Whom the algorithm asks, and of those the share that the settings allow."""
         everybody = type(self.alg).asks is Algorithm.asks
         if everybody and (self.settings.fraction == 1 or self.alg.alone):
-            return self.places
+            return [place for place in self.places if not is_away(self.run.absent, place, number)]
         rng = np.random.default_rng([self.settings.seed, 5, number])
         wanted = sorted(self.alg.asks(number, len(self.places), rng))
-        if self.settings.fraction < 1 and not self.alg.alone:
+        wanted = [i for i in wanted if not is_away(self.run.absent, self.places[i], number)]
+        if self.settings.fraction < 1 and not self.alg.alone and wanted:
             few = sampled(len(wanted), self.settings.fraction)
             wanted = sorted(rng.choice(wanted, few, replace=False).tolist())
         return [self.places[i] for i in wanted]
@@ -313,7 +319,9 @@ class Loop(Held):
 
     def _combine(self, answers: Answers, job: Job) -> Combine:
         """Ask for the next model of what came back, and count the examples in it."""
-        got = answers.stacked()
+        got, hook = answers.stacked(), self.run.hooks.upload
+        if hook is not None and hook.sealed:
+            got = hook.opened(got, travels(self.alg, self.params))
         alike = Counter(zip(got["rows"].tolist(), answers.sites if job.stragglers else repeat(""), strict=False))
         self.run.examples_seen += sum(n * examples(int(rows), job, site) for (rows, site), n in alike.items())
         everybody = answers.sites == self.places
@@ -335,7 +343,7 @@ class Loop(Held):
         if whole(self.alg) or not self.run.records:
             return
         last = self.run.records[-1].round
-        owners = sorted(self.run.federation.names)
+        owners = sorted(self._there(last))
         if keeps_own(self.alg):
             owners = [site for site in owners if site not in never_trained(self.run)]
         if not owners:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,21 @@ from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine import closer, openings
 from fedlab.engine.absences import NO_MODEL, absences, never_trained
+from fedlab.engine.hooks import Hooks
 from fedlab.engine.kept import Kept
 from fedlab.engine.ledger import Ledger
 from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join
 from fedlab.engine.opened import counted, report
+from fedlab.engine.plan import Plan, Spell, check_present
 from fedlab.engine.settings import Settings
-from fedlab.federation import METRICS, Federation, Score, Site
+from fedlab.federation import METRICS, Federation, Score, Site, Task
+from fedlab.federation.frame import encode, sources
 from fedlab.federation.reserved import EVERY_SITE
+
+
+class NoRows(ValueError):
+    """Patients were asked for where there are none: at a server, or in a plan."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,10 @@ class Run(Kept):
 
     Attributes
     ----------
+    plan : Plan
+        What was asked, apart from what happened; with the fingerprint of the data and the absences of :meth:`away`.
+    federation : Federation
+        The data; refused with a sentence where the run is that of a server, which has none.
     weights : dict of str to Tensor
         The server's tensors of the reported round, preparation included (``prepare.*``).
     extra : dict
@@ -63,7 +74,8 @@ class Run(Kept):
         How often ``test`` was looked at in this run; :func:`fedlab.engine.openings.count` knows of the others.
     """
 
-    federation: Federation
+    asked_plan: InitVar[Plan]
+    rows: InitVar[Federation | None]
     model_name: str
     algorithm: Algorithm
     settings: Settings
@@ -83,7 +95,101 @@ class Run(Kept):
     test_openings: int = 0
     doing: str = ""
     asked_for: dict[str, Any] = field(default_factory=dict, repr=False)  # in words, as it was before the first round
+    absent: dict[str, list[Spell]] = field(default_factory=dict)
+    hooks: Hooks = field(default=Hooks(), init=False, repr=False)  # no part of what is kept
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
+
+    def __post_init__(self, asked_plan: Plan, rows: Federation | None) -> None:
+        self._plan, self._rows = asked_plan, rows
+        self.absent = {site: list(spells) for site, spells in asked_plan.away.items()}
+
+    # ------------------------------------------------------------------ what was asked
+
+    @property
+    def plan(self) -> Plan:
+        """What was asked: of which data, which algorithm, model and settings; ``run.plan.save(FILE)`` writes it."""
+        self._plan = self._plan.fingerprinted()
+        return self._plan.with_away(self.absent)
+
+    @property
+    def federation(self) -> Federation:
+        """The data that this run was trained on.
+
+        Raises
+        ------
+        NoRows
+            If it is the run of a server, whose sites hold their rows themselves.
+        """
+        if self._rows is None:
+            raise NoRows(
+                "this run has no patients here, each hospital holds its own: ask where the rows are, or look at "
+                "run.history, run.ledger, run.weights and run.model()"
+            )
+        return self._rows
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the patients are here, and not at their hospitals alone."""
+        return self._rows is not None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the sites, as shown."""
+        return self._plan.sites
+
+    @property
+    def task(self) -> Task:
+        """What is learnt."""
+        return self.net.task
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the rows go into the model as they are."""
+        return self._plan.prepared
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Which feature each column of ``x`` comes from, as :attr:`fedlab.Federation.sources` has it."""
+        return sources(self._plan.known, self._plan.shape)
+
+    def away(self, *names: str) -> None:
+        """Let exactly these sites be away from the next round on; whoever else was is back. It is written in the plan.
+
+        It takes effect at a round's border: call it between two events of ``fedlab.stream``.
+
+        Parameters
+        ----------
+        *names : str
+            None: all are there.
+
+        Raises
+        ------
+        ValueError
+            For a site that is not there, or where too few would be left.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> for event in fedlab.stream(fedlab.load("heart_disease"), rounds=4):
+        ...     event.run.away(*["Hungary"] * (event.round == 1))
+        >>> event.run.plan.away, event.run.asked["Hungary"]
+        ({'Hungary': ((2, 2),)}, 3)
+        """
+        for name in names:
+            self._check_site(name)
+        following, last = len(self.records) + 1, self.settings.rounds
+        if following > last:
+            raise ValueError(f"the run has had its {last} rounds: nobody can be away any more")
+        spells: dict[str, list[Spell]] = {}
+        for site in self.names:
+            past = [(first, min(end, following - 1)) for first, end in self.absent.get(site, ()) if first < following]
+            if site in names and past and past[-1][1] == following - 1:
+                past[-1] = (past[-1][0], last)
+            elif site in names:
+                past.append((following, last))
+            spells |= {site: past} if past else {}
+        check_present(self.algorithm, self.settings, self.names, spells)
+        self.absent = spells
 
     def tell(self, doing: str) -> None:
         """Note what is going on, for whoever shows it."""
@@ -131,7 +237,7 @@ class Run(Kept):
         if not self.records:
             raise ValueError("no round has finished yet: there is no model")
         if site is not None:
-            site = self.federation[site].name  # refuses one that there is not
+            self._check_site(site)
         if whole(self.algorithm):
             return [self.weights]
         if site is None and self.algorithm.one_model and self.models:
@@ -145,6 +251,10 @@ class Run(Kept):
             raise ValueError(f"site {site!r} has {NO_MODEL}: it {self._without_model().get(site, 'did not answer')}")
         return self.models[site]
 
+    def _check_site(self, site: str) -> None:
+        if site not in self.names:
+            raise ValueError(f"there is no site {site!r}; the sites are {', '.join(self.names)}")
+
     def model(self, site: str | None = None) -> nn.Module:
         """Return the trained model, its preprocessing inside: raw rows (``nan`` = missing) to logits.
 
@@ -157,12 +267,12 @@ class Run(Kept):
 
     def predict_proba(self, frame: pd.DataFrame, *, site: str | None = None) -> pd.DataFrame:
         """Probability of each class for new patients, one row each, in a table with the federation's columns."""
-        if not self.federation.features:
+        if not self._plan.features:
             raise ValueError("this federation has no named columns: call run.model()(x) with a tensor")
-        x = self.federation.encode(frame)
+        x = encode(frame, self._plan.known)
         with torch.no_grad():
             p = self.net.probabilities(list(map(self.net.placed, self._models(site))), x).cpu()
-        return pd.DataFrame(p.numpy(), index=frame.index, columns=list(self.federation.task.classes))
+        return pd.DataFrame(p.numpy(), index=frame.index, columns=list(self.task.classes))
 
     # ------------------------------------------------------------------ opening the test
 
@@ -302,7 +412,7 @@ class Run(Kept):
         if self.algorithm.one_model or not self.records:
             return {}
         never = never_trained(self)
-        return {n: never.get(n, "did not hand it out") for n in self.federation.names if n not in self.models}
+        return {n: never.get(n, "did not hand it out") for n in self.names if n not in self.models}
 
     # ------------------------------------------------------------------ looking at it
 
@@ -310,7 +420,7 @@ class Run(Kept):
         done = len(self.records)
         missing = "".join(f"; {site} {what}" for site, what in absences(self).items())
         return (
-            f"<Run {self.algorithm} of {self.model_name} on {self.federation.name}: {done} of {self.settings.rounds} "
+            f"<Run {self.algorithm} of {self.model_name} on {self._plan.about}: {done} of {self.settings.rounds} "
             f"rounds, reports round {self._chosen_words()}{missing}>"
         )
 

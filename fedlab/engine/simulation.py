@@ -252,7 +252,11 @@ def _work_of(run: Run) -> Callable[[Context], SiteWork]:
     """Return how a node finds its site; what it holds on to is all that is sent to Ray's workers."""
     sites = sorted(run.federation.sites, key=lambda site: site.name)
     options: dict[str, Any] = dict(
-        alg=run.algorithm, net=run.net, optimizer=run.settings.optimizer, prepared=run.federation.prepared
+        alg=run.algorithm,
+        net=run.net,
+        optimizer=run.settings.optimizer,
+        prepared=run.federation.prepared,
+        hooks=run.hooks,
     )
 
     def work_of(context: Context) -> SiteWork:

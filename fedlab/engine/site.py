@@ -20,6 +20,7 @@ from fedlab.algorithms.base import Algorithm
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.at import Batch
 from fedlab.engine.batches import Draws, Job, row_plan, site_keys
+from fedlab.engine.hooks import Hooks, leave_alone
 from fedlab.engine.net import Net, all_digits, home, laid_out
 from fedlab.engine.optimisers import Optimizer
 from fedlab.engine.scores import ALL, Leaving, leaving, padded, quick_scores, screened
@@ -58,6 +59,7 @@ class SiteWork:
     prepared: bool
     stop: Stop = lambda: False
     state: Tensors = field(default_factory=dict)
+    hooks: Hooks = Hooks()
     _ready: Batch | None = None
 
     @classmethod
@@ -140,7 +142,7 @@ class SiteWork:
 
     # ------------------------------------------------------------------ each round
 
-    def train(self, model: Tensors, extra: Tensors, job: Job) -> tuple[Tensors, Tensors, int]:
+    def train(self, model: Tensors, extra: Tensors, job: Job) -> tuple[Tensors, Tensors, float]:
         """Train and return ``(upload, extra, training rows)``."""
         memory = self.memory()
         plan = row_plan(len(self.train_rows), job, self.name)
@@ -150,7 +152,8 @@ class SiteWork:
         if not all(map(finite, (upload, sent, new))):
             raise NotFinite(f"training at {self.name} in round {job.round} gave NaN or infinity: lower lr")
         self.state["memory"] = new
-        return home(theirs(self.alg, upload)), home(theirs(self.alg, sent)), len(self.train_rows)
+        out = home(theirs(self.alg, upload)), home(theirs(self.alg, sent)), len(self.train_rows)
+        return out if self.hooks.upload is None else leave_alone(self.hooks.upload, self.name, job, model, *out)
 
     def _key(self, job: Job) -> int:
         return int(site_keys(Draws.of([0], [job], [self.name]), job)[0])
@@ -168,7 +171,7 @@ class SiteWork:
 
     def work(self, job: Job) -> Work:
         """Return the round's work for one site."""
-        return Work(self.alg, self.net, self.optimizer, job, _one, lambda box: self._rows())
+        return Work(self.alg, self.net, self.optimizer, job, _one, lambda box: self._rows(), on_rows=self.hooks.rows)
 
     def _rows(self) -> Batch:
         x, y, weight = (theirs(self.alg, part) for part in self.ready())

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 from fedlab.algorithms import Algorithm
+from fedlab.engine.plan import planned
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.rounds import Event
 from fedlab.engine.spread import Spread
@@ -81,12 +82,12 @@ def stream(
     """
     halted = (stop or threading.Event()).is_set
     if seeds is None:
-        return run_live(begin(federation, model, algorithm, settings), stop=halted)
+        return run_live(begin(planned(federation, model, algorithm, settings)), stop=halted)
     if "seed" in settings:
         raise TypeError("give seed= for one run, or seeds= for several, not both")
     numbers = seed_numbers(seeds)
     splits = [federation.resplit(seed) for seed in numbers]
-    begin(splits[0], model, algorithm, settings)  # what is wrong is said now, and not at the first round
+    begin(planned(splits[0], model, algorithm, settings))  # what is wrong is said now, and not at the first round
     return (Spread(runs) for runs in train_seeds(splits, model, algorithm, seeds=numbers, stop=halted, **settings))
 
 

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
-from fedlab.algorithms import Algorithm, algorithm
+from fedlab.algorithms import Algorithm
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.exchange import Exchange, Transport
 from fedlab.engine.local import LocalTransport
-from fedlab.engine.net import Net, all_digits
-from fedlab.engine.optimisers import SGD
-from fedlab.engine.parts import say_algorithm, say_settings
+from fedlab.engine.parts import say_algorithm
+from fedlab.engine.plan import Plan, planned
 from fedlab.engine.progress import progress_line
-from fedlab.engine.rounds import Event, Keep, rounds, sampled
+from fedlab.engine.rounds import Event, Keep, rounds
 from fedlab.engine.run import Run
-from fedlab.engine.settings import Settings
 from fedlab.engine.work import Stop, Stopped
 from fedlab.federation import Federation
-from fedlab.federation.frame import categories
-from fedlab.models import ModelLike, build, model_name
-from fedlab.models.trial import Trial, check_model, try_model
+from fedlab.models import ModelLike
 
 if TYPE_CHECKING:
     from fedlab.engine.resume import Keeper
@@ -101,7 +93,7 @@ def train(
     >>> run.history["round"].max().item()
     3
     """
-    run = begin(federation, model, algorithm, settings)
+    run = begin(planned(federation, model, algorithm, settings))
     if save is None:
         return carry(run, progress=progress)
     from fedlab.engine.resume import keeping
@@ -130,78 +122,36 @@ def carry(run: Run, *, progress: bool, keep: Keeper | None = None, before: Tenso
     return run
 
 
-def begin(
-    federation: Federation,
-    model: ModelLike,
-    which: str | Algorithm,
-    settings: dict[str, Any],
-    *,
-    like: Run | None = None,
-) -> Run:
-    """Check what is asked for and return the run before its first round.
+def begin(plan: Plan, federation: Federation | None = None, *, like: Run | None = None) -> Run:
+    """Make of a plan the run before its first round; a server needs no ``federation``, and no row.
 
-    ``like`` is a run of another seed, whose model has shown that it takes such rows.
+    Parameters
+    ----------
+    plan : Plan
+    federation : Federation, optional
+        The plan's data; default: those that it was made of in this process.
+    like : Run, optional
+        A run of another seed, whose model has shown that it takes such rows.
+
+    Raises
+    ------
+    ValueError
+        If the federation is not the plan's, or its parts do not go together.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> plan = Plan.from_json(Plan.of(fedlab.load("heart_disease"), algorithm="trimmedmean").to_json())
+    >>> begin(plan).algorithm
+    TrimmedMean(trim=1)
     """
-    known = [f.name for f in fields(Settings)]
-    for name in settings:
-        if name not in known:
-            raise TypeError(f"there is no setting {name!r}; known are {', '.join(known)}")
-    if not isinstance(federation, Federation):
-        raise TypeError(
-            f"federation is a {type(federation).__name__}: load one with fedlab.load(…) or Federation.from_frame(…)"
-        )
-    chosen = Settings(**settings)
-    if chosen.min_sites > len(federation.sites):
-        raise ValueError(f"min_sites is {chosen.min_sites}, but the federation has {len(federation.sites)} sites")
-    net = _net(federation, model, chosen, like.net if like else None)
-    bound = algorithm(which).bind(net.model, len(federation.sites))
-    if bound.needs_sgd and type(chosen.optimizer) is not SGD:
-        raise ValueError(
-            f"{bound.name} counts how often each gradient acts, which is known for SGD alone: use optimizer=SGD(), "
-            f"with or without momentum, not {chosen.optimizer}"
-        )
-    asked = sampled(len(federation.sites), chosen.fraction)
-    if chosen.fraction < 1 and asked < bound.quorum(len(federation.sites)):
-        raise ValueError(
-            f"fraction={chosen.fraction:g} asks {asked} of {len(federation.sites)} sites in a round, but {bound} needs "
-            f"at least {bound.quorum(len(federation.sites))}"
-        )
-    said = {"algorithm": say_algorithm(bound), "settings": say_settings(chosen)}
-    return Run(federation, model_name(model), bound, chosen, net, asked_for=said)
-
-
-def _net(federation: Federation, model: ModelLike, settings: Settings, like: Net | None) -> Net:
-    x = federation.sites[0].rows.x
-    if not federation.prepared and x.ndim != 2:
-        raise ValueError("rows that are not [patients, features] must be prepared: say prepared=True")
-    inputs = x.shape[1] * (1 if federation.prepared else 2)
-    module = build(model, inputs, federation.task.outputs, seed=settings.seed)
-    check_model(module, model_name(model))
-    dtype, device = getattr(torch, settings.dtype), torch.device(settings.place)
-    module = module.to(device, dtype)
-    if like is None:
-        rows = torch.zeros(2, *(x.shape[1:] if federation.prepared else [inputs]), dtype=dtype, device=device)
-        trial = _tried(module, rows, model_name(model), prepared=federation.prepared)
-        federation.task.check_output(torch.Size(trial.outputs), 2)
-    else:
-        trial = like.trial
-    known = () if federation.prepared else categories(federation.features)
-    return Net(module, federation.task, dtype=dtype, trial=trial, device=settings.place, categories=known)
-
-
-def _tried(module: nn.Module, rows: Tensor, name: str, *, prepared: bool) -> Trial:
-    try:
-        with all_digits():
-            return try_model(module, rows)
-    except Exception as error:
-        hint = (
-            ". With federated preprocessing it sees two columns a feature, the value and whether it is missing: build "
-            "its first layer from the factory's `inputs`"
-        )
-        raise ValueError(
-            f"the model {name} cannot take rows of shape {list(rows.shape[1:])} in {str(rows.dtype).split('.')[1]} "
-            f"({error})" + (hint if not prepared and "shape" in str(error) else "")
-        ) from error
+    if federation is None:
+        federation = plan.data_here
+    elif federation is not plan.data_here:
+        plan.check(federation)
+    made = plan.setup(like=like.net if like else None)
+    said = {"algorithm": say_algorithm(made.algorithm), "settings": plan.said_settings}
+    return Run(plan, federation, plan.model.name, made.algorithm, made.settings, made.net, asked_for=said)
 
 
 def _transport(run: Run, stop: Stop) -> Transport:

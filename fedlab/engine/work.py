@@ -12,12 +12,14 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.func import grad, vmap
 
 from fedlab.algorithms.base import Algorithm, is_foreign
 from fedlab.algorithms.tensors import Tensors, fixed
 from fedlab.engine.at import AtSite, Batch, join, parts
 from fedlab.engine.batches import Job
 from fedlab.engine.chain import Chain
+from fedlab.engine.hooks import OneRow, OnRows
 from fedlab.engine.net import Net
 from fedlab.engine.optimisers import SGD, Optimizer, clipped
 from fedlab.engine.trees import tree_leaves, tree_like, tree_map
@@ -93,7 +95,7 @@ class Work:
 
     ``box`` holds the tensors that differ from site to site: anchor, extra, memory, lr, steps, n, key and whatever
     ``rows`` needs to find the training rows. ``one_rate``: all sites step at the job's rate. ``chain``: the model of
-    all sites at once, where it is one.
+    all sites at once, where it is one. ``on_rows``: what becomes of the gradient of each row, where somebody asks.
     """
 
     alg: Algorithm
@@ -104,14 +106,15 @@ class Work:
     rows: Callable[[Tensors], Batch]
     one_rate: bool = True
     chain: Chain | None = None
+    on_rows: OnRows | None = None
 
-    def at(self, box: Tensors, step: int, now: Batch | None = None) -> AtSite:
+    def at(self, box: Tensors, step: int, now: Batch | None = None, view: type[AtSite] = AtSite) -> AtSite:
         """Return the site's view of a step."""
         memory = box.get("memory", {"alg": {}, "own": {}})
         sent = {**box.get("anchor", {}), **memory["own"]}, box.get("extra", {}), memory["alg"]
         anchor, extra, held = (theirs(self.alg, tree) for tree in sent)  # a call's own: none sees another's writes
         lr, base, steps, n = (box.get(k, UNREAD) for k in ("lr", "base_lr", "steps", "n"))
-        return AtSite(
+        return view(
             anchor, extra, held, lr, base, steps, n, box["key"],
             self.job.round, self.job.rounds, step, self.net, lambda: self.rows(box), now,
             self.optimizer.momentum if type(self.optimizer) is SGD else None,
@@ -122,7 +125,7 @@ class Work:
         trained, still = self._lifted("start")(self._start)(box)
         lr = tree_map(lambda q: against(q, box["lr"]), trained)
         state = box["memory"]["opt"] or self.optimizer.init(trained, lr)
-        lean = {"key": box["key"]} if self._plain_step else box
+        lean = {"key": box["key"]} if self._plain_step and self.on_rows is None else box
         for step in range(feed.length):
             if stop():
                 raise Stopped
@@ -175,6 +178,8 @@ class Work:
         self, trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int
     ) -> tuple[Tensors, Tensors]:
         """Return the gradient of each site's objective, and what the forward pass moved."""
+        if self.on_rows is not None:
+            return self._by_rows(self.on_rows, trained, still, box, now, step), {}
         read, leaves = _moving(still) if self._plain_step else still, tree_leaves(trained)
         if self.chain is None or type(self.alg).objective is not Algorithm.objective:
             value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, read, box, now, step)
@@ -189,6 +194,24 @@ class Work:
         found_or_zero = [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, found, strict=True)]
         grads: Tensors = tree_like(trained, found_or_zero)
         return grads, moved
+
+    def _by_rows(
+        self, on_rows: OnRows, trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int
+    ) -> Tensors:
+        """Return the gradient that is made of those of the rows, each by itself."""
+
+        def site(trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int) -> Tensors:
+            def of_one(vars: Tensors, *row: Tensor) -> Tensor:
+                x, y, weight = (part[None] for part in row)
+                return self.alg.objective(join(vars, still), self.at(box, step, (x, y, weight), OneRow))
+
+            grads = vmap(grad(of_one), in_dims=(None, *[0] * len(now)))(trained, *now)
+            there = now[2] > 0
+            grads = tree_map(lambda g: torch.where(against(g, there), g, 0.0), grads)
+            return by_name(on_rows.join(grads, now[2], self.at(box, step, now)), trained, "join")
+
+        with torch.no_grad():
+            return on_rows.after(self.lift(site, (0, 0, 0, 0, None))(trained, still, box, now, step))
 
     def _move(
         self, trained: Tensors, grads: Tensors, state: Tensors, lr: Tensors, *, in_place: bool

@@ -58,6 +58,9 @@ class Federation(Made):
         Which share of each site's patients is put away, and the seed of their draw; see :meth:`lock`.
     roster : tuple of str
         Names of the whole federation that this is a part of; empty if it is the whole.
+    steps : tuple of (str, dict)
+        How it came of a recipe: what ``load`` was asked, and what was done since, so that it can be made again from
+        words (:class:`fedlab.Plan`); empty where only its owner knows.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Federation(Made):
     thinning: tuple[int, int] | None = None
     locking: tuple[float, int] | None = None
     roster: tuple[str, ...] = ()
+    steps: tuple[tuple[str, dict[str, Any]], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.sites:
@@ -173,9 +177,7 @@ class Federation(Made):
     @property
     def sources(self) -> tuple[str, ...]:
         """Which feature each column of ``x`` comes from, of images each pixel; ``column 3`` where it has no name."""
-        if self.features:
-            return tuple(feature.name for feature in self.features for _ in frame.columns((feature,)))
-        return tuple(f"column {k}" for k in range(self.sites[0].rows.x[0].numel()))
+        return frame.sources(self.features, self.sites[0].rows.x.shape[1:])
 
     def encode(self, df: pd.DataFrame) -> Tensor:
         """Turn another table with the same columns into ``x`` [n, columns]: for patients not yet seen."""
@@ -248,14 +250,16 @@ class Federation(Made):
 
     def select(self, *names: str) -> Federation:
         """Keep these sites only, with the split they have."""
-        return self._part(tuple(self[name] for name in dict.fromkeys(names)))
+        sites = tuple(self[name] for name in dict.fromkeys(names))
+        return self._part(sites).after("select", names=[site.name for site in sites], of=self)
 
     def holdout(self, name: str) -> tuple[Federation, Site]:
         """Take one site away: the federation of the others, and the hospital that none of them has seen."""
         unseen = self[name]
         if len(self.sites) == 1:
             raise ValueError(f"{name!r} is the only site: nothing would be left to learn from")
-        return self._part(tuple(site for site in self.sites if site.name != name)), unseen
+        others = self._part(tuple(site for site in self.sites if site.name != name))
+        return others.after("holdout", name=name, of=self), unseen
 
     def _part(self, sites: tuple[Site, ...]) -> Federation:
         return replace(self, sites=sites, roster=self.roster or self.names)
@@ -288,7 +292,8 @@ class Federation(Made):
             kept = draw_rows(y, group, site.split.train, rows, site=site.name, seed=seed)
             return replace(site, split=replace(site.split, train=kept))
 
-        return replace(self, sites=tuple(fewer(site) for site in self.sites), thinning=(rows, int(seed)))
+        made = replace(self, sites=tuple(fewer(site) for site in self.sites), thinning=(rows, int(seed)))
+        return made.after("thinned", rows=rows, seed=int(seed), of=self)
 
     def lock(self, share: float = 0.15, *, seed: int = 0) -> Federation:
         """Put patients away who are seen once, when all is decided: by ``study.final()``.
@@ -322,7 +327,7 @@ class Federation(Made):
         >>> len(site), len(site.locked)
         (105, 18)
         """
-        return lock(self, share=share, seed=seed)._thinned_again()
+        return lock(self, share=share, seed=seed)._thinned_again().after("lock", share=share, seed=seed, of=self)
 
     def partition(self, scheme: Scheme, *, sites: int = 8, seed: int = 0) -> Federation:
         """Throw all sites' patients together and deal them out anew, to sites that differ in one stated way.
@@ -356,7 +361,8 @@ class Federation(Made):
         """
         from fedlab.federation.partition import partition
 
-        return partition(self, scheme, sites=sites, seed=seed)._thinned_again()
+        made = partition(self, scheme, sites=sites, seed=seed)._thinned_again()
+        return made.after("partition", scheme=scheme, sites=sites, seed=seed, of=self)
 
     def shift(self, shifts: Shifts) -> Federation:
         """Make chosen sites differ in stated ways; whoever is left of a site stays in the same part of the split.
@@ -373,14 +379,20 @@ class Federation(Made):
         >>> fedlab.load("heart_disease").shift(Shifts({"Hungary": [LabelShift(0.5)]}))["Hungary"]
         <Site Hungary: 132 rows (79 train, 20 valid, 33 test)>
         """
-        return shifts.apply(self)
+        return shifts.apply(self).after("shift", shifts=shifts, of=self)
 
     def resplit(self, seed: int) -> Federation:
         """Draw the split of every site anew: the same rows, other row numbers (a published split stays)."""
         if self.published:
             return self
         sites = tuple(replace(site, split=split_rows(site.rows, site=site.name, seed=seed)) for site in self.sites)
-        return replace(self, sites=sites)._thinned_again()
+        return replace(self, sites=sites)._thinned_again().after("resplit", seed=seed, of=self)
+
+    def after(self, step: str, *, of: Federation, **arguments: Any) -> Federation:
+        """Note that this federation came ``of`` another by a step; of one that nobody can make again nothing."""
+        before = of.steps[:-1] if step == "resplit" and of.steps and of.steps[-1][0] == step else of.steps
+        object.__setattr__(self, "steps", (*before, (step, arguments)) if before else ())  # still nobody else's
+        return self
 
     def _thinned_again(self) -> Federation:
         """Return what a redraw of the split leaves to learn from, where that was limited."""

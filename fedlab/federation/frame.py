@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
@@ -189,6 +190,13 @@ def number_or_text(level: Any) -> Any:
 def columns(features: Sequence[Feature]) -> tuple[str, ...]:
     """Names of the columns of ``x``: a number is one, a category one per code (of two codes: the second)."""
     return tuple(name for feature in features for name, _ in coded(feature))
+
+
+def sources(features: Sequence[Feature], shape: Sequence[int]) -> tuple[str, ...]:
+    """Name the feature that each column of ``x`` (of images each pixel) comes from; ``column 3`` without a name."""
+    if features:
+        return tuple(feature.name for feature in features for _ in columns((feature,)))
+    return tuple(f"column {k}" for k in range(math.prod(shape)))
 
 
 def coded(feature: Feature) -> list[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 Left of all that uses it: nothing here knows what a run or a study is.
 """
 
-from fedlab.storage.folder import Content, DamagedRecord, Writer, hold, odd, read, resolved
+from fedlab.storage.folder import Content, DamagedRecord, Writer, hold, odd, read, replace_file, resolved
 from fedlab.storage.lock import FolderInUse
 
-__all__ = ["Content", "DamagedRecord", "FolderInUse", "Writer", "hold", "odd", "read", "resolved"]
+__all__ = ["Content", "DamagedRecord", "FolderInUse", "Writer", "hold", "odd", "read", "replace_file", "resolved"]

@@ -477,17 +477,9 @@ class Writer:
                     os.truncate(path, before[name]["bytes"])
 
     def _replace_main(self, raw: bytes) -> None:
-        path = self.folder / self.main
-        new = path.with_name(f".{self.main}.new")
-        try:
-            new.unlink(missing_ok=True)
-            _write_new(new, raw, self._mode(None))
-            os.replace(new, path)
-        finally:
-            new.unlink(missing_ok=True)
-        with suppress(OSError):  # it is in place; a disk that will not flush now does not undo it
-            _flush(self.folder)
-            if self.body is None and self.lock.made:
+        replace_file(self.folder / self.main, raw)
+        if self.body is None and self.lock.made:
+            with suppress(OSError):
                 _flush(self.folder.parent)
 
     def _is_main(self, raw: bytes) -> bool:
@@ -509,6 +501,21 @@ class Writer:
                 os.mkdir(self.folder / parent)
                 with suppress(OSError):
                     os.chmod(self.folder / parent, mode)
+
+
+def replace_file(path: Path, raw: bytes) -> None:
+    """Put one file in the place of what is there, whole or not at all, with the permissions of what was there."""
+    new, mode = path.with_name(f".{path.name}.new"), None
+    with suppress(OSError):
+        mode = stat.S_IMODE(path.stat().st_mode)
+    try:
+        new.unlink(missing_ok=True)
+        _write_new(new, raw, mode)
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+    with suppress(OSError):  # it is in place; a disk that will not flush now does not undo it
+        _flush(path.parent)
 
 
 def _write_new(path: Path, raw: bytes, mode: int | None) -> None:

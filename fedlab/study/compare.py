@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from fedlab.algorithms import Algorithm, algorithm
+from fedlab.engine.plan import planned
 from fedlab.engine.progress import progress_line
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
@@ -99,7 +100,7 @@ def compare(
     once = Settings(**settings).rounds
     rounds = once * len({str({**trial, "lr": 0}) for trial in tried})  # rates train side by side
     for alg in arms.values():  # what no seed can do is said now, and not after the arms before it
-        begin(splits[0], model, alg, {**settings, **tried[0]})
+        begin(planned(splits[0], model, alg, {**settings, **tried[0]}))
     stated = {"primary": primary, "smallest": None if smallest is None else float(smallest)}
     plan = say_plan(federation, model, arms, numbers, tried if tune else [], {**settings, **tried[0]}, stated=stated)
     kept = Saving(save, plan, federation, Given(model, arms, [{**settings, **trial} for trial in tried]))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fedlab.algorithms import Algorithm
 from fedlab.engine import openings
+from fedlab.engine.plan import planned
 from fedlab.engine.progress import progress_line
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.run import Run
@@ -86,7 +87,7 @@ def learning_curve(
         raise TypeError("learning_curve draws its seeds itself: use seeds=")
     trainer = _Trainer(federation, model, numbers, settings)
     for alg in arms.values():  # what is wrong with all data is said now, and not at the first point
-        begin(trainer.splits[0], model, alg, settings)
+        begin(planned(trainer.splits[0], model, alg, settings))
     points = _points(federation, trainer.largest, rows, sites)
     curve = LearningCurve(federation, model_name(model), tuple(arms), numbers)
     if sites is None and len(federation.sites) == 1:

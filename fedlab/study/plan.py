@@ -9,6 +9,7 @@ from typing import Any
 from fedlab.algorithms import Algorithm
 from fedlab.engine.identity import content, differences
 from fedlab.engine.parts import differs, named, say_algorithm, say_model, say_settings
+from fedlab.engine.plan import planned
 from fedlab.engine.record import same_data, say_data
 from fedlab.engine.settings import Settings
 from fedlab.engine.train import begin
@@ -48,7 +49,9 @@ def say_plan(
     stated: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Say what ``compare`` is asked; ``stated`` is what it will be judged by."""
-    first = begin(federation.resplit(seeds[0]), model, next(iter(arms.values())), {**settings, "seed": seeds[0]})
+    first = begin(
+        planned(federation.resplit(seeds[0]), model, next(iter(arms.values())), {**settings, "seed": seeds[0]})
+    )
     said = say_settings(Settings(**settings))
     said |= said.pop("unsaid") | said.pop("content")
     return {

@@ -26,9 +26,10 @@ def check_algorithm(
     """Run the properties that any algorithm must have, on five small, ragged sites in float64.
 
     It leaves the global generators alone; gives the same result in every engine mode and beside other seeds, and the
-    same bits when run again; whatever the order of the sites, and whoever answers; changes nothing in place; survives a
-    site that fails; can be saved and resumed between two rounds; sends what its description says; and learns where the
-    sites step with momentum. What fails first may end the list: the rest would only repeat it.
+    same bits when run again; whatever the order of the sites, and whoever answers; changes nothing in place; needs of
+    the uploads no more than its ``sums`` say; survives a site that fails; can be saved and resumed between two rounds;
+    sends what its description says; and learns where the sites step with momentum. What fails first may end the list:
+    the rest would only repeat it.
 
     Parameters
     ----------
@@ -84,6 +85,7 @@ def _properties(engines: Sequence[str]) -> list[tuple[str, Property]]:
         ("what it is given stays", server.leaves_its_input),
         ("who answered", server.follows_who),
         ("how many answered", server.divides_by_who_answered),
+        ("sums as stated", server.sums_as_stated),
         ("a site fails", properties.survives_a_failed_site),
         ("saved and resumed", properties.resumes),
         ("messages as described", properties.messages),

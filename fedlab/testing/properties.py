@@ -15,6 +15,7 @@ from fedlab.algorithms import Algorithm
 from fedlab.engine import SGD, Run, TooFewSites
 from fedlab.engine.exchange import Exchange
 from fedlab.engine.local import LocalTransport
+from fedlab.engine.plan import planned
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.rounds import Event, Loop, collect
 from fedlab.engine.train import begin
@@ -198,7 +199,7 @@ def _preparation(alg: Algorithm, run: Run, direction: str) -> int:
 def _interrupted(trial: Trial) -> Run | str:
     """Train with all that is kept passed through a file's form after the second round."""
     options = {k: v for k, v in OPTIONS.items() if k != "progress"}
-    run = begin(trial_federation(), trial.model, trial.alg, {**options, "engine": "sequential"})
+    run = begin(planned(trial_federation(), trial.model, trial.alg, {**options, "engine": "sequential"}))
     transport = LocalTransport(run, stop=lambda: False)
     loop = Loop(run, Exchange(transport, ledger=run.ledger_book))
     steps, answer = loop.steps(), None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedlab.algorithms.payload import leaves
 from fedlab.engine.trees import tree_map
-from fedlab.testing.trial import CLOSE, SIZES, Trial
+from fedlab.testing.trial import CLOSE, SIZES, Trial, apart
 
 Watch = Callable[[Callable[..., Any], dict[str, Any]], None]
 ANSWERED = (0, 2, 3, 4)
@@ -84,6 +84,37 @@ def divides_by_who_answered(trial: Trial) -> str:
     return (
         f"four sites that send back what they got give another model (by {max(gaps):.1e}) than five that do: divide by "
         "those that answered, len(who), and not by the number of sites"
+    )
+
+
+def sums_as_stated(trial: Trial) -> str:
+    """It makes the same of the sites' sum as of their uploads, where it says that it needs no more."""
+    stated = trial.alg.sums
+    if stated not in ("rows", "equal", None):
+        return (
+            f"sums is {stated!r}: say 'rows' (a sum weighted by rows), 'equal' (a plain sum) or None (each by itself)"
+        )
+    if stated is None or trial.pools:
+        return ""
+    cls = type(trial.alg)
+
+    def combine(self: Any, params: Any, uploads: Any, extra: Any, weights: Tensor, state: Any, who: Tensor) -> Any:
+        share = (weights if stated == "rows" else torch.ones_like(weights)).double()
+
+        def mean(v: Tensor) -> Tensor:
+            one: Tensor = torch.tensordot(share / share.sum(), v.double(), 1)
+            return one.expand(v.shape).to(v.dtype)
+
+        uploads, extra, weights = (tree_map(mean, tree) for tree in (uploads, extra, weights))
+        return cls.combine(self, params, uploads, extra, weights, state, who)
+
+    gap, where = apart(trial.plain, trial.run(trial.variant(combine=combine)))
+    if gap <= CLOSE:
+        return ""
+    weighted = "the sum of the uploads weighted by rows" if stated == "rows" else "their plain sum"
+    return (
+        f"it says sums = {stated!r}, and of {weighted} alone it makes another model (by {gap:.1e}, {where}): combine "
+        "looks at each upload by itself, say sums = None"
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import fedlab
 from fedlab.algorithms import FedAvg
 from fedlab.engine.chain import Chain
+from fedlab.engine.plan import planned
 from fedlab.engine.train import begin
 from fedlab.federation import Federation
 from fedlab.models import MLP, BatchNorm, Dropout
@@ -20,7 +21,7 @@ Factory = Callable[[int, int], nn.Module]
 
 
 def chained(model: Factory | str, fed: Federation) -> bool:
-    return Chain.of(begin(fed, model, "fedavg", {}).net) is not None
+    return Chain.of(begin(planned(fed, model, "fedavg", {})).net) is not None
 
 
 def of_all_layers(inputs: int, outputs: int) -> nn.Module:

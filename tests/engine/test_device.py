@@ -17,6 +17,7 @@ from fedlab.engine import SGD, Adam, Settings
 from fedlab.engine.batched import Part, StackedSites
 from fedlab.engine.batches import Job
 from fedlab.engine.local import LocalTransport
+from fedlab.engine.plan import planned
 from fedlab.engine.train import begin
 from fedlab.engine.trees import tree_leaves, tree_map
 from fedlab.federation import Federation
@@ -39,7 +40,7 @@ WITH_ADAM = [(name, Adam(weight_decay=0.01)) for name, _ in WORK if not ALGORITH
 
 @pytest.mark.parametrize("name,optimizer", WORK + [pytest.param(*pair, marks=pytest.mark.slow) for pair in WITH_ADAM])
 def test_the_sites_work_stays_on_its_device(name: str, optimizer: Any, uneven: Federation) -> None:
-    run = begin(uneven, normed, name, dict(optimizer=optimizer, batch_size=16, clip=1.0, device="cpu"))
+    run = begin(planned(uneven, normed, name, dict(optimizer=optimizer, batch_size=16, clip=1.0, device="cpu")))
     transport = LocalTransport(run, stop=lambda: False)
     for work in transport.work.values():
         work.prepare({})

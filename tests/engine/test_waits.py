@@ -19,6 +19,7 @@ import torch
 from fedlab.algorithms import FedAvg
 from fedlab.engine import Run, TooFewSites, simulation
 from fedlab.engine.local import LocalTransport
+from fedlab.engine.plan import planned
 from fedlab.engine.simulation import SimulationLost, SimulationTransport
 from fedlab.engine.train import begin, carry
 from fedlab.engine.work import Stopped
@@ -162,7 +163,7 @@ def simulated(
 
 
 def run_of(federation: Federation) -> Run:
-    return begin(federation, "logistic", "fedavg", {"rounds": 9, "engine": "ray"})
+    return begin(planned(federation, "logistic", "fedavg", {"rounds": 9, "engine": "ray"}))
 
 
 @needs_flower
@@ -170,7 +171,7 @@ def test_what_cannot_be_sent_is_said_before_anything_starts(uneven: Federation) 
     class Locked(FedAvg):
         lock = threading.Lock()
 
-    run = begin(uneven, "logistic", Locked(), {"rounds": 9, "engine": "ray"})
+    run = begin(planned(uneven, "logistic", Locked(), {"rounds": 9, "engine": "ray"}))
     with pytest.raises(ValueError, match="cannot be sent to the sites' processes .cannot pickle.*use engine='auto'"):
         simulation._order(run)
 
@@ -327,7 +328,7 @@ def test_a_run_that_is_lost_comes_with_its_error(uneven: Federation, monkeypatch
                 raise SimulationLost("Flower's simulation on Ray was lost after 2 of 9 rounds")
             return super().ask(purpose, who, payload)
 
-    run = begin(uneven, "logistic", "isolated", {"rounds": 9, "engine": "ray"})
+    run = begin(planned(uneven, "logistic", "isolated", {"rounds": 9, "engine": "ray"}))
     monkeypatch.setattr(simulation, "SimulationTransport", Lost)
     with pytest.raises(SimulationLost) as caught:
         carry(run, progress=False)

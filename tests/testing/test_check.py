@@ -68,6 +68,15 @@ class ChangesInPlace(Algorithm):
         return {k: u.mean(0) for k, u in uploads.items()}, state
 
 
+class SaysTheSumDoes(Algorithm):
+    """It takes the largest upload, and says that their sum is enough."""
+
+    sums = "rows"
+
+    def combine(self, params, uploads, extra, weights, state, who):
+        return {k: u.amax(0) for k, u in uploads.items()}, state
+
+
 class AsksATensor(Algorithm):
     """The number of a row decides by a Python ``if``; it is hidden from the stack by ``n``'s place in it."""
 
@@ -151,6 +160,7 @@ class Fails(Algorithm):
     [
         (DrawsFromTorch, "global generators", "the global generator of torch"),
         (ChangesInPlace, "what it is given stays", "combine changes uploads in place"),
+        (SaysTheSumDoes, "sums as stated", "looks at each upload by itself, say sums = None"),
         (AsksATensor, "engine 'batched' agrees", "one site at a time and 'batched' differ"),
         (Remembers, "same seed, same bits", "keep nothing in the algorithm itself"),
         (WordsInMemory, "saved and resumed", "something that is no tensor"),
@@ -168,6 +178,10 @@ def test_each_check_finds_its_fault(make: Callable[[], Algorithm], property: str
     assert not table.loc[property, "holds"]
     with pytest.raises(AssertionError, match=says):
         check_algorithm(make())
+
+
+def test_whoever_overrides_combine_and_says_nothing_is_taken_to_need_each_upload() -> None:
+    assert ChangesInPlace().sums is None and AsksATensor().sums == "rows" and SaysTheSumDoes().sums == "rows"
 
 
 def test_a_failing_algorithm_is_named_with_all_that_is_wrong() -> None:

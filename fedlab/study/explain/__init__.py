@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedlab.algorithms import Algorithm, algorithm
+from fedlab.engine.plan import planned
 from fedlab.engine.progress import progress_line
 from fedlab.engine.settings import Settings
 from fedlab.engine.stream import seed_numbers
@@ -87,7 +88,7 @@ def explain(
     """
     numbers = _checked(federation, seeds, settings)
     asked = Gap(gap, model, algorithm(which), metric, settings)
-    begin(federation, model, asked.arms[-1], settings)
+    begin(planned(federation, model, asked.arms[-1], settings))
     planted = federation if shifts is None else federation.shift(shifts)
     source: Shifts | Found = look(federation) if shifts is None else shifts
     sets = subsets(source.kinds)

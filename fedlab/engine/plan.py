@@ -1,0 +1,912 @@
+"""A plan: what is asked of a run, apart from what happened in it. JSON, without any patient.
+
+Server and sites make model and algorithm of the same file (:meth:`Plan.setup`); no server needs a row. What cannot be
+said in words (a lambda, a ready module) is held by a plan of this process alone, and refused where one is written.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from torch import Tensor, nn
+
+from fedlab.algorithms import Algorithm, algorithm
+from fedlab.algorithms.registry import ALGORITHMS, brought
+from fedlab.engine.identity import content
+from fedlab.engine.net import Net, all_digits
+from fedlab.engine.optimisers import SGD
+from fedlab.engine.parts import (
+    Unsayable,
+    differs,
+    find,
+    find_code,
+    find_settings,
+    made_of,
+    own_fields,
+    place_of,
+    say,
+    say_algorithm,
+    say_settings,
+)
+from fedlab.engine.settings import Settings
+from fedlab.federation import Feature, Federation, Site, Task
+from fedlab.federation.align import aligned
+from fedlab.federation.frame import categories, columns
+from fedlab.models import MODELS, ModelLike, build, model_name
+from fedlab.models.trial import Trial, check_model, try_model
+from fedlab.storage import replace_file
+from fedlab.storage.codec import decode
+
+if TYPE_CHECKING:  # it brings the units of measurement, which take longer to load than all else
+    from fedlab.federation.dictionary import DataDictionary
+
+FORMAT: Literal[1] = 1
+LATER = ("augmentation", "policy", "privacy")
+BESIDE = ("unsaid", "content", "described", "code")
+"""What stands among a plan's settings and is none: what has no words, what it was, and where its code lies."""
+Spell: TypeAlias = tuple[int, int]
+"""The first and the last round of an absence."""
+
+
+class PlanDiffers(UserWarning):
+    """A plan is read by another fedlab than the one that wrote it."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+
+
+class Recipe(_Strict):
+    """Data that a recipe gives to anybody: its name and arguments, and what was done since, in order."""
+
+    kind: Literal["recipe"] = "recipe"
+    name: str
+    arguments: dict[str, Any] = {}
+    steps: tuple[dict[str, Any], ...] = ()
+    fingerprint: str = ""
+
+
+class Agreement(_Strict):
+    """Data that each hospital holds itself, written as all have agreed: the dictionary as JSON, and its sum."""
+
+    kind: Literal["agreement"] = "agreement"
+    dictionary: dict[str, Any]
+    sum: str
+
+    @model_validator(mode="after")
+    def _same(self) -> Agreement:
+        if self.sum != _sum(self.dictionary):
+            raise ValueError("the data dictionary is not the one that was agreed: its sum differs")
+        return self
+
+
+class Given(_Strict):
+    """Data that somebody gave: they are known again by their fingerprint, and cannot be made again."""
+
+    kind: Literal["given"] = "given"
+    name: str
+    fingerprint: str = ""
+
+
+class Column(_Strict):
+    """A feature; its codes as :func:`~fedlab.engine.parts.say` says them, in order."""
+
+    name: str
+    kind: str = "number"
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    codes: Any = None
+    missing: tuple[str, ...] = ()
+
+
+class AlgorithmSpec(_Strict):
+    """Which algorithm, as :func:`~fedlab.engine.parts.say_algorithm` has it."""
+
+    name: str | None
+    class_: str = Field(alias="class")
+    said: str
+    fields: dict[str, Any] | None
+    content: Any
+    described: int
+
+
+class ModelSpec(_Strict):
+    """Which model: a registered name, or a factory of somebody's own by its place; ``lacks`` says why it has none."""
+
+    name: str
+    code: dict[str, Any] | None = None
+    lacks: str = ""
+
+
+class Setup(NamedTuple):
+    """What a plan is made into, at the server and at every site alike."""
+
+    algorithm: Algorithm
+    settings: Settings
+    net: Net
+
+
+class Objects(NamedTuple):
+    """What a plan of this process was made of."""
+
+    data: Federation | None
+    model: ModelLike
+    algorithm: Algorithm
+    settings: Settings
+
+
+class Plan(_Strict):
+    """What is asked: of which data, which algorithm, model and settings; made by :meth:`of` or :meth:`agreed`.
+
+    Attributes
+    ----------
+    data : Recipe, Agreement or Given
+    sites : tuple of str
+        In the order in which they are shown.
+    features : tuple of Column
+    shape : tuple of int
+        Of one patient's row, as the site holds it.
+    task : dict
+        Its class and fields; :meth:`the_task` makes it.
+    prepared : bool
+        Whether the rows go into the model as they are.
+    algorithm, model, settings
+        With the sum of the source of what is somebody's own.
+    primary : str or None
+        The metric that is judged.
+    augmentation, policy, privacy : None
+        Not in this version.
+    away : dict of str to tuple of (int, int)
+        Rounds in which a site is not asked, first and last.
+
+    Examples
+    --------
+    >>> import fedlab, tempfile
+    >>> hospitals = fedlab.load("heart_disease").select("Cleveland", "Hungary")
+    >>> plan = Plan.of(hospitals, "logistic", "fedprox", rounds=3, away={"Hungary": [(2, 2)]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = Plan.load(plan.save(f"{folder}/plan.json"))
+    >>> again == plan, again.data.name, again.federation().names
+    (True, 'heart_disease', ('Cleveland', 'Hungary'))
+    """
+
+    format: Literal[1] = FORMAT
+    fedlab: str
+    data: Annotated[Recipe | Agreement | Given, Field(discriminator="kind")]
+    sites: tuple[str, ...]
+    features: tuple[Column, ...]
+    shape: tuple[int, ...]
+    task: dict[str, Any]
+    prepared: bool
+    algorithm: AlgorithmSpec
+    model: ModelSpec
+    settings: dict[str, Any]
+    primary: str | None = None
+    augmentation: None = None
+    policy: None = None
+    privacy: None = None
+    away: dict[str, tuple[Spell, ...]] = {}
+
+    _objects: Objects | None = PrivateAttr(default=None)
+
+    # ------------------------------------------------------------------ making one
+
+    @classmethod
+    def of(
+        cls,
+        federation: Federation,
+        model: ModelLike = "logistic",
+        which: str | Algorithm = "fedavg",
+        *,
+        primary: str | None = None,
+        away: Mapping[str, Sequence[Spell]] | None = None,
+        **settings: Any,
+    ) -> Plan:
+        """Make the plan of a run on this federation.
+
+        Parameters
+        ----------
+        federation : Federation
+        model : str, callable or Module
+        which : str or Algorithm
+        primary : str, optional
+        away : dict of str to list of (int, int), optional
+            Rounds in which a site is not asked: ``{"Hungary": [(7, 9)]}``.
+        **settings
+            Of :class:`~fedlab.engine.settings.Settings`.
+        """
+        return planned(federation, model, which, settings, primary=primary, away=away or {}).fingerprinted()
+
+    @classmethod
+    def agreed(
+        cls,
+        dictionary: DataDictionary,
+        sites: Sequence[str],
+        classes: Sequence[str],
+        model: ModelLike = "logistic",
+        which: str | Algorithm = "fedavg",
+        *,
+        primary: str | None = None,
+        away: Mapping[str, Sequence[Spell]] | None = None,
+        **settings: Any,
+    ) -> Plan:
+        """Make the plan of a run between hospitals that hold their rows themselves, written as the dictionary says.
+
+        Examples
+        --------
+        >>> from fedlab.federation.dictionary import DataDictionary, Entry
+        >>> agreed = DataDictionary(entries=[Entry(name="age", unit="years"), Entry(name="weight", unit="kg")])
+        >>> plan = Plan.agreed(agreed, ["A", "B", "C"], ["healthy", "ill"], "logistic", "trimmedmean")
+        >>> plan.setup().net.start()["weight"].shape
+        torch.Size([1, 4])
+        """
+        said = json.loads(dictionary.to_json())
+        data = Agreement(dictionary=said, sum=_sum(said))
+        known = dictionary.features()
+        about = _about(data, sites, known, (len(columns(known)),), Task(tuple(classes)), prepared=False)
+        return _asked(about, None, model, which, settings, primary=primary, away=away or {})
+
+    @field_validator(*LATER, mode="before")
+    @classmethod
+    def _not_yet(cls, value: Any, info: Any) -> Any:
+        if value is not None:
+            raise ValueError(f"{info.field_name} is not in this version of fedlab: leave it out")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Plan:
+        if not self.sites or len(set(self.sites)) < len(self.sites):
+            raise ValueError(f"sites are {', '.join(self.sites) or 'none'}: name each hospital once")
+        known = {f.name for f in fields(Settings)}
+        if odd := [name for name in self.settings if name not in known and name not in BESIDE]:
+            raise ValueError(f"there is no setting {odd[0]!r}; known are {', '.join(sorted(known))}")
+        there = {*self.settings, *self.settings.get("unsaid", {})}
+        if lacking := sorted(known - there):
+            raise ValueError(f"the settings lack {', '.join(lacking)}: another fedlab wrote them")
+        for site, spells in self.away.items():
+            _check_away(self, site, spells)
+        return self
+
+    # ------------------------------------------------------------------ what it says
+
+    @property
+    def the_task(self) -> Task:
+        """What is to be learnt."""
+        found = find(self.task)
+        if not isinstance(found, Task):
+            raise ValueError(f"the plan's task is a {type(found).__name__}, and no task")
+        return found
+
+    @property
+    def known(self) -> tuple[Feature, ...]:
+        """The features, with their codes."""
+        return tuple(
+            Feature(c.name, c.kind, c.unit, c.range, None if c.codes is None else find(c.codes), c.missing)
+            for c in self.features
+        )
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of training."""
+        return int(self.settings["rounds"])
+
+    @property
+    def seed(self) -> int:
+        """Of the start and the batch order."""
+        return int(self.settings["seed"])
+
+    def _step(self, name: str) -> dict[str, Any] | None:
+        steps = self.data.steps if isinstance(self.data, Recipe) else ()
+        return next((find(each) for each in reversed(steps) if each["step"] == name), None)
+
+    @property
+    def shifts(self) -> Any:
+        """The differences that were planted, or ``None``."""
+        return (self._step("shift") or {}).get("shifts")
+
+    @property
+    def partition(self) -> dict[str, Any] | None:
+        """How all patients were dealt out anew: ``scheme``, ``sites``, ``seed``; or ``None``."""
+        step = self._step("partition")
+        return None if step is None else {k: v for k, v in step.items() if k != "step"}
+
+    @property
+    def unseen(self) -> str | None:
+        """The hospital that takes no part and is tested, or ``None``."""
+        return (self._step("holdout") or {}).get("name")
+
+    @property
+    def lock(self) -> tuple[float, int] | None:
+        """The share of the patients that is put away and the seed of its draw, or ``None``."""
+        step = self._step("lock")
+        return None if step is None else (step["share"], step["seed"])
+
+    @property
+    def about(self) -> str:
+        """What the data are called."""
+        return self.data_here.name if self.data_here else getattr(self.data, "name", "agreed data")
+
+    @property
+    def data_here(self) -> Federation | None:
+        """The federation that the plan was made of in this process."""
+        return self._objects.data if self._objects else None
+
+    @property
+    def said_settings(self) -> dict[str, Any]:
+        """The settings as :func:`~fedlab.engine.parts.say_settings` has them."""
+        return {name: value for name, value in self.settings.items() if name != "code"}
+
+    def is_away(self, site: str, round: int) -> bool:
+        """Return whether a site is not asked in this round."""
+        return is_away(self.away, site, round)
+
+    # ------------------------------------------------------------------ another plan of it
+
+    def changed(self, *, primary: str | None = None, away: Mapping[str, Sequence[Spell]] | None = None, **settings: Any
+                ) -> Plan:  # fmt: skip
+        """Return the plan with other settings, all else as it is.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> plan = Plan.of(fedlab.load("heart_disease"), rounds=3)
+        >>> plan.changed(rounds=5).rounds, plan.rounds
+        (5, 3)
+        """
+        _check_names(settings)
+        held = self._objects
+        chosen = Settings(**{**own_fields(held.settings if held else self._found_settings()), **settings})
+        more: dict[str, Any] = {"settings": _say_settings(chosen)}
+        more |= {} if primary is None else {"primary": primary}
+        more |= {} if away is None else {"away": _spells(away)}
+        made = _validated({**_whole(self), **more})
+        object.__setattr__(made, "_objects", held and held._replace(settings=chosen))
+        return made
+
+    def with_away(self, away: Mapping[str, Sequence[Spell]]) -> Plan:
+        """Return the plan with these absences, which a run that is under way has checked."""
+        said = {site: tuple(spells) for site, spells in away.items() if spells}
+        return self if said == self.away else self.model_copy(update={"away": said})
+
+    def fingerprinted(self) -> Plan:
+        """Return the plan with the fingerprint of the data that it was made of."""
+        if self.data_here is None or isinstance(self.data, Agreement) or self.data.fingerprint:
+            return self
+        data = self.data.model_copy(update={"fingerprint": self.data_here.fingerprint})
+        return self.model_copy(update={"data": data})
+
+    # ------------------------------------------------------------------ to a file and back
+
+    @property
+    def lacks(self) -> list[str]:
+        """What no file can hold of it, each with the remedy."""
+        found = [f"the model: {self.model.lacks}"] if self.model.lacks else []
+        if why := _lacks_algorithm(self.algorithm):
+            found.append(f"the algorithm {self.algorithm.said}: {why}")
+        for name in self.settings.get("unsaid", {}):
+            code = self.settings.get("code", {}).get(name, {})
+            found += [f"{name}: {code['lacks']}"] if "lacks" in code else []
+        return found + [f"column {c.name!r}: {c.codes['lacks']}" for c in self.features if _is_lacking(c.codes)]
+
+    @property
+    def sum(self) -> str:
+        """SHA-256 of all that is asked: who has the same plan has the same sum."""
+        return _sum(_whole(self))
+
+    def to_json(self) -> str:
+        """Return the plan as JSON, with its sum.
+
+        Raises
+        ------
+        ValueError
+            If a part has no words, with the remedy for each.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> Plan.of(fedlab.load("heart_disease"), lambda inputs, outputs: None).to_json()
+        Traceback (most recent call last):
+        ...
+        ValueError: this plan cannot be written: the model: a lambda has no name that leads to it: write it as a ...
+        """
+        if self.lacks:
+            raise ValueError(f"this plan cannot be written: {'; '.join(self.lacks)}")
+        return json.dumps({**_whole(self), "sum": self.sum}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the plan to a file, whole or not at all."""
+        path = Path(path)
+        raw = self.to_json().encode()
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, raw)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Read a plan from a file.
+
+        Raises
+        ------
+        ValueError
+            If it is none, of another format, changed since it was written, or has names that this fedlab does not know.
+
+        Warns
+        -----
+        PlanDiffers
+            If another fedlab wrote it.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no plan {path}: plan.save({str(path)!r}) writes one")
+        return cls.from_json(path.read_text("utf-8"), called=str(path))
+
+    @classmethod
+    def from_json(cls, text: str, *, called: str = "the plan") -> Plan:
+        """Read a plan from JSON, as :meth:`load` does."""
+        try:
+            body = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{called} is no plan: it is no JSON ({error})") from None
+        if not isinstance(body, dict) or "format" not in body:
+            raise ValueError(f"{called} is no plan: plan.save(FILE) writes one")
+        if body["format"] != FORMAT:
+            raise ValueError(
+                f"{called} has format {body['format']!r}, and this fedlab ({_version()}) reads {FORMAT}: fedlab "
+                f"{body.get('fedlab', 'unknown')} wrote it, install that, or make the plan again"
+            )
+        if body.pop("sum", None) != _sum(body):
+            raise ValueError(
+                f"{called} was changed after it was written: its sum differs. Take the file as it was agreed, or make "
+                "another in Python: Plan.of(…) or plan.changed(rounds=…), and save that"
+            )
+        made = _validated(body, called)
+        if made.fedlab != _version():
+            warnings.warn(f"{called} was written by fedlab {made.fedlab}, and here is {_version()}: the numbers may "
+                          "differ from those that it would have given there", PlanDiffers, stacklevel=3)  # fmt: skip
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plan) and _whole(self) == _whole(other)
+
+    def __hash__(self) -> int:
+        return hash(self.sum)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Plan {self.algorithm.said} of {self.model.name} on {self.about}: {len(self.sites)} sites, {self.rounds} "
+            f"rounds, seed {self.seed}>"
+        )
+
+    __str__ = __repr__
+
+    # ------------------------------------------------------------------ carrying it out
+
+    def federation(self) -> Federation:
+        """Return the data: those that it was made of in this process, else the recipe's, made again.
+
+        Raises
+        ------
+        ValueError
+            If they were given, or lie at the hospitals; or if the recipe gives others than it did.
+        """
+        if self.data_here is not None:
+            return self.data_here
+        if isinstance(self.data, Agreement):
+            raise ValueError("the plan's patients are at the hospitals, each its own: here is nobody's row")
+        if isinstance(self.data, Given):
+            raise ValueError(
+                f"the plan is of {self.data.name!r}, data that were given: it has their fingerprint alone, and they "
+                "cannot be made again. Give the federation"
+            )
+        found = _made_again(self.data)
+        self.check(found)
+        return found
+
+    def check(self, federation: Federation) -> None:
+        """Refuse a federation that is not the plan's.
+
+        Raises
+        ------
+        ValueError
+            With what differs, both values.
+        """
+        if list(federation.names) != list(self.sites):
+            raise ValueError(
+                f"the plan is for {', '.join(self.sites)}, and the federation has {', '.join(federation.names)}"
+            )
+        for site in federation.sites:
+            self._check_terms(site.name, federation.features, federation.task, federation.prepared, site)
+        said = "" if isinstance(self.data, Agreement) else self.data.fingerprint
+        if said and federation.fingerprint != said:
+            raise ValueError(
+                f"the plan was made of {federation.name!r} with fingerprint {said[:12]}, and here it has "
+                f"{federation.fingerprint[:12]}: other rows, or another split. Give the same data, or "
+                "make the plan again"
+            )
+
+    def admit(self, site: Site) -> Site:
+        """Return a hospital's own site in the plan's terms, its columns and classes matched by name.
+
+        Raises
+        ------
+        ValueError
+            If it is none of the plan's, or with everything that differs.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> hospitals = fedlab.load("heart_disease")
+        >>> Plan.of(hospitals).admit(hospitals["Hungary"]).name
+        'Hungary'
+        """
+        if site.name not in self.sites:
+            raise ValueError(f"{site.name!r} is none of the plan's sites, {', '.join(self.sites)}: name it as agreed")
+        task = self.the_task
+        found = aligned(site, self.known, task.classes)
+        self._check_terms(site.name, found.features, task, self.prepared, found)
+        return found
+
+    def _check_terms(self, name: str, features: Sequence[Feature], task: Task, prepared: bool, site: Site) -> None:
+        here, there = columns(features), columns(self.known)
+        if here != there:
+            apart = [f"lacks {c}" for c in there if c not in here] + [f"adds {c}" for c in here if c not in there]
+            raise ValueError(
+                f"{name} has other columns than the plan: it {', '.join(apart[:6]) or 'orders them otherwise'}"
+            )
+        if task != self.the_task:
+            raise ValueError(f"{name} has {task}, and the plan {self.the_task}: agree on what is to be learnt")
+        if prepared != self.prepared:
+            raise ValueError(f"{name} has prepared={prepared}, and the plan prepared={self.prepared}: they must agree")
+        shape = tuple(site.rows.x.shape[1:])
+        if shape != self.shape:
+            raise ValueError(f"{name} has rows of shape {list(shape)}, and the plan {list(self.shape)}")
+
+    def setup(self, *, like: Net | None = None) -> Setup:
+        """Make model, bound algorithm and settings; ``like`` is the model of another seed, which has been tried.
+
+        Raises
+        ------
+        ValueError
+            If they do not go together, or code is not here or another than it was.
+        """
+        settings = self._objects.settings if self._objects else self._found_settings()
+        n = len(self.sites)
+        if settings.min_sites > n:
+            raise ValueError(f"min_sites is {settings.min_sites}, but the federation has {n} sites")
+        model = self._objects.model if self._objects else self._found_model()
+        net = self._net(model, settings, like)
+        alg = self._objects.algorithm if self._objects else self._found_algorithm()
+        bound = alg.bind(net.model, n)
+        if bound.needs_sgd and type(settings.optimizer) is not SGD:
+            raise ValueError(
+                f"{bound.name} counts how often each gradient acts, which is known for SGD alone: use optimizer=SGD(), "
+                f"with or without momentum, not {settings.optimizer}"
+            )
+        asked = sampled(n, settings.fraction)
+        if settings.fraction < 1 and asked < bound.quorum(n):
+            raise ValueError(
+                f"fraction={settings.fraction:g} asks {asked} of {n} sites in a round, but {bound} needs at least "
+                f"{bound.quorum(n)}"
+            )
+        check_present(bound, settings, self.sites, self.away)
+        return Setup(bound, settings, net)
+
+    def _net(self, model: ModelLike, settings: Settings, like: Net | None) -> Net:
+        if not self.prepared and len(self.shape) != 1:
+            raise ValueError("rows that are not [patients, features] must be prepared: say prepared=True")
+        inputs, task = self.shape[0] * (1 if self.prepared else 2), self.the_task
+        module = build(model, inputs, task.outputs, seed=settings.seed)
+        check_model(module, model_name(model))
+        dtype, device = getattr(torch, settings.dtype), torch.device(settings.place)
+        module = module.to(device, dtype)
+        if like is None:
+            rows = torch.zeros(2, *(self.shape if self.prepared else [inputs]), dtype=dtype, device=device)
+            trial = _tried(module, rows, model_name(model), prepared=self.prepared)
+            task.check_output(torch.Size(trial.outputs), 2)
+        else:
+            trial = like.trial
+        known = () if self.prepared else categories(self.known)
+        return Net(module, task, dtype=dtype, trial=trial, device=settings.place, categories=known)
+
+    def _found_settings(self) -> Settings:
+        unsaid, code = self.settings.get("unsaid", {}), self.settings.get("code", {})
+        if unsaid and self.lacks:
+            raise ValueError(f"this plan cannot be carried out: {'; '.join(self.lacks)}")
+        return Settings(**find_settings(self.said_settings, {name: find(code[name]) for name in unsaid}))
+
+    def _found_model(self) -> ModelLike:
+        if self.model.code is None and self.model.name not in MODELS:
+            raise ValueError(f"this plan cannot be carried out: the model {self.model.name}: {self.model.lacks}")
+        found: ModelLike = self.model.name if self.model.code is None else find(self.model.code)
+        return found
+
+    def _found_algorithm(self) -> Algorithm:
+        said = self.algorithm
+        if said.fields is None:
+            raise ValueError(f"this plan cannot be carried out: {'; '.join(self.lacks)}")
+        cls = type(algorithm(said.name)) if said.name in (*ALGORITHMS, *brought()) else find_code({"at": said.class_})
+        if not (isinstance(cls, type) and issubclass(cls, Algorithm)):
+            raise ValueError(f"the plan's algorithm {said.class_} is no fedlab.algorithms.Algorithm here")
+        made: Algorithm = made_of(cls, decode(said.fields, {}), said.class_)
+        if other := differs(said.model_dump(by_alias=True), content(made)):
+            raise ValueError(
+                f"{said.class_} is another here than in the plan: {'; '.join(other[:3])}. Take the file that the plan "
+                "was made with, or make the plan again"
+            )
+        return made
+
+
+# --------------------------------------------------------------------------- how it is made
+
+
+def planned(
+    federation: Federation,
+    model: ModelLike,
+    which: str | Algorithm,
+    settings: Mapping[str, Any],
+    *,
+    primary: str | None = None,
+    away: Mapping[str, Sequence[Spell]] | None = None,
+) -> Plan:
+    """Make a plan without the fingerprint of its data, which takes as long as some runs: it is found when asked for."""
+    _check_names(settings)
+    if not isinstance(federation, Federation):
+        raise TypeError(
+            f"federation is a {type(federation).__name__}: load one with fedlab.load(…) or Federation.from_frame(…)"
+        )
+    shape, prepared = tuple(federation.sites[0].rows.x.shape[1:]), federation.prepared
+    about = _about(
+        _data_of(federation), federation.names, federation.features, shape, federation.task, prepared=prepared
+    )
+    return _asked(about, federation, model, which, settings, primary=primary, away=away or {})
+
+
+def _about(
+    data: Recipe | Agreement | Given, sites: Sequence[str], known: Sequence[Feature], shape: tuple[int, ...],
+    task: Task, *, prepared: bool,
+) -> dict[str, Any]:  # fmt: skip
+    each = tuple(
+        Column(name=f.name, kind=f.kind, unit=f.unit, range=f.range, codes=_say_codes(f.codes), missing=f.missing)
+        for f in known
+    )
+    return {
+        "data": data,
+        "sites": tuple(sites),
+        "features": each,
+        "shape": shape,
+        "task": say(task),
+        "prepared": prepared,
+    }
+
+
+def _asked(
+    about: dict[str, Any], federation: Federation | None, model: ModelLike, which: str | Algorithm,
+    settings: Mapping[str, Any], *, primary: str | None, away: Mapping[str, Sequence[Spell]],
+) -> Plan:  # fmt: skip
+    _check_names(settings)
+    chosen, alg = Settings(**settings), algorithm(which)
+    made = _validated(
+        {
+            **about, "fedlab": _version(), "primary": primary, "away": _spells(away),
+            "algorithm": AlgorithmSpec(**say_algorithm(alg)), "model": _say_model(model),
+            "settings": _say_settings(chosen),
+        }
+    )  # fmt: skip
+    object.__setattr__(made, "_objects", Objects(federation, model, alg, chosen))
+    return made
+
+
+def _validated(body: Mapping[str, Any], called: str = "the plan") -> Plan:
+    try:
+        return Plan.model_validate(body)
+    except ValidationError as error:
+        raise ValueError(f"{called}: {_told(error)}") from None
+
+
+def _told(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        place = ".".join(map(str, fault["loc"]))
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"there is no {place!r} in a plan of fedlab {_version()}")
+        else:
+            said = fault["msg"].removeprefix("Value error, ")
+            lines.append(said if fault["type"] == "value_error" else f"{place}: {said}")
+    return "; ".join(lines)
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    known = [f.name for f in fields(Settings)]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"there is no setting {name!r}; known are {', '.join(known)}")
+
+
+def _whole(plan: Plan) -> dict[str, Any]:
+    found: dict[str, Any] = plan.model_dump(mode="json", by_alias=True)
+    return found
+
+
+def _sum(body: Any) -> str:
+    return "sha256:" + sha256(json.dumps(body, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+@cache
+def _version() -> str:
+    try:
+        return metadata.version("fedlab-workbench")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _say_model(model: ModelLike) -> ModelSpec:
+    if isinstance(model, str):
+        return ModelSpec(name=model)
+    if isinstance(model, nn.Module):
+        why = f"a ready {type(model).__name__} has weights that no words hold: give its class, or what makes it"
+        return ModelSpec(name=model_name(model), lacks=why)
+    try:
+        return ModelSpec(name=model_name(model), code=say(model))
+    except Unsayable as why:
+        return ModelSpec(name=model_name(model), lacks=str(why))
+
+
+def _say_settings(settings: Settings) -> dict[str, Any]:
+    said = say_settings(settings)
+    code = {}
+    for name in said["unsaid"]:
+        try:
+            code[name] = say(getattr(settings, name))
+        except Unsayable as why:
+            code[name] = {"lacks": str(why)}
+    return {**said, "code": code} if code else said
+
+
+def _say_codes(codes: Mapping[Any, str] | None) -> Any:
+    try:
+        return None if codes is None else say(codes)
+    except Unsayable as why:
+        return {"lacks": str(why)}
+
+
+def _is_lacking(said: Any) -> bool:
+    return isinstance(said, dict) and said.keys() == {"lacks"}
+
+
+def _lacks_algorithm(said: AlgorithmSpec) -> str:
+    if said.fields is None:
+        return "it holds what has no words: give one whose fields are numbers and texts"
+    if said.name is not None:
+        return ""
+    module, _, name = said.class_.partition(":")
+    try:
+        place_of(_Place(module, name))
+    except Unsayable as why:
+        return str(why)
+    return ""
+
+
+class _Place:
+    def __init__(self, module: str, name: str) -> None:
+        self.__module__, self.__qualname__ = module, name
+
+
+# --------------------------------------------------------------------------- the data
+
+
+def _data_of(federation: Federation) -> Recipe | Given:
+    """Return the data in words, where a recipe and the federation's own methods made them."""
+    if not federation.steps:
+        return Given(name=federation.name)
+    (_, first), *rest = federation.steps
+    try:
+        steps = tuple({"step": name, **{key: say(value) for key, value in done.items()}} for name, done in rest)
+        return Recipe(name=first["name"], arguments=say(first["arguments"]), steps=steps)
+    except Unsayable:
+        return Given(name=federation.name)
+
+
+def _made_again(data: Recipe) -> Federation:
+    """Load the recipe and do what was done since."""
+    import data_recipes
+
+    if data.name not in data_recipes.recipes():
+        raise ValueError(f"the plan is of {data.name!r}, which is no recipe here: install the package that brings it")
+    found = data_recipes.load(data.name, **find(data.arguments))
+    for each in map(find, data.steps):
+        step = each.pop("step")
+        if step == "select":
+            found = found.select(*each["names"])
+        elif step == "holdout":
+            found = found.holdout(each["name"])[0]
+        elif step == "shift":
+            found = found.shift(each["shifts"])
+        elif step in ("thinned", "lock", "partition", "resplit"):
+            found = getattr(found, step)(**each)
+        else:
+            raise ValueError(f"the plan's data were made by {step!r}, which this fedlab does not know")
+    return found
+
+
+# --------------------------------------------------------------------------- who is there
+
+
+def _spells(away: Mapping[str, Sequence[Spell]]) -> dict[str, tuple[Any, ...]]:
+    return {site: tuple(tuple(spell) if isinstance(spell, Sequence) else spell for spell in spells)
+            for site, spells in away.items() if spells}  # fmt: skip
+
+
+def _check_away(plan: Plan, site: str, spells: Sequence[Spell]) -> None:
+    if site not in plan.sites:
+        raise ValueError(f"away names {site!r}, which is no site; the sites are {', '.join(plan.sites)}")
+    last = 0
+    for first, end in sorted(spells):
+        if not 1 <= first <= end <= plan.rounds or first <= last:
+            raise ValueError(
+                f"away of {site} is {list(spells)}: give first and last round of each absence, in 1 … {plan.rounds}, "
+                "none within another"
+            )
+        last = end
+
+
+def is_away(away: Mapping[str, Sequence[Spell]], site: str, round: int) -> bool:
+    """Return whether a site is not asked in this round.
+
+    Examples
+    --------
+    >>> [is_away({"Hungary": [(7, 9)]}, "Hungary", number) for number in (6, 7, 9, 10)]
+    [False, True, True, False]
+    """
+    return any(first <= round <= last for first, last in away.get(site, ()))
+
+
+def check_present(
+    alg: Algorithm, settings: Settings, sites: Sequence[str], away: Mapping[str, Sequence[Spell]]
+) -> None:
+    """Refuse absences that leave too few, before the first round."""
+    if not any(away.values()):
+        return
+    if len(alg.arrange(list(sites))) < len(sites):
+        raise ValueError(f"{alg.name} moves all rows into one place, which cannot be there for one site and not for "
+                         "another: leave the site out (federation.select)")  # fmt: skip
+    least = max(settings.min_sites, alg.quorum(len(sites)))
+    for number in range(1, settings.rounds + 1):
+        there = [site for site in sites if not is_away(away, site, number)]
+        if len(there) < least:
+            raise ValueError(
+                f"in round {number} {len(there)} of {len(sites)} sites are there, and at least {least} must be: "
+                "shorten an absence"
+            )
+
+
+def sampled(places: int, fraction: float) -> int:
+    """How many are asked when a fraction of so many places is."""
+    return max(1, round(fraction * places))
+
+
+# --------------------------------------------------------------------------- the model
+
+
+def _tried(module: nn.Module, rows: Tensor, name: str, *, prepared: bool) -> Trial:
+    try:
+        with all_digits():
+            return try_model(module, rows)
+    except Exception as error:
+        hint = (
+            ". With federated preprocessing it sees two columns a feature, the value and whether it is missing: build "
+            "its first layer from the factory's `inputs`"
+        )
+        raise ValueError(
+            f"the model {name} cannot take rows of shape {list(rows.shape[1:])} in {str(rows.dtype).split('.')[1]} "
+            f"({error})" + (hint if not prepared and "shape" in str(error) else "")
+        ) from error
