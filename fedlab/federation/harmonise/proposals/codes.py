@@ -156,12 +156,12 @@ def _order(
     rising = all(_natural(a) < _natural(b) for a, b in pairwise(book[code] for code in own if code in book))
     if rising and len(own) > 2:
         return None  # the order is as agreed: more of them are frail, or fewer
-    if 1 - weighed.stays < CERTAIN or turned < TURNED:  # other patients explain that too
-        ask = f"Ask {site} what its codes {', '.join(own)} of {column.name!r} mean: those agreed, or in another order?"
-        return Question(site, column.name, (change, None), ask, evidence)
     unsure = [code for code, share in zip(own, weighed.each, strict=True) if share < CERTAIN]
-    doubt = f"; another order it is, but of {', '.join(unsure)} it is unsure which is which" if unsure else ""
-    return Proposal(change, evidence + doubt, 1 - weighed.stays)
+    if unsure or 1 - weighed.stays < CERTAIN or turned < TURNED:  # other patients explain that too
+        ask = f"Ask {site} what its codes {', '.join(own)} of {column.name!r} mean: those agreed, or in another order?"
+        doubt = f"; if another order it is, of {', '.join(unsure)} it is unsure which is which" if unsure else ""
+        return Question(site, column.name, (change, None), ask, evidence + doubt)
+    return Proposal(change, evidence, 1 - weighed.stays)
 
 
 def _by_meaning(column: Column, own: list[str], known: list[str]) -> Book | None:
