@@ -61,7 +61,7 @@ def one_class(run: Run) -> dict[str, str]:
     >>> one_class(fedlab.train(fedlab.load("heart_disease"), "logistic", "isolated", rounds=1, progress=False))
     {}
     """
-    if not run.algorithm.alone:
+    if not run.algorithm.alone or not run.federation.task.classes:
         return {}
     classes, found = run.federation.task.classes, {}
     for site in run.federation.sites:

@@ -132,7 +132,7 @@ class Net:
 
     def mean_loss(self, out: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """Mean of the task's loss over the rows of weight 1."""
-        return (self.task.loss(out, y) * weight).sum() / weight.sum().clamp(min=1)
+        return self.task.batch_loss(out, y, weight)
 
     def ready(self, params: Tensors, x: Tensor) -> Tensor:
         """Prepare raw rows with the model's own preparation, in the run's dtype."""
@@ -157,7 +157,7 @@ class Net:
         x, every = laid_out(x), [model for members in predictors for model in members]
         with all_digits():
             logits = [each for some in _groups(every, x) for each in self._each_logits(some, x)]
-            together = self.task.probabilities(torch.cat(logits).double())
+            together = self.task.predict(torch.cat(logits).double())
             p = together.reshape(len(logits), -1, together.shape[1])
             if len(every) == len(predictors):
                 return p
@@ -173,7 +173,7 @@ class Net:
 
     def vote(self, models: list[Tensors], x: Tensor) -> Tensor:
         """The same for rows as they lie: inside ``vmap`` they cannot be laid out anew."""
-        each = [self.task.probabilities(self.logits(params, x).double()) for params in models]
+        each = [self.task.predict(self.logits(params, x).double()) for params in models]
         return mean_vote(each)
 
     def obstacle(self) -> str:
@@ -286,8 +286,8 @@ class Vote(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, outputs] of raw rows ``x`` [n, ...]."""
-        p = mean_vote([self.task.probabilities(member(x).double()) for member in self.members])
-        return torch.logit(p[:, 1:]) if self.task.kind == "binary" else p.log()
+        p = mean_vote([self.task.predict(member(x).double()) for member in self.members])
+        return self.task.voted(p)
 
 
 def mean_vote(votes: list[Tensor]) -> Tensor:

@@ -171,6 +171,7 @@ def _net(federation: Federation, model: ModelLike, settings: Settings, like: Net
     if not federation.prepared and x.ndim != 2:
         raise ValueError("rows that are not [patients, features] must be prepared: say prepared=True")
     inputs = x.shape[1] * (1 if federation.prepared else 2)
+    federation.task.check_model(model_name(model))
     module = build(model, inputs, federation.task.outputs, seed=settings.seed)
     check_model(module, model_name(model))
     dtype, device = getattr(torch, settings.dtype), torch.device(settings.place)
