@@ -244,7 +244,7 @@ def home(tree: Any) -> Any:
 
 
 class TrainedModel(nn.Module):
-    """A trained model with its preprocessing inside: eats raw rows, ``nan`` where missing, gives logits.
+    """A trained model with its preprocessing inside: eats raw rows, ``nan`` where missing, gives logits, or a quantity.
 
     Parameters
     ----------
@@ -263,11 +263,16 @@ class TrainedModel(nn.Module):
         for name, buffer in params.items():
             if fixed(name):
                 self.register_buffer(name.removeprefix(PREPARATION), buffer.clone())
+        self.task = net.task
         self._prepared, self._categories = not any(map(fixed, params)), net.categories
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [n, outputs] of raw rows ``x`` [n, ...]."""
+        """Logits [n, outputs] of raw rows ``x`` [n, ...], or the quantity in its unit."""
+        return self.task.read(self.output(x))
+
+    def output(self, x: Tensor) -> Tensor:
+        """Return what the model itself gives, as it was trained."""
         if not self._prepared:
             if bool((x.abs() >= LARGEST).any()):
                 raise ValueError("a row holds an infinite value or one larger than any measurement: make it nan")
@@ -279,14 +284,15 @@ class TrainedModel(nn.Module):
 class Vote(nn.Module):
     """Several trained models whose probabilities are averaged; gives the logits of the average."""
 
-    def __init__(self, members: list[nn.Module], task: Task) -> None:
+    def __init__(self, members: list[TrainedModel], task: Task) -> None:
         super().__init__()
-        self.members, self.task = nn.ModuleList(members), task
+        self.each, self.task = members, task
+        self.members = nn.ModuleList(members)
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, outputs] of raw rows ``x`` [n, ...]."""
-        p = mean_vote([self.task.predict(member(x).double()) for member in self.members])
+        p = mean_vote([self.task.predict(member.output(x).double()) for member in self.each])
         return self.task.voted(p)
 
 
@@ -297,7 +303,7 @@ def mean_vote(votes: list[Tensor]) -> Tensor:
 
 def as_module(net: Net, models: list[Tensors]) -> nn.Module:
     """Return one module for what a site predicts with."""
-    members: list[nn.Module] = [TrainedModel(net, params) for params in models]
+    members = [TrainedModel(net, params) for params in models]
     return members[0] if len(members) == 1 else Vote(members, net.task)
 
 

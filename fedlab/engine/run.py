@@ -161,7 +161,8 @@ class Run(Kept):
 
     def predict_proba(self, frame: pd.DataFrame, *, site: str | None = None) -> pd.DataFrame:
         """Probability of each class for new patients, one row each, in a table with the federation's columns."""
-        self.federation.task.needs_classes("probabilities are of classes: run.predict(…) predicts a quantity")
+        if not self.federation.task.classes:
+            raise ValueError(f"this task is {self.federation.task.about}, not of classes: run.predict(…) predicts it")
         return self._predicted(frame, site)
 
     def predict(self, frame: pd.DataFrame, *, site: str | None = None) -> pd.DataFrame:

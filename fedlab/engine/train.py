@@ -61,7 +61,7 @@ def carry_run(error: Exception, run: Run) -> None:
 
 def train(
     federation: Federation,
-    model: ModelLike = "logistic",
+    model: ModelLike | None = None,
     algorithm: str | Algorithm = "fedavg",
     *,
     progress: bool = True,
@@ -76,7 +76,8 @@ def train(
     ----------
     federation : Federation
     model : str, callable or Module
-        ``"logistic"``, ``"mlp"``, or a factory called as ``factory(inputs, outputs)``.
+        ``"logistic"`` (the default of classes), ``"linear"`` (of a quantity), ``"mlp"``, or a factory called as
+        ``factory(inputs, outputs)``.
     algorithm : str or Algorithm
         ``"isolated"``, ``"centralized"``, ``"ensemble"``, ``"fedavg"``, ``"fedprox"``, ``"scaffold"``, or an object.
     progress : bool
@@ -128,7 +129,7 @@ def carry(run: Run, *, progress: bool, save: str | Path | None = None, before: T
 
 def begin(
     federation: Federation,
-    model: ModelLike,
+    model: ModelLike | None,
     which: str | Algorithm,
     settings: dict[str, Any],
     *,
@@ -146,6 +147,7 @@ def begin(
         raise TypeError(
             f"federation is a {type(federation).__name__}: load one with fedlab.load(…) or Federation.from_frame(…)"
         )
+    model = federation.task.model if model is None else model
     chosen = Settings(**settings)
     if chosen.min_sites > len(federation.sites):
         raise ValueError(f"min_sites is {chosen.min_sites}, but the federation has {len(federation.sites)} sites")

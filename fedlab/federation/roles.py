@@ -107,7 +107,7 @@ def read_quantity(df: pd.DataFrame, label: str, site: str, task: Regression | No
         )
     if np.isinf(values).any():
         raise ValueError(f"the label {label!r} holds an infinite value: correct those rows")
-    y = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))
+    y = torch.from_numpy(np.array(values, dtype=np.float64))
     return y, task or Regression.of(y, name=label, unit=time_unit(column))
 
 

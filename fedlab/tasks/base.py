@@ -33,6 +33,8 @@ class Task(ABC):
     """The metric on ``valid`` that chooses the round and the settings: lower is better. A study judges by it too."""
     headline: ClassVar[str]
     """The metric that says how good a model is, on a scale that can be read: shown beside the choosing one."""
+    guessed: ClassVar[float]
+    """The headline of who tells everybody the same."""
     main: ClassVar[tuple[str, ...]]
     """The metrics that a table of few columns shows."""
     metrics: ClassVar[Mapping[str, Metric]]
@@ -132,6 +134,13 @@ class Task(ABC):
         """Every metric of one model, ``p`` [n, columns]: see :meth:`many_scores`."""
         thresholds = [threshold or Threshold(np.nan, "no threshold was chosen on valid")]
         return self.many_scores(y, p[None], thresholds=thresholds, resamples=resamples, seed=seed, who=who)[0]
+
+    @abstractmethod
+    def guess(self, train: NDArray[Any], valid: NDArray[Any]) -> float:
+        """Return the choosing score on ``valid`` of who tells all what the training patients are like on average.
+
+        Infinite where that tells a patient that cannot be.
+        """
 
     @abstractmethod
     def describe(self, y: NDArray[Any]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -43,6 +44,7 @@ class Classification(Task):
     elsewhere: ClassVar[Mapping[str, str]] = {"linear": "logistic"}
     choosing: ClassVar[str] = "log_loss"
     headline: ClassVar[str] = "auc"
+    guessed: ClassVar[float] = 0.5
     main: ClassVar[tuple[str, ...]] = ("auc", "accuracy", "log_loss")
     metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
@@ -127,6 +129,13 @@ class Classification(Task):
     ) -> list[dict[str, Score]]:
         """Every metric of several models on the same patients: see :mod:`fedlab.metrics.scores`."""
         return many_scores(y, p, thresholds=thresholds, resamples=resamples, seed=seed, who=who)
+
+    def guess(self, train: NDArray[Any], valid: NDArray[Any]) -> float:
+        """Return the log loss of the training patients' shares of the classes."""
+        known, there = train.tolist(), valid.tolist()
+        shares = {k: known.count(k) / len(known) for k in set(there)}
+        each = (-math.log(share) * there.count(k) if share else math.inf for k, share in shares.items())
+        return sum(each) / len(there)
 
     def describe(self, y: NDArray[Any]) -> dict[str, float]:
         """Return the share of each class; of a binary task that of the positive one."""

@@ -59,6 +59,7 @@ class Regression(Task):
     elsewhere: ClassVar[Mapping[str, str]] = {"logistic": "linear"}
     choosing: ClassVar[str] = "mse"
     headline: ClassVar[str] = "r2"
+    guessed: ClassVar[float] = 0.0
     main: ClassVar[tuple[str, ...]] = ("r2", "mae", "rmse")
     metrics: ClassVar[Mapping[str, Metric]] = ERRORS
 
@@ -173,6 +174,10 @@ class Regression(Task):
         """Every metric of several models on the same patients: see :mod:`fedlab.metrics.errors`."""
         del thresholds, seed
         return many_errors(y, p, intervals=resamples > 0, who=who)
+
+    def guess(self, train: NDArray[Any], valid: NDArray[Any]) -> float:
+        """Return the mean squared error of the training patients' mean."""
+        return float(((valid - train.mean()) ** 2).mean())
 
     def describe(self, y: NDArray[Any]) -> dict[str, float]:
         """Return mean and standard deviation."""
