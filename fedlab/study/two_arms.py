@@ -63,7 +63,7 @@ def delong(self: Study, one: str, other: str, *, seed: int | None = None) -> pd.
     >>> table.loc["Switzerland", "reason"]
     '2 of 31 patients healthy: at least 10 of each class needed'
     """
-    self.federation.task.needs_classes("DeLong's test compares AUCs of two classes")
+    self.federation.task.needs_classes("DeLong's test compares AUCs of two classes", "study.pairs() compares arms")
     classes = self.federation.task.classes
     if len(classes) != 2:
         raise ValueError(f"DeLong's test compares AUCs of two classes, and this task has {len(classes)}: study.pairs()")

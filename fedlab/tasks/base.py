@@ -177,12 +177,12 @@ class Task(ABC):
                 f"{self.outputs} output{'s' if self.outputs > 1 else ''}"
             )
 
-    def needs_classes(self, what: str) -> None:
-        """Refuse what is of classes alone.
+    def needs_classes(self, what: str, instead: str = "run.report() has the metrics that fit it") -> None:
+        """Refuse what is of classes alone, and say what there is ``instead``.
 
         Raises
         ------
         ValueError
         """
         if not self.classes:
-            raise ValueError(f"{what}, and this task is {self.about}: see run.report(), whose metrics fit it")
+            raise ValueError(f"{what}, and this task is {self.about}: {instead}")

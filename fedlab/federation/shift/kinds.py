@@ -215,8 +215,13 @@ def keep(site: Site, stays: NDArray[np.bool_]) -> Site:
     return replace(site, rows=rows, split=Split(*parts))
 
 
+SHIFTS_OF_ALL = "the shifts of acquisition, practice, documentation and quantity fit it"
+
+
 def _class(shift: LabelShift | ConceptShift, federation: Federation) -> int:
-    federation.task.needs_classes(f"{type(shift).__name__} changes how frequent a class is, or is called")
+    federation.task.needs_classes(
+        f"{type(shift).__name__} changes how frequent a class is, or is called", SHIFTS_OF_ALL
+    )
     classes = federation.task.classes
     if shift.towards is None:
         return len(classes) - 1

@@ -89,7 +89,7 @@ def explain(
     model = federation.task.model if model is None else model
     metric = federation.task.choosing if metric is None else metric
     if shifts is None:
-        federation.task.needs_classes("kinds of difference are estimated where classes are told apart")
+        federation.task.needs_classes("kinds of difference are estimated for classes", "give shifts= that were planted")
     asked = Gap(gap, model, algorithm(which), metric, settings)
     if metric not in federation.task.metrics:
         raise ValueError(f"metric is {metric!r}, and {federation.task.about} has {', '.join(federation.task.metrics)}")
