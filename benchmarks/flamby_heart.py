@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from data_recipes import heart_disease
 from data_recipes.tables import MISSING
-from fedlab.federation import Federation, Split, Task
+from fedlab.federation import Classification, Federation, Split
 
 LEFT_OUT = ["slope", "ca", "thal"]
 CATEGORIES = ["cp", "restecg"]
@@ -64,7 +64,7 @@ def federation(*, pooled: bool = False) -> Federation:
     return Federation.from_tensors(
         data,
         splits=parts,
-        task=Task(heart_disease.CLASSES),
+        task=Classification(heart_disease.CLASSES),
         name="Fed-Heart-Disease",
         source=f"{heart_disease.TITLE}, as FLamby prepares it. {heart_disease.CITATION}",
         licence=heart_disease.LICENCE,

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fedlab.engine import SGD, Adam, Event, Run, Settings, TooFewSites, stream, train
-from fedlab.federation import Examples, Feature, Federation, Site, Split, Task
+from fedlab.federation import Classification, Examples, Feature, Federation, Regression, Site, Split, Task
 from fedlab.study import (
     Explanation,
     Harmony,
@@ -71,6 +71,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "SGD",
     "Adam",
+    "Classification",
     "Event",
     "Examples",
     "Explanation",
@@ -79,6 +80,7 @@ __all__ = [
     "Harmony",
     "Heterogeneity",
     "LearningCurve",
+    "Regression",
     "Run",
     "Settings",
     "Site",

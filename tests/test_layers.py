@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    *("storage", "metrics", "federation", "data_recipes", "models", "privacy", "algorithms", "engine"),
+    *("storage", "metrics", "tasks", "federation", "data_recipes", "models", "privacy", "algorithms", "engine"),
     *("testing", "study", "figures", "fedlab", "workbench", "course", "report", "cli"),
 )
 # "fedlab" in that row is the front door, fedlab/__init__.py: it offers what lies to its left (recipes

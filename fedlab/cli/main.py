@@ -125,6 +125,10 @@ def report(
         str | None,
         typer.Option(metavar="A,B,…", help="Of a table: the label's values, the positive one last; default: sorted."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Of a table: regression, if the label is a quantity; default: classes."),
+    ] = None,
     sep: Annotated[
         str | None,
         typer.Option(metavar="SIGN", help="Of a table: what separates its columns, e.g. ';' or tab; default: ','."),
@@ -134,13 +138,20 @@ def report(
     ] = "isolated,centralized,ensemble,fedavg",
     seeds: Annotated[int, typer.Option(min=1, help="How many; a seed is a split, a start, a batch order.")] = 10,
     primary: Annotated[
-        str, typer.Option(metavar="METRIC", help="The one that is judged; the others are shown. Name it beforehand.")
-    ] = "log_loss",
+        str | None,
+        typer.Option(
+            metavar="METRIC",
+            help="The one that is judged, named beforehand; default: log_loss, of a quantity mse.",
+        ),
+    ] = None,
     smallest: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="The smallest difference in it that matters.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 30,
-    model: Annotated[str, typer.Option(metavar="NAME", help="logistic, mlp or mlp_norm.")] = "logistic",
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="logistic (default), linear (of a quantity), mlp or mlp_norm."),
+    ] = None,
     holdout: Annotated[
         str | None, typer.Option(metavar="SITE", help="A hospital that no model learns from; all are tested there.")
     ] = None,
@@ -173,7 +184,8 @@ def report(
         from fedlab.cli.report import Order, carry_out
         from fedlab.cli.table import Table
 
-        columns = {"site": site, "label": label, "group": group, "features": features, "classes": classes, "sep": sep}
+        columns = {"site": site, "label": label, "group": group, "features": features, "classes": classes,
+                   "task": task, "sep": sep}  # fmt: skip
         order = Order.check(
             recipe=recipe,
             table=Table.check(recipe, list(data_recipes.recipes()), **columns),

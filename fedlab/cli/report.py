@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def carry_out(order: Order) -> Iterator[str]:
     began = time.perf_counter()
     federation, about = load(order)
     try:
-        order.asked.suit(federation)
+        order = replace(order, asked=order.asked.suit(federation))
     except ValueError as error:
         raise Wrong(f"--{error}.") from None
     if order.asked.holdout is not None:
@@ -91,9 +91,9 @@ def command(order: Order) -> str:
     asked = order.asked
     words = ["fedlab", "report", *(order.data.words() if isinstance(order.data, Table) else [order.data])]
     words += ["--algorithms", ",".join(alg.name for alg in asked.arms.values()), "--seeds", str(asked.seeds)]
-    words += ["--primary", asked.primary]
+    words += ["--primary", str(asked.primary)]
     words += ["--smallest", f"{asked.smallest:g}"] if asked.smallest is not None else []
-    words += ["--rounds", str(asked.rounds), "--model", asked.model, "--link", f"{order.link:g}"]
+    words += ["--rounds", str(asked.rounds), "--model", str(asked.model), "--link", f"{order.link:g}"]
     words += ["--holdout", asked.holdout] if asked.holdout else []
     words += [] if asked.threshold is None else ["--threshold", f"{asked.threshold:g}"]
     return shlex.join(words)

@@ -18,9 +18,10 @@ from rich.table import Table
 
 from fedlab.cli.wrong import Wrong
 from fedlab.engine.record import RUN, Packed, read
-from fedlab.federation import METRICS
+from fedlab.metrics.known import KNOWN
 from fedlab.storage import read as read_folder
 from fedlab.study.record import MAIN, STUDY
+from fedlab.study.words import words
 
 DEEP = 3  # folders below the one that is asked for
 
@@ -180,10 +181,13 @@ def _differing(a: Mapping[str, str], b: Mapping[str, str]) -> Table | str:
 
 
 def _valid(both: list[Packed]) -> Table:
-    table = _table("On valid, at the reported round", "site", *(f"{n}: {m}" for n in "AB" for m in ("AUC", "log loss")))
     scores = [_reported(packed) for packed in both]
+    there = dict.fromkeys(name for each in scores for got in each.values() for name in got if name != "n")
+    metrics = [*there][::-1]  # the headline first
+    heads = (f"{n}: {words(metric).name}" for n in "AB" for metric in metrics)
+    table = _table("On valid, at the reported round", "site", *heads)
     for site in dict.fromkeys(site for each in scores for site in each):
-        cells = [_number(each.get(site, {}).get(metric)) for each in scores for metric in ("auc", "log_loss")]
+        cells = [_number(each.get(site, {}).get(metric)) for each in scores for metric in metrics]
         table.add_row(escape(site), *cells)
     return table
 
@@ -204,7 +208,7 @@ def _test(tables: list[pd.DataFrame]) -> Table:
     out = _table("On test, mean over sites, each read by its own model", "metric", "A", "B")
     each = [t[(t["train"] == t["test"]) | ~t["train"].isin(t["test"])] for t in tables]
     means = [own.groupby("metric")["value"].mean() for own in each]
-    for metric in METRICS:
+    for metric in [name for name in KNOWN if any(name in mean for mean in means)]:
         out.add_row(metric, *(_number(mean.get(metric)) for mean in means))
     return out
 

@@ -65,7 +65,7 @@ def carry_out(asked: Simulation) -> Iterator[str]:
 def _told(run: Run) -> Iterator[str]:
     if len(run.records) < run.settings.rounds:
         yield f"The {len(run.records)} of {run.settings.rounds} rounds that there were:"
-    table = run.history[run.history["chosen"]][["site", "round", "log_loss", "auc", "patients"]]
+    table = run.history[run.history["chosen"]][["site", "round", *run.scored, "patients"]]
     yield table.to_string(index=False, float_format="{:.3f}".format)
     last = run.records[-1]
     yield f"{last.seconds:.1f} s for the rounds, Ray once started; {last.bytes:,} bytes."

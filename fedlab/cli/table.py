@@ -26,14 +26,16 @@ class Table:
     group: str | None = None
     features: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
+    task: str | None = None
     sep: str | None = None
 
     @classmethod
     def check(cls, named: str, known: Sequence[str], *, site: str | None, label: str | None, group: str | None,
-              features: str | None, classes: str | None, sep: str | None) -> Table | None:  # fmt: skip
+              features: str | None, classes: str | None, task: str | None,
+              sep: str | None) -> Table | None:  # fmt: skip
         """Return the table that is named, or None if it is a recipe; refuse what is neither or lacks its columns."""
         options = {"--site": site, "--label": label, "--group": group, "--features": features, "--classes": classes,
-                   "--sep": sep}  # fmt: skip
+                   "--task": task, "--sep": sep}  # fmt: skip
         given = [option for option, value in options.items() if value is not None]
         file = Path(named)
         if named in known or not (file.is_file() or named.lower().endswith(SUFFIXES)):
@@ -49,7 +51,7 @@ class Table:
                 f"{named}: say with --site which column names the hospital, and with --label which is to be predicted; "
                 f"its columns are {columns}."
             )
-        return cls(file, site, label, group, _listed(features), _listed(classes), sep)
+        return cls(file, site, label, group, _listed(features), _listed(classes), task, sep)
 
     def load(self) -> Federation:
         """Read it.
@@ -68,6 +70,7 @@ class Table:
                 group=self.group,
                 features=self.features,
                 classes=self._levels(table),
+                task=self.task,
                 name=self.file.name.split(".")[0],
                 source=f"The table {self.file.name}, {len(table):,} rows",
             )
@@ -87,6 +90,7 @@ class Table:
         said += ["--group", self.group] if self.group else []
         said += ["--features", ",".join(self.features)] if self.features else []
         said += ["--classes", ",".join(self.classes)] if self.classes else []
+        said += ["--task", self.task] if self.task else []
         return said + (["--sep", self.sep] if self.sep else [])
 
 
@@ -108,8 +112,8 @@ def _in_options(error: Exception) -> str:
     """Return what ``Federation.from_frame`` says, with this command's options in the place of its arguments."""
     text = str(error.args[0]) if error.args else type(error).__name__
     text = text.replace("pandas.read_csv(…, sep=';')", "--sep ';'")
-    text = re.sub(r"\b(site|label|group|features|classes)=(?=[;:,.\s]|$)", r"--\1", text)
-    text = re.sub(r"\b(site|label|group|features|classes)=", r"--\1 ", text)
+    text = re.sub(r"\b(site|label|group|features|classes|task)=(?=[;:,.\s]|$)", r"--\1", text)
+    text = re.sub(r"\b(site|label|group|features|classes|task)=", r"--\1 ", text)
     return text if text.endswith(".") else f"{text}."
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from data_recipes import heart_disease
-from fedlab.federation import Federation, Task
+from fedlab.federation import Classification, Federation
 
 
 @cache
@@ -58,4 +58,4 @@ def paradox(*, patients: int = 400, seed: int = 0) -> Federation:
         slope = torch.tensor([1.0, 1.0, 1.0, -1.0])
         slope[treated] = -4
         made[f"clinic {number + 1}"] = x, (torch.rand(patients, generator=rng) < torch.sigmoid(x @ slope)).long()
-    return Federation.from_tensors(made, task=Task(("healthy", "ill")), name="paradox", source="made up")
+    return Federation.from_tensors(made, task=Classification(("healthy", "ill")), name="paradox", source="made up")

@@ -59,9 +59,9 @@ def one_class(run: Run) -> dict[str, str]:
     >>> one_class(fedlab.train(fedlab.load("heart_disease"), "logistic", "isolated", rounds=1, progress=False))
     {}
     """
-    if not run.algorithm.alone or not run.has_rows:
+    if not run.algorithm.alone or not run.has_rows or not run.task.classes:
         return {}
-    classes, found = run.federation.task.classes, {}
+    classes, found = run.task.classes, {}
     for site in run.federation.sites:
         y = site.rows.y.numpy()[site.split.train]
         absent = [name for name, n in zip(classes, np.bincount(y, minlength=len(classes)), strict=True) if not n]

@@ -25,7 +25,7 @@ from fedlab.engine.hooks import OnUpload, leave_stacked
 from fedlab.engine.lifted import lift
 from fedlab.engine.net import home
 from fedlab.engine.padded import PaddedBatches
-from fedlab.engine.scores import padded, quick_scores, screened
+from fedlab.engine.scores import screened
 from fedlab.engine.site import RowsChanged, SiteWork, changed, written
 from fedlab.engine.trees import tree_leaves, tree_map, tree_stack
 from fedlab.engine.work import Stop, Work, against, first_memory, theirs
@@ -85,7 +85,7 @@ class StackedSites:
         self.lengths, self.sizes = sizes, torch.tensor(sizes, dtype=torch.float64)  # to plan with, to compute with
         self.rows = self._padded(sizes)
         self.valid = self._valid()
-        self.labels = padded([site.valid_rows.y for site in self.sites])
+        self.labels = self.sites[0].net.task.padded([site.valid_rows.y.numpy() for site in self.sites])
         self.drawing: tuple[list[tuple[list[int], int, int]], Draws] = [], Draws.of([], [], [])
         self.keyed: tuple[list[tuple[list[int], Job]], Tensor] = [], torch.empty(0)
         self.latest: tuple[list[Tensors], dict[int, int]] = [], {}  # the models last evaluated, and whose they are
@@ -218,7 +218,7 @@ class StackedSites:
     # ------------------------------------------------------------------ predicting
 
     def evaluate(self, parts: Sequence[Part]) -> dict[str, NDArray[np.float64]]:
-        """Log loss and AUC of each part's sites, in order, on their ``valid`` rows; hold the models."""
+        """The task's two scores of each part's sites, in order, on their ``valid`` rows; hold the models."""
         who = [i for part in parts for i in part.who]
         at = None if len(who) == len(self.sites) else torch.tensor(who, device=self.x.device)
         before = written(self.x, self.valid)
@@ -227,7 +227,8 @@ class StackedSites:
         if written(self.x, self.valid) != before:
             raise RowsChanged(changed("the sites"))
         self.latest = models, {i: row for row, i in enumerate(who)}
-        found = quick_scores(self.labels if at is None else self.labels[who], p.cpu())
+        labels = self.labels if at is None else self.labels[who]
+        found = self.sites[0].net.task.quick_scores(labels, p.cpu().numpy())
         return screened(found, [self.sites[i].leaving for i in who])
 
     def _predicted(self, parts: Sequence[Part], at: Tensor | None) -> tuple[list[Tensors], Tensor]:

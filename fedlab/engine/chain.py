@@ -53,7 +53,7 @@ class Chain:
     def probabilities(self, params: Tensors, x: Tensor) -> Tensor:
         """Class probabilities for prepared rows, float64 [sites, rows, classes]."""
         out = self._run(params, x, (False, None, NO_KEY, 0)).double()
-        each: Tensor = self.task.probabilities(out.flatten(0, 1))
+        each: Tensor = self.task.predict(out.flatten(0, 1))
         return each.view(*out.shape[:2], -1)
 
 

@@ -14,7 +14,7 @@ SILENT = f"fewer than {LEAST} validation patients"
 
 
 def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict[str, float]) -> list[str]:
-    """Note for which sites this round is the best so far: by log loss on ``valid``, ties to the earlier.
+    """Note for which sites this round is the best so far by the task's choosing score on ``valid``, ties to the first.
 
     Alone, each site has its own best round; else their mean decides for all, weighted as ``Settings.choose`` says. A
     site of fewer than five validation patients tells nothing and is left out; where no site tells anything, it is the
@@ -27,22 +27,23 @@ def choose(run: Run, number: int, valid: dict[str, dict[str, float]], best: dict
     number : int
         Of the round.
     valid : dict of str to dict
-        ``log_loss`` and ``n`` of each site that answered.
+        That score and ``n`` of each site that answered.
     best : dict of str to float
-        The least log loss so far, a site's own or, under ``""``, of all; brought up to date.
+        The least so far, a site's own or, under ``""``, of all; brought up to date.
 
     Returns
     -------
     list of str
         Those sites; none where an earlier round was better.
     """
+    by = run.task.choosing
     if not run.settings.evaluate:
         better = [site for site in run.names if run.took_part.get(site) or not keeps_own(run.algorithm)]
     elif run.algorithm.alone and not run.algorithm.one_model:
-        better = [site for site, got in valid.items() if got["log_loss"] < best.get(site, math.inf)]
-        best |= {site: valid[site]["log_loss"] for site in better}
+        better = [site for site, got in valid.items() if got[by] < best.get(site, math.inf)]
+        best |= {site: valid[site][by] for site in better}
     elif told := [got for got in valid.values() if got["n"]]:
-        loss = mean_loss([(got["log_loss"], got["n"]) for got in told], run.settings.choose)
+        loss = mean_loss([(got[by], got["n"]) for got in told], run.settings.choose)
         better = list(run.names) if loss < best.get("", math.inf) else []
         best[""] = min(loss, best.get("", math.inf))
     else:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from fedlab.algorithms.ranges import in_range
 from fedlab.engine import opened
-from fedlab.federation import METRICS
 from fedlab.federation.groups import group_by
 from fedlab.metrics.benefit import THRESHOLDS, checked
 from fedlab.metrics.cells import FEW
@@ -57,6 +56,7 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
     {'Cleveland': 75, 'Hungary': 73, 'Switzerland': 31, 'Long Beach': 51}
     """
     in_range("bins", bins, 1, 100)
+    self.federation.task.needs_classes("calibration is of the risks of classes")
     asked = ("calibration", bins)
     if asked not in self._reports:
         sources, models = self._sources()
@@ -99,13 +99,14 @@ def calibration_summary(self: Run) -> pd.DataFrame:
     >>> table.loc[("Switzerland", "slope"), "reason"]
     'fewer than 20 patients of a class'
     """
+    self.federation.task.needs_classes("calibration is of the risks of classes")
     asked = ("calibration_summary",)
     if asked not in self._reports:
         sources, models = self._sources()
         self._opens("calibration summary")
         rows = []
         for site in self.federation.sites:
-            about = opened.counted(site, len(self.federation.task.classes))._asdict()
+            about = opened.counted(site, self.federation.task)._asdict()
             told = opened.calibrations(site, self.net, models, seed=self.settings.seed)
             for source, found in zip(sources, told, strict=True):
                 where = {"train": source, "test": site.name}
@@ -149,6 +150,7 @@ def decisions(self: Run, *, threshold: float, thresholds: Sequence[float] = THRE
     >>> table["measure"].tolist()
     ['net_benefit', 'treat_all', 'over_treat_all', 'sensitivity', 'specificity']
     """
+    self.federation.task.needs_classes("decisions are taken at a risk of a class")
     classes = len(self.federation.task.classes)
     if classes != 2:
         raise ValueError(f"decisions at a threshold need a task of two classes, and this one has {classes}")
@@ -158,7 +160,7 @@ def decisions(self: Run, *, threshold: float, thresholds: Sequence[float] = THRE
         self._opens("decisions")
         rows = []
         for site in self.federation.sites:
-            about = opened.counted(site, classes)._asdict()
+            about = opened.counted(site, self.federation.task)._asdict()
             told = opened.decisions(site, self.net, models, threshold=threshold, thresholds=thresholds)
             for source, found in zip(sources, told, strict=True):
                 where = {"train": source, "test": site.name}
@@ -231,7 +233,7 @@ def subgroups(
                 sources, opened.by_group(site, self.net, models, grouping, **options), strict=True
             )
             for each in groups
-            for metric in METRICS
+            for metric in self.federation.task.metrics
         ]  # fmt: skip
         table = pd.DataFrame(rows)
         empty = table["group"] == grouping.names[-1]
@@ -261,7 +263,7 @@ def test_scores(self: Run, metric: str) -> NDArray[np.float64]:
     >>> run.test_scores("auc").shape, run.test_openings
     ((4, 4), 1)
     """
-    known = [name for name in METRICS if name != CHOSEN]
+    known = [name for name in self.federation.task.metrics if name != CHOSEN]
     if metric not in known:
         raise ValueError(f"metric is {metric!r}: choose one of {', '.join(known)}")
     sources = [None] if self.algorithm.one_model else self.federation.names

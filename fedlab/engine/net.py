@@ -132,7 +132,7 @@ class Net:
 
     def mean_loss(self, out: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """Mean of the task's loss over the rows of weight 1."""
-        return (self.task.loss(out, y) * weight).sum() / weight.sum().clamp(min=1)
+        return self.task.batch_loss(out, y, weight)
 
     def ready(self, params: Tensors, x: Tensor) -> Tensor:
         """Prepare raw rows with the model's own preparation, in the run's dtype."""
@@ -157,7 +157,7 @@ class Net:
         x, every = laid_out(x), [model for members in predictors for model in members]
         with all_digits():
             logits = [each for some in _groups(every, x) for each in self._each_logits(some, x)]
-            together = self.task.probabilities(torch.cat(logits).double())
+            together = self.task.predict(torch.cat(logits).double())
             p = together.reshape(len(logits), -1, together.shape[1])
             if len(every) == len(predictors):
                 return p
@@ -173,7 +173,7 @@ class Net:
 
     def vote(self, models: list[Tensors], x: Tensor) -> Tensor:
         """The same for rows as they lie: inside ``vmap`` they cannot be laid out anew."""
-        each = [self.task.probabilities(self.logits(params, x).double()) for params in models]
+        each = [self.task.predict(self.logits(params, x).double()) for params in models]
         return mean_vote(each)
 
     def obstacle(self) -> str:
@@ -244,7 +244,7 @@ def home(tree: Any) -> Any:
 
 
 class TrainedModel(nn.Module):
-    """A trained model with its preprocessing inside: eats raw rows, ``nan`` where missing, gives logits.
+    """A trained model with its preprocessing inside: eats raw rows, ``nan`` where missing, gives logits, or a quantity.
 
     Parameters
     ----------
@@ -263,11 +263,16 @@ class TrainedModel(nn.Module):
         for name, buffer in params.items():
             if fixed(name):
                 self.register_buffer(name.removeprefix(PREPARATION), buffer.clone())
+        self.task = net.task
         self._prepared, self._categories = not any(map(fixed, params)), net.categories
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [n, outputs] of raw rows ``x`` [n, ...]."""
+        """Logits [n, outputs] of raw rows ``x`` [n, ...], or the quantity in its unit."""
+        return self.task.read(self.output(x))
+
+    def output(self, x: Tensor) -> Tensor:
+        """Return what the model itself gives, as it was trained."""
         if not self._prepared:
             if bool((x.abs() >= LARGEST).any()):
                 raise ValueError("a row holds an infinite value or one larger than any measurement: make it nan")
@@ -279,15 +284,16 @@ class TrainedModel(nn.Module):
 class Vote(nn.Module):
     """Several trained models whose probabilities are averaged; gives the logits of the average."""
 
-    def __init__(self, members: list[nn.Module], task: Task) -> None:
+    def __init__(self, members: list[TrainedModel], task: Task) -> None:
         super().__init__()
-        self.members, self.task = nn.ModuleList(members), task
+        self.each, self.task = members, task
+        self.members = nn.ModuleList(members)
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, outputs] of raw rows ``x`` [n, ...]."""
-        p = mean_vote([self.task.probabilities(member(x).double()) for member in self.members])
-        return torch.logit(p[:, 1:]) if self.task.kind == "binary" else p.log()
+        p = mean_vote([self.task.predict(member.output(x).double()) for member in self.each])
+        return self.task.voted(p)
 
 
 def mean_vote(votes: list[Tensor]) -> Tensor:
@@ -297,7 +303,7 @@ def mean_vote(votes: list[Tensor]) -> Tensor:
 
 def as_module(net: Net, models: list[Tensors]) -> nn.Module:
     """Return one module for what a site predicts with."""
-    members: list[nn.Module] = [TrainedModel(net, params) for params in models]
+    members = [TrainedModel(net, params) for params in models]
     return members[0] if len(members) == 1 else Vote(members, net.task)
 
 

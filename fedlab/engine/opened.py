@@ -14,15 +14,15 @@ from torch import Tensor
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
 from fedlab.engine.site import one_thread
-from fedlab.federation import METRICS, Examples, Score, Site
+from fedlab.federation import Examples, Score, Site, Task
 from fedlab.federation.groups import Grouping
 from fedlab.metrics import benefit
 from fedlab.metrics.benefit import Decision
 from fedlab.metrics.calibration import Measure, many_calibrations
-from fedlab.metrics.cells import LEAST, patients_by_class
+from fedlab.metrics.cells import LEAST
 from fedlab.metrics.delong import DeLong, delong
 from fedlab.metrics.reliability import Bin, calibration_error, error_by_chance, reliability
-from fedlab.metrics.scores import NEEDS_EVERY_CLASS
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS, Metric
 from fedlab.metrics.thresholds import Threshold, choose_thresholds
 
 Models = Sequence[list[Tensors]]
@@ -44,10 +44,10 @@ class Counted(NamedTuple):
     fewest: int
 
 
-def counted(site: Site, classes: int) -> Counted:
+def counted(site: Site, task: Task) -> Counted:
     """Count a site's test patients without its inputs, which may be large."""
     at, who = site.split.test, site.rows.patients.of
-    counts = patients_by_class(who[at], site.rows.y.numpy()[at], classes)
+    counts = task.counts(who[at], site.rows.y.numpy()[at])
     return Counted(len(np.unique(who[at])), int(counts.min()))
 
 
@@ -74,15 +74,16 @@ def one_metric(sites: Sequence[Site], net: Net, models: Models, metric: str) -> 
     tests = [site.test for site in sites]
     together = torch.cat([rows.x for rows in tests])
     ends = np.cumsum([len(rows) for rows in tests])[:-1]
+    score = net.task.metrics[metric]
     table = [
-        [_value(metric, rows.y.numpy(), p) for rows, p in zip(tests, np.split(every, ends), strict=True)]
+        [_value(score, rows.y.numpy(), p) for rows, p in zip(tests, np.split(every, ends), strict=True)]
         for every in _predicted(net, models, together)
     ]
     return np.array(table, dtype=np.float64)
 
 
-def _value(metric: str, y: NDArray[np.int64], p: NDArray[np.float64]) -> float:
-    return float(METRICS[metric](y, p, np.ones((1, len(y))))[0]) if np.isfinite(p).all() else float("nan")
+def _value(metric: Metric, y: NDArray[Any], p: NDArray[np.float64]) -> float:
+    return float(metric(y, p, np.ones((1, len(y))))[0]) if np.isfinite(p).all() else float("nan")
 
 
 def thresholds(site: Site, net: Net, models: Models) -> list[Threshold]:
@@ -145,7 +146,7 @@ def compared(site: Site, one: tuple[Net, list[Tensors]], other: tuple[Net, list[
     rows, classes = site.test, one[0].task.classes
     y, who = rows.y.numpy(), rows.patients.of
     found = delong(y, *(_predicted(net, [models], rows.x)[0][:, 1] for net, models in (one, other)), who=who)
-    counts = patients_by_class(who, y, len(classes))
+    counts = one[0].task.counts(who, y)
     rarest = int(counts.argmin())
     if found.reason:
         return found
@@ -166,16 +167,15 @@ def by_group(
     """
     rows = site.test
     y, who, number = rows.y.numpy(), rows.patients.of, grouping.numbers(rows.x)
-    classes = len(net.task.classes)
     out = []
     for p, threshold in zip(_predicted(net, models, rows.x), thresholds(site, net, models), strict=True):
         groups = []
         for k, name in enumerate(grouping.names):
             inside = number == k
-            patients, counts = len(np.unique(who[inside])), patients_by_class(who[inside], y[inside], classes)
-            small = _too_small(patients, counts, net.task.classes, smallest=smallest, fewest=fewest)
+            patients, counts = len(np.unique(who[inside])), net.task.counts(who[inside], y[inside])
+            small = _too_small(patients, counts, net.task, smallest=smallest, fewest=fewest)
             scores = {}
-            if len(small) < len(METRICS):
+            if len(small) < len(net.task.metrics):
                 options: dict[str, Any] = {"resamples": resamples, "seed": seed, "who": who[inside]}
                 scores = net.task.scores(y[inside], p[inside], threshold=threshold, **options)
             scores |= {metric: Score(np.nan, reason=reason) for metric, reason in small.items()}
@@ -184,15 +184,13 @@ def by_group(
     return out
 
 
-def _too_small(
-    n: int, counts: NDArray[np.int64], classes: Sequence[str], *, smallest: int, fewest: int
-) -> dict[str, str]:
+def _too_small(n: int, counts: NDArray[np.int64], task: Task, *, smallest: int, fewest: int) -> dict[str, str]:
     """Metric to the reason why a group of ``n`` patients is too small for it."""
     rarest = int(counts.argmin())
     if n < smallest:
-        return dict.fromkeys(METRICS, f"{n} patient{'s' * (n != 1)}: at least {smallest} needed")
-    if counts[rarest] < fewest:
-        reason = f"{counts[rarest]} of {n} patients {classes[rarest]}: at least {fewest} of each class needed"
+        return dict.fromkeys(task.metrics, f"{n} patient{'s' * (n != 1)}: at least {smallest} needed")
+    if task.classes and counts[rarest] < fewest:
+        reason = f"{counts[rarest]} of {n} patients {task.classes[rarest]}: at least {fewest} of each class needed"
         return dict.fromkeys(sorted(NEEDS_EVERY_CLASS), reason)
     return {}
 

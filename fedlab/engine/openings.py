@@ -223,7 +223,7 @@ def _read(path: Path, size: int, changed: int) -> list[Opening]:
 
 def _hashes(federation: Federation, sites: Sequence[Site]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Hash each hospital's rows, all of them and those that are locked, without the split."""
-    about = (federation.task.classes, federation.columns, federation.prepared)
+    about = (federation.task.classes or federation.task, federation.columns, federation.prepared)
     rows, locked = [], []
     for site in sites:
         away = 0 if site.locked is None else site.locked.sum_of_hashes

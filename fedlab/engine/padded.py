@@ -43,7 +43,8 @@ class PaddedBatches:
         if step not in self.ahead:
             at, weights = self.flat[step : step + self.few], self.weights[step : step + self.few]
             x, y = (rows.index_select(0, at.reshape(-1)) for rows in (self.x, self.y))
-            cut = x.view(*weights.shape, *x.shape[1:]).unbind(), y.view(weights.shape).unbind(), weights.unbind()
+            x, y = (part.view(*weights.shape, *part.shape[1:]) for part in (x, y))
+            cut = x.unbind(), y.unbind(), weights.unbind()
             self.ahead = dict(enumerate(zip(*cut, strict=True), step))
         return self.ahead[step]
 

@@ -39,13 +39,14 @@ from fedlab.engine.parts import (
     say_settings,
 )
 from fedlab.engine.settings import Settings
-from fedlab.federation import Feature, Federation, Site, Task
+from fedlab.federation import Feature, Federation, Site
 from fedlab.federation.align import aligned
 from fedlab.federation.frame import categories, columns
 from fedlab.models import MODELS, ModelLike, build, model_name
 from fedlab.models.trial import Trial, check_model, try_model
 from fedlab.storage import replace_file
 from fedlab.storage.codec import decode
+from fedlab.tasks import Classification, Task
 
 if TYPE_CHECKING:  # it brings the units of measurement, which take longer to load than all else
     from fedlab.federation.dictionary import DataDictionary
@@ -205,7 +206,7 @@ class Plan(_Strict):
     def of(
         cls,
         federation: Federation,
-        model: ModelLike = "logistic",
+        model: ModelLike | None = None,
         which: str | Algorithm = "fedavg",
         *,
         primary: str | None = None,
@@ -253,7 +254,7 @@ class Plan(_Strict):
         said = json.loads(dictionary.to_json())
         data = Agreement(dictionary=said, sum=_sum(said))
         known = dictionary.features()
-        about = _about(data, sites, known, (len(columns(known)),), Task(tuple(classes)), prepared=False)
+        about = _about(data, sites, known, (len(columns(known)),), Classification(tuple(classes)), prepared=False)
         return _asked(about, None, model, which, settings, primary=primary, away=away or {})
 
     @field_validator(*LATER, mode="before")
@@ -605,6 +606,7 @@ class Plan(_Strict):
         if not self.prepared and len(self.shape) != 1:
             raise ValueError("rows that are not [patients, features] must be prepared: say prepared=True")
         inputs, task = self.shape[0] * (1 if self.prepared else 2), self.the_task
+        task.check_model(model_name(model))
         module = build(model, inputs, task.outputs, seed=settings.seed)
         check_model(module, model_name(model))
         dtype, device = getattr(torch, settings.dtype), torch.device(settings.place)
@@ -651,7 +653,7 @@ class Plan(_Strict):
 
 def planned(
     federation: Federation,
-    model: ModelLike,
+    model: ModelLike | None,
     which: str | Algorithm,
     settings: Mapping[str, Any],
     *,
@@ -664,6 +666,7 @@ def planned(
         raise TypeError(
             f"federation is a {type(federation).__name__}: load one with fedlab.load(…) or Federation.from_frame(…)"
         )
+    model = federation.task.model if model is None else model
     shape, prepared = tuple(federation.sites[0].rows.x.shape[1:]), federation.prepared
     about = _about(
         _data_of(federation), federation.names, federation.features, shape, federation.task, prepared=prepared

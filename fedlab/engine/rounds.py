@@ -44,7 +44,7 @@ class Event:
     run : Run
         The run so far; a valid result at any time.
     valid : dict of str to dict
-        ``log_loss`` and ``auc`` of each site that answered, on its ``valid`` rows.
+        The task's choosing score and headline, ``n`` too, of each site that answered, on its ``valid`` rows.
     weights : dict of str to Tensor
         The server's tensors after this round.
     chosen : bool
@@ -67,9 +67,10 @@ class Event:
         return [self.run]
 
     def __repr__(self) -> str:
-        loss = ", ".join(f"{site} {got['log_loss']:.3f}" for site, got in self.valid.items())
+        by = self.run.task.choosing
+        loss = ", ".join(f"{site} {got[by]:.3f}" for site, got in self.valid.items())
         failed = f", failed {', '.join(self.errors)}" if self.errors else ""
-        return f"<Event round {self.round} of {self.rounds}: log loss {loss or 'not computed'}{failed}>"
+        return f"<Event round {self.round} of {self.rounds}: {by.replace('_', ' ')} {loss or 'not computed'}{failed}>"
 
 
 Step: TypeAlias = Ask | Combine | Event

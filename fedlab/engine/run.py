@@ -25,7 +25,7 @@ from fedlab.engine.newcomer import join
 from fedlab.engine.opened import counted, report
 from fedlab.engine.plan import Plan, Spell, check_present
 from fedlab.engine.settings import Settings
-from fedlab.federation import METRICS, Federation, Score, Site, Task
+from fedlab.federation import Federation, Score, Site, Task
 from fedlab.federation.frame import encode, sources
 from fedlab.federation.reserved import EVERY_SITE
 
@@ -198,14 +198,18 @@ class Run(Kept):
     # ------------------------------------------------------------------ what happened
 
     @property
+    def scored(self) -> tuple[str, str]:
+        """What is computed on ``valid`` after each round: the score that chooses, and the headline."""
+        return self.task.choosing, self.task.headline
+
+    @property
     def history(self) -> pd.DataFrame:
         """One row per round and site: scores on ``valid``, and steps, bytes and seconds up to then."""
         rows = [
             {
                 "round": record.round,
                 "site": site,
-                "log_loss": got["log_loss"],
-                "auc": got["auc"],
+                **{name: got[name] for name in self.scored},
                 "patients": int(got["n"]),
                 "steps": record.round * self.steps_per_round,
                 "bytes": record.bytes,
@@ -215,7 +219,7 @@ class Run(Kept):
             for record in self.records
             for site, got in record.valid.items()
         ]
-        columns = ["round", "site", "log_loss", "auc", "patients", "steps", "bytes", "seconds", "chosen"]
+        columns = ["round", "site", *self.scored, "patients", "steps", "bytes", "seconds", "chosen"]
         return pd.DataFrame(rows, columns=columns)
 
     @property
@@ -267,12 +271,23 @@ class Run(Kept):
 
     def predict_proba(self, frame: pd.DataFrame, *, site: str | None = None) -> pd.DataFrame:
         """Probability of each class for new patients, one row each, in a table with the federation's columns."""
+        if not self.task.classes:
+            raise ValueError(f"this task is {self.task.about}, not of classes: run.predict(…) predicts it")
+        return self._predicted(frame, site)
+
+    def predict(self, frame: pd.DataFrame, *, site: str | None = None) -> pd.DataFrame:
+        """Predict the quantity for new patients, one row each, in its own unit; of classes, :meth:`predict_proba`."""
+        if self.task.classes:
+            raise ValueError("this task is of classes: run.predict_proba(…) gives the probability of each")
+        return self._predicted(frame, site)
+
+    def _predicted(self, frame: pd.DataFrame, site: str | None) -> pd.DataFrame:
         if not self._plan.features:
             raise ValueError("this federation has no named columns: call run.model()(x) with a tensor")
         x = encode(frame, self._plan.known)
         with torch.no_grad():
             p = self.net.probabilities(list(map(self.net.placed, self._models(site))), x).cpu()
-        return pd.DataFrame(p.numpy(), index=frame.index, columns=list(self.task.classes))
+        return pd.DataFrame(p.numpy(), index=frame.index, columns=list(self.task.columns))
 
     # ------------------------------------------------------------------ opening the test
 
@@ -394,16 +409,17 @@ class Run(Kept):
         resamples: int,
         missing: Mapping[str, str] | None = None,
     ) -> pd.DataFrame:
-        rows = []
-        nothing = {source: dict.fromkeys(METRICS, Score(np.nan, reason=why)) for source, why in (missing or {}).items()}
+        rows: list[tuple[Any, ...]] = []
+        metrics = self.task.metrics
+        nothing = {source: dict.fromkeys(metrics, Score(np.nan, reason=why)) for source, why in (missing or {}).items()}
         for site in sites:
             found = report(site, self.net, models, part="test", resamples=resamples, seed=self.settings.seed)
             told = dict(zip(sources, found, strict=True)) | nothing
-            about = counted(site, len(self.federation.task.classes))
+            about = counted(site, self.task)
             rows += [
                 (source, site.name, metric, *each[metric], *about)
                 for source, each in told.items()
-                for metric in METRICS
+                for metric in metrics
             ]
         return pd.DataFrame(rows, columns=["train", "test", "metric", *Score._fields, "patients", "fewest"])
 
@@ -431,7 +447,7 @@ class Run(Kept):
         return ", ".join(f"{site} {r}" for site, r in self.chosen.items())
 
     def _repr_html_(self) -> str:
-        last = self.history.query("chosen")[["site", "round", "log_loss", "auc", "patients"]]
+        last = self.history.query("chosen")[["site", "round", *self.scored, "patients"]]
         notes = "".join(f"<br><small>{html.escape(note)}</small>" for note in self.notes)
         table = last.to_html(index=False, border=0, float_format="{:.3f}".format)
         return f"<div><b>{html.escape(repr(self)[1:-1])}</b>{table}<small>scores on valid</small>{notes}</div>"

@@ -59,13 +59,15 @@ class Settings:
     shuffle : bool
         Draw the batch order from (seed, round, site); ``False`` keeps the rows' order.
     evaluate : bool
-        Compute log loss and AUC on ``valid`` after each round and report the best round; ``False`` reports the last.
+        Compute the task's two scores (of classes log loss and AUC) on ``valid`` after each round and report the best
+        round; ``False`` reports the last.
     patience : int, optional
         Stop early, when so many rounds in a row were no better on ``valid``.
     choose : {"patients", "hospitals"}
-        Whose mean log loss on ``valid`` chooses the reported round, and among the trials of a tuned comparison: that of
-        all patients, in which a large hospital says most, or that of the hospitals, each counting alike. The means of a
-        report and of a study are over hospitals: with ``"patients"`` what is chosen by is not quite what is reported.
+        Whose mean choosing score (of classes log loss) on ``valid`` chooses the reported round, and among the trials of
+        a tuned comparison: that of all patients, in which a large hospital says most, or that of the hospitals, each
+        counting alike. The means of a report and of a study are over hospitals: with ``"patients"`` what is chosen by
+        is not quite what is reported.
     """
 
     rounds: int = 30

@@ -23,7 +23,7 @@ from fedlab.engine.batches import Draws, Job, row_plan, site_keys
 from fedlab.engine.hooks import Hooks, leave_alone
 from fedlab.engine.net import Net, all_digits, home, laid_out
 from fedlab.engine.optimisers import Optimizer
-from fedlab.engine.scores import ALL, Leaving, leaving, padded, quick_scores, screened
+from fedlab.engine.scores import ALL, Leaving, leaving, screened
 from fedlab.engine.trees import finite
 from fedlab.engine.work import Stop, Work, first_memory, theirs
 from fedlab.federation import Examples, Site, fit, summarise
@@ -192,12 +192,13 @@ class SiteWork:
         }
 
     def evaluate(self, model: Tensors, extra: Tensors, job: Job) -> dict[str, float]:
-        """Log loss and AUC of what the site would predict with, on its ``valid`` rows; hold those models."""
-        models = self.predictors(model, extra, job)
+        """The task's two scores of what the site would predict with, on its ``valid`` rows; hold those models."""
+        models, task = self.predictors(model, extra, job), self.net.task
         with torch.no_grad():
             p = self.net.probabilities(models, self.valid_rows.x)
         self.state["latest"] = _numbered(models)
-        found = screened(quick_scores(padded([self.valid_rows.y]), p[None].cpu()), [self.leaving])
+        y = task.padded([self.valid_rows.y.numpy()])
+        found = screened(task.quick_scores(y, p[None].cpu().numpy()), [self.leaving])
         return {name: float(each[0]) for name, each in found.items()}
 
     @cached_property
@@ -205,7 +206,7 @@ class SiteWork:
         """What of the scores on ``valid`` may leave; a site that learns and chooses alone sends nothing."""
         if self.alg.alone and not self.alg.one_model:
             return ALL
-        return leaving(self.valid_rows, len(self.net.task.classes))
+        return leaving(self.valid_rows, self.net.task)
 
     def predictors(self, model: Tensors, extra: Tensors, job: Job) -> list[Tensors]:
         """Return the models that the site predicts with."""

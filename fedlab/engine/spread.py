@@ -48,7 +48,7 @@ class Spread:
     def band(self, metric: str) -> pd.DataFrame:
         """Mean over the seeds and the bounds of their middle 80 %, one row a site, on ``valid`` in this round.
 
-        ``metric`` is ``"log_loss"`` or ``"auc"``.
+        ``metric`` is the task's choosing score or headline.
         """
         each = pd.DataFrame([{site: got[metric] for site, got in run.records[-1].valid.items()} for run in self.runs])
         low, high = MIDDLE

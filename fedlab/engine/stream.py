@@ -20,7 +20,7 @@ from fedlab.models import ModelLike
 @overload
 def stream(
     federation: Federation,
-    model: ModelLike = ...,
+    model: ModelLike | None = ...,
     algorithm: str | Algorithm = ...,
     *,
     seeds: None = ...,
@@ -32,7 +32,7 @@ def stream(
 @overload
 def stream(
     federation: Federation,
-    model: ModelLike = ...,
+    model: ModelLike | None = ...,
     algorithm: str | Algorithm = ...,
     *,
     seeds: int | Sequence[int],
@@ -43,7 +43,7 @@ def stream(
 
 def stream(
     federation: Federation,
-    model: ModelLike = "logistic",
+    model: ModelLike | None = None,
     algorithm: str | Algorithm = "fedavg",
     *,
     seeds: int | Sequence[int] | None = None,
@@ -59,7 +59,8 @@ def stream(
     ----------
     federation : Federation
     model : str, callable or Module
-        ``"logistic"``, ``"mlp"``, or a factory called as ``factory(inputs, outputs)``.
+        ``"logistic"`` (the default of classes), ``"linear"`` (of a quantity), ``"mlp"``, or a factory called as
+        ``factory(inputs, outputs)``.
     algorithm : str or Algorithm
         ``"fedavg"``, …, or an object with its hyper-parameters.
     seeds : int or sequence of int, optional
@@ -87,6 +88,7 @@ def stream(
         raise TypeError("give seed= for one run, or seeds= for several, not both")
     numbers = seed_numbers(seeds)
     splits = [federation.resplit(seed) for seed in numbers]
+    model = federation.task.model if model is None else model
     begin(planned(splits[0], model, algorithm, settings))  # what is wrong is said now, and not at the first round
     return (Spread(runs) for runs in train_seeds(splits, model, algorithm, seeds=numbers, stop=halted, **settings))
 

@@ -56,7 +56,7 @@ def carry_run(error: Exception, run: Run) -> None:
 
 def train(
     federation: Federation,
-    model: ModelLike = "logistic",
+    model: ModelLike | None = None,
     algorithm: str | Algorithm = "fedavg",
     *,
     progress: bool = True,
@@ -71,7 +71,8 @@ def train(
     ----------
     federation : Federation
     model : str, callable or Module
-        ``"logistic"``, ``"mlp"``, or a factory called as ``factory(inputs, outputs)``.
+        ``"logistic"`` (the default of classes), ``"linear"`` (of a quantity), ``"mlp"``, or a factory called as
+        ``factory(inputs, outputs)``.
     algorithm : str or Algorithm
         ``"isolated"``, ``"centralized"``, ``"ensemble"``, ``"fedavg"``, ``"fedprox"``, ``"scaffold"``, or an object.
     progress : bool

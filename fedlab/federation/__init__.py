@@ -14,14 +14,15 @@ from fedlab.federation.shift import (
     Shifts,
 )
 from fedlab.federation.site import Examples, Feature, Site, Split
-from fedlab.federation.task import Task
 from fedlab.metrics.scores import METRICS, Score
+from fedlab.tasks import Classification, Regression, Task
 
 __all__ = [
     "IID",
     "METRICS",
     "AcquisitionShift",
     "Classes",
+    "Classification",
     "Clusters",
     "Column",
     "ConceptShift",
@@ -36,6 +37,7 @@ __all__ = [
     "PracticeShift",
     "Quantity",
     "QuantityShift",
+    "Regression",
     "Score",
     "Shift",
     "Shifts",

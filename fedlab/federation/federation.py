@@ -20,10 +20,10 @@ from fedlab.federation.made import Made
 from fedlab.federation.names import check_names
 from fedlab.federation.numbers import whole
 from fedlab.federation.problems import Problems
-from fedlab.federation.site import Examples, Feature, Site
+from fedlab.federation.site import Examples, Feature, Site, Split
 from fedlab.federation.splits import draw_rows, split_rows
-from fedlab.federation.task import Task
 from fedlab.federation.values import LARGEST
+from fedlab.tasks import Task
 
 if TYPE_CHECKING:
     from fedlab.federation.schemes import Scheme
@@ -119,6 +119,8 @@ class Federation(Made):
         check_names(problems, sites=[site.name])
         problems.raise_all()
         if site.features != self.features or site.classes != self.task.classes:
+            if site.classes and not self.task.classes:
+                raise ValueError(f"site {site.name!r} has classes for labels, and the task here is {self.task.about}")
             site = aligned(site, self.features, self.task.classes)
         self._check_rows(site.name, site.rows)
         if site.locked is not None:
@@ -140,8 +142,10 @@ class Federation(Made):
             )
         if rows.largest >= LARGEST:
             raise ValueError(f"site {name!r}{self._where_too_large(x)}: make them missing (nan) or correct them")
-        if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(self.task.classes):
-            raise ValueError(f"site {name!r} has labels outside 0 … {len(self.task.classes) - 1}")
+        try:
+            self.task.check(y)
+        except ValueError as error:
+            raise ValueError(f"site {name!r} has {error}") from None
 
     def _where_too_large(self, x: Tensor) -> str:
         """Say what a site holds that is no measurement, and in which column."""
@@ -184,7 +188,7 @@ class Federation(Made):
         return frame.encode(df, self.features)
 
     def describe(self) -> pd.DataFrame:
-        """One row a site: patients, parts of the split, share of each class, share of missing cells.
+        """One row a site: patients, parts of the split, what the label is like there, share of missing cells.
 
         For whoever holds the tables: small counts stand as they are. What is sent on is screened
         (:mod:`fedlab.metrics.cells`), as ``fedlab report`` does.
@@ -194,15 +198,18 @@ class Federation(Made):
             y = site.rows.y.numpy()
             row: dict[str, Any] = {"site": site.name, "patients": len(np.unique(site.rows.group)), "rows": len(site)}
             row |= {part: len(numbers) for part, numbers in site.split.parts().items()}
-            shown = self.task.classes[1:] if self.task.kind == "binary" else self.task.classes
-            shares = {_share_of(c): float((y == self.task.classes.index(c)).mean()) for c in shown}
-            table.append(row | shares | {"share missing": float(site.rows.x.isnan().double().mean())})
+            missing = {"share missing": float(site.rows.x.isnan().double().mean())}
+            table.append(row | self.task.describe(y) | missing)
         return pd.DataFrame(table).set_index("site")
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{site.name} {len(site)}" for site in self.sites[:8]) + (" …" if len(self.sites) > 8 else "")
-        about = f"{len(self.sites)} sites ({sizes}), {self.task.kind} {self.task.classes}{self._away()}"
+        about = f"{len(self.sites)} sites ({sizes}), {self.task.kind} {self.task.columns}{self._away()}"
         return f"<Federation {self.name}: {about}>"
+
+    @property
+    def _what(self) -> str:
+        return f"{self.task.kind} ({', '.join(self.task.columns)})"
 
     def _away(self) -> str:
         rows = sum(len(site.locked) for site in self.sites if site.locked is not None)
@@ -210,7 +217,7 @@ class Federation(Made):
 
     def _repr_html_(self) -> str:
         title = f"<b>{html.escape(self.name)}</b>: {len(self.sites)} sites, {sum(map(len, self.sites))} rows, "
-        title += f"{self.task.kind} ({', '.join(map(html.escape, self.task.classes))}){self._away()}"
+        title += f"{html.escape(self._what)}{self._away()}"
         notes = "".join(f"<br>{html.escape(note)}." for note in self.notes)
         small = f"<small>{html.escape(self.source)}. {html.escape(self.licence)}{notes}</small>"
         formats = {c: "{:.0%}".format for c in self.describe().columns if c.startswith("share")}
@@ -238,7 +245,7 @@ class Federation(Made):
         return digest.hexdigest()
 
     def _digest(self, site: Site, digest: hashlib._Hash) -> None:
-        digest.update(repr((site.name, self.task.classes, self.columns, self.prepared)).encode())
+        digest.update(repr((site.name, self.task.classes or self.task, self.columns, self.prepared)).encode())
         _digest_rows(site.rows, digest)
         if site.locked is not None:
             digest.update(b"locked")
@@ -288,7 +295,7 @@ class Federation(Made):
             return self  # fewer have been drawn, and of what is left none is left out
 
         def fewer(site: Site) -> Site:
-            y, group = site.rows.y.numpy(), site.rows.group
+            y, group = self.task.stratum(site.rows.y.numpy()), site.rows.group
             kept = draw_rows(y, group, site.split.train, rows, site=site.name, seed=seed)
             return replace(site, split=replace(site.split, train=kept))
 
@@ -385,7 +392,7 @@ class Federation(Made):
         """Draw the split of every site anew: the same rows, other row numbers (a published split stays)."""
         if self.published:
             return self
-        sites = tuple(replace(site, split=split_rows(site.rows, site=site.name, seed=seed)) for site in self.sites)
+        sites = tuple(replace(site, split=self._split(site, seed)) for site in self.sites)
         return replace(self, sites=sites)._thinned_again().after("resplit", seed=seed, of=self)
 
     def after(self, step: str, *, of: Federation, **arguments: Any) -> Federation:
@@ -393,6 +400,9 @@ class Federation(Made):
         before = of.steps[:-1] if step == "resplit" and of.steps and of.steps[-1][0] == step else of.steps
         object.__setattr__(self, "steps", (*before, (step, arguments)) if before else ())  # still nobody else's
         return self
+
+    def _split(self, site: Site, seed: int) -> Split:
+        return split_rows(site.rows, site=site.name, seed=seed, stratum=self.task.stratum)
 
     def _thinned_again(self) -> Federation:
         """Return what a redraw of the split leaves to learn from, where that was limited."""
@@ -408,8 +418,3 @@ def _digest_rows(rows: Examples, digest: hashlib._Hash) -> None:
             digest.update(repr((tensor.shape, tensor.dtype)).encode())
             digest.update(tensor.contiguous().numpy().tobytes())
     digest.update(repr(rows.group.tolist()).encode())
-
-
-def _share_of(name: str) -> str:
-    """Name the column of a class's share; "share missing" is that of missing cells."""
-    return f"share {name}" if name != "missing" else "share 'missing'"

@@ -18,6 +18,7 @@ from fedlab.federation.numbers import is_number, whole
 from fedlab.federation.problems import Problems
 from fedlab.federation.site import Examples, Site
 from fedlab.federation.splits import split_rows
+from fedlab.tasks import Task
 
 if TYPE_CHECKING:
     from fedlab.federation.federation import Federation
@@ -41,7 +42,7 @@ def lock(federation: Federation, *, share: float, seed: int) -> Federation:
     sites, problems = [], Problems()
     for site in federation.sites:
         with problems:
-            sites.append(_locked(site, share, seed))
+            sites.append(_locked(site, share, seed, federation.task))
     problems.raise_all()
     return replace(federation, sites=tuple(sites), locking=(share, seed))
 
@@ -79,7 +80,7 @@ def draw_patients(rows: Examples, number: int, *, site: str, seed: int) -> NDArr
     return marked
 
 
-def _locked(site: Site, share: float, seed: int) -> Site:
+def _locked(site: Site, share: float, seed: int, task: Task) -> Site:
     patients = len(site.rows.patients.first)
     number = max(1, round(share * patients))
     if patients - number < LEFT:
@@ -91,7 +92,8 @@ def _locked(site: Site, share: float, seed: int) -> Site:
         )
     away = draw_patients(site.rows, number, site=site.name, seed=seed)
     rows, locked = apart(site.rows, away)
-    return replace(site, rows=rows, locked=locked, split=split_rows(rows, site=site.name, seed=seed))
+    split = split_rows(rows, site=site.name, seed=seed, stratum=task.stratum)
+    return replace(site, rows=rows, locked=locked, split=split)
 
 
 def together(site: Site) -> Examples:

@@ -21,9 +21,9 @@ from fedlab.federation.problems import Problems
 from fedlab.federation.site import Examples, Feature, Site, Split
 from fedlab.federation.splits import split_rows
 from fedlab.federation.suspects import at_several, suspects
-from fedlab.federation.task import Task
 from fedlab.federation.values import DAYS_SINCE, factorized, key, word
 from fedlab.metrics.cells import LEAST, Said
+from fedlab.tasks import Regression, Task
 
 if TYPE_CHECKING:
     from fedlab.federation.federation import Federation
@@ -66,6 +66,7 @@ class Made:
         group: Hashable | None = None,
         features: Sequence[str | Feature] | str | None = None,
         classes: Sequence[Any] | None = None,
+        task: str | Regression | None = None,
         duplicates: Duplicates = "keep",
         name: str = "my federation",
         source: str = "a DataFrame",
@@ -83,13 +84,18 @@ class Made:
         ----------
         df : DataFrame
         site, label : column
-            The columns that say whose row it is, and what is to be predicted (two classes, or up to twenty).
+            The columns that say whose row it is, and what is to be predicted (two classes, or up to twenty; with
+            ``task`` a quantity).
         group : column, optional
             The column of the patient, if a patient has several rows.
         features : sequence of str or Feature, optional
             The columns to learn from; default: all others.
         classes : sequence, optional
             The label's values in order, the positive one last; default: the order of an ordered category, else sorted.
+        task : {"regression"} or Regression, optional
+            The label is a quantity. ``"regression"`` reads where its values lie, and how far apart, off all rows, to
+            one digit, as constants of the task (``federation.notes`` says which); hospitals that may not do so agree
+            on them: ``Regression(name, center=…, scale=…)``. Default: classes; no number becomes a quantity unasked.
         duplicates : {"keep", "drop"} or mapping of str to int
             Rows that repeat another of their site in every column, label included. Kept ones share a patient, so that
             none stands in train and in test. A mapping says how many each site is known to have; they are kept.
@@ -128,15 +134,16 @@ class Made:
         with problems:
             whose = roles.read_groups(df, column["group"]) if group is not None else np.arange(len(df))
         with problems:
-            y, task = roles.read_label(df, column["label"], column["site"], classes)
-            check_names(problems, classes=task.classes)
+            y, asked = _read_label(df, column["label"], column["site"], classes, task)
+            check_names(problems, classes=asked.classes)
         problems.raise_all()
         given = [features] if isinstance(features, (str, Feature)) else [] if features is None else list(features)
         described = {f.name for f in given if isinstance(f, Feature)}
         _remark_columns(df, known, {f.name for f in known} - described, remarks)
         for role in ("site", "label"):
             _remark_spellings(df, column[role], remarks)
-        remarks.warn(_few_of_a_class(y, task))
+        remarks.warn(_few_of_a_class(y, asked))
+        remarks.note(_about_the_label(y, asked, given=task))
         for feature in known:
             if feature.kind == "category" and feature.name not in described:
                 _remark_spellings(df, feature.name, remarks)
@@ -146,9 +153,9 @@ class Made:
         if group is not None:
             remarks.warn(at_several(rows))
         rows = _without_copies(rows, duplicates, remarks, known)
-        sites = _sites(rows, seed=seed, about=about)
+        sites = _sites(rows, asked, seed=seed, about=about)
         return cast("type[Federation]", cls)(
-            name, sites, task, known, source=source, licence=licence, notes=tuple(remarks.notes)
+            name, sites, asked, known, source=source, licence=licence, notes=tuple(remarks.notes)
         )
 
     @classmethod
@@ -158,7 +165,7 @@ class Made:
         *,
         groups: Mapping[str, ArrayLike] | None = None,
         splits: Mapping[str, Split] | None = None,
-        task: Task | None = None,
+        task: Task | str | None = None,
         duplicates: Duplicates = "keep",
         name: str = "my federation",
         source: str = "tensors",
@@ -178,9 +185,9 @@ class Made:
             Whose rows they are; default: every row its own patient.
         splits : mapping of str to Split, optional
             A published split; it is then kept by every seed.
-        task : Task, optional
-            Default: as many classes as the largest label says, or one-hot labels have columns (at most twenty),
-            named by their numbers.
+        task : Task or {"regression"}, optional
+            ``"regression"``: ``y`` is a quantity, as for :meth:`from_frame`. Default: as many classes as the largest
+            label says, or one-hot labels have columns (at most twenty), named by their numbers.
         duplicates : {"keep", "drop"} or mapping of str to int
             As for :meth:`from_frame`; under a published split they stay where they are, which is said.
         prepared : bool
@@ -212,15 +219,16 @@ class Made:
         _check_duplicates(duplicates)
         if not isinstance(duplicates, str):
             duplicates = tensors.by_site(duplicates, "duplicates=", "the number of rows that repeat another")
-        read = tensors.read_sites(sites, groups)
-        rows, task = read.rows, tensors.read_task(read, task)
+        read = tensors.read_sites(sites, groups, quantity=task == "regression" or isinstance(task, Regression))
+        rows, asked = read.rows, tensors.read_task(read, task)
+        remarks.note(_about_the_label(torch.cat([held.y for held in rows.values()]), asked, given=task))
         if splits is not None:
             splits = tensors.of_sites(splits, rows, "splits=", "a Split")
         if groups is not None:
             remarks.warn(at_several(rows))
         if splits is None:
             rows = _without_copies(rows, duplicates, remarks)
-        made = _sites(rows, seed=seed, splits=splits)
+        made = _sites(rows, asked, seed=seed, splits=splits)
         if splits is not None:
             remarks.warn(_say_straddling(made))
         x = next(iter(rows.values())).x
@@ -228,7 +236,7 @@ class Made:
         if not prepared and x.ndim != 2:
             raise ValueError("prepared=False needs x of shape [patients, features]")
         return cast("type[Federation]", cls)(
-            name, made, task, known, source=source, licence=licence, prepared=prepared,
+            name, made, asked, known, source=source, licence=licence, prepared=prepared,
             published=splits is not None, notes=tuple(remarks.notes),
         )  # fmt: skip
 
@@ -250,11 +258,39 @@ def _remark_columns(df: pd.DataFrame, known: Sequence[Feature], guessed: set[str
             remarks.note(f"{feature.name!r} holds no value")
 
 
+def _read_label(
+    df: pd.DataFrame, label: str, site: str, classes: Sequence[Any] | None, task: Any
+) -> tuple[Tensor, Task]:
+    """Read the label as classes, or as the quantity that it is said to be."""
+    if task is None:
+        return roles.read_label(df, label, site, classes)
+    if task != "regression" and not isinstance(task, Regression):
+        raise ValueError(
+            f'task is {task!r}: say "regression" or Regression(…) if the label is a quantity; of classes leave it '
+            "out, and name them in classes="
+        )
+    if classes is not None:
+        raise ValueError("classes= names classes, and task= says that the label is a quantity: leave one of them out")
+    return roles.read_quantity(df, label, site, task if isinstance(task, Regression) else None)
+
+
+def _about_the_label(y: torch.Tensor, task: Task, *, given: Any) -> str:
+    """Say what was taken for the scale of a quantity, and that it looks like classes where it does."""
+    if not isinstance(task, Regression):
+        return ""
+    unit = f" {task.unit}" if task.unit else ""
+    read = f"{task.name!r} is predicted as a quantity, around {task.center:g} ± {task.scale:g}{unit}"
+    read += "" if isinstance(given, Regression) else ", read off all rows to one digit: constants of the task"
+    return read + ("; it has two values only: are they classes?" if len(y.unique()) == 2 else "")
+
+
 def _few_of_a_class(y: torch.Tensor, task: Task) -> str:
     """Name the classes beyond two that hardly anybody is of: a slip of the pen rather than an outcome."""
+    if len(task.classes) < 3:
+        return ""
     counts = torch.bincount(y, minlength=len(task.classes)).tolist()
     few = {name: n for name, n in zip(task.classes, counts, strict=True) if n < LEAST}
-    if len(task.classes) < 3 or not few or len(y) < 10 * LEAST:
+    if not few or len(y) < 10 * LEAST:
         return ""
     return Said(
         lambda write: (
@@ -327,6 +363,7 @@ def _say_straddling(sites: Sequence[Site]) -> str:
 
 def _sites(
     rows: Mapping[str, Examples],
+    task: Task,
     *,
     seed: int,
     about: Mapping[str, Mapping[str, str]] | None = None,
@@ -340,7 +377,8 @@ def _sites(
                     f"splits= of site {name!r} is a {type(splits[name]).__name__}: give the numbers of its rows as "
                     "Split(train, valid, test)"
                 )
-            split = split_rows(examples, site=name, seed=seed) if splits is None else splits[name]
+            drawn = None if splits is not None else split_rows(examples, site=name, seed=seed, stratum=task.stratum)
+            split = drawn or (splits or {})[name]
             made.append(Site(name, examples, split, dict((about or {}).get(name, {}))))
     problems.raise_all()
     return tuple(made)

@@ -19,6 +19,7 @@ from fedlab.federation.numbers import whole
 from fedlab.federation.schemes import LEAST, Column, Dirichlet, Infeasible, Patients, Scheme
 from fedlab.federation.site import Examples, Site
 from fedlab.federation.splits import split_rows
+from fedlab.tasks import Task
 
 if TYPE_CHECKING:
     from fedlab.federation.federation import Federation
@@ -31,7 +32,8 @@ def partition(federation: Federation, scheme: Scheme, *, sites: int, seed: int) 
     sites = whole("sites", sites, 1)
     rows, whose, first, away = _together(federation)
     at = torch.from_numpy(first)
-    patients = Patients(rows.x[at], rows.y[at].numpy(), len(federation.task.classes), federation)
+    label = federation.task.stratum(rows.y[at].numpy())
+    patients = Patients(rows.x[at], label, len(federation.task.classes) or int(label.max()) + 1, federation)
     if isinstance(scheme, Column):
         names = scheme.names(federation)
     else:
@@ -48,7 +50,7 @@ def partition(federation: Federation, scheme: Scheme, *, sites: int, seed: int) 
         place = deal(scheme, sites)
     except Infeasible as problem:
         raise Infeasible(_with_nearest(str(problem), scheme, sites, deal)) from None
-    made = tuple(_sites(rows, whose, place, away, names, seed))
+    made = tuple(_sites(rows, whose, place, away, names, seed, federation.task))
     return replace(
         federation, name=f"{federation.name}, {scheme}", sites=made, published=False,
         source=f"{federation.source}; its patients dealt out anew: {scheme}, seed {seed}",
@@ -117,7 +119,7 @@ def _fewer(sites: int, can: Callable[[int], bool]) -> int:
 
 
 def _sites(
-    rows: Examples, whose: Ints, place: Ints, away: NDArray[np.bool_], names: Sequence[str], seed: int
+    rows: Examples, whose: Ints, place: Ints, away: NDArray[np.bool_], names: Sequence[str], seed: int, task: Task
 ) -> Sequence[Site]:
     of_row = place[whose]
     order = np.argsort(of_row, kind="stable")
@@ -130,5 +132,5 @@ def _sites(
         mask = None if dealt.mask is None else dealt.mask[begin:end]
         every = Examples(dealt.x[begin:end], dealt.y[begin:end], dealt.group[begin:end], mask)
         mine, locked = apart(every, away[every.group])
-        made.append(Site(name, mine, split_rows(mine, site=name, seed=seed), locked=locked))
+        made.append(Site(name, mine, split_rows(mine, site=name, seed=seed, stratum=task.stratum), locked=locked))
     return made

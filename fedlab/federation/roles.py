@@ -13,8 +13,20 @@ from torch import Tensor
 from fedlab.federation.frame import MOST_CODES, need
 from fedlab.federation.problems import Problems
 from fedlab.federation.site import Examples
-from fedlab.federation.task import Task
-from fedlab.federation.values import MARKS, by_key, factorized, in_case_only, infinite, key, marks_among, text, word
+from fedlab.federation.values import (
+    MARKS,
+    by_key,
+    factorized,
+    in_case_only,
+    infinite,
+    key,
+    marks_among,
+    numbers,
+    text,
+    time_unit,
+    word,
+)
+from fedlab.tasks import Classification, Regression, Task
 
 
 def read_roles(
@@ -73,7 +85,30 @@ def read_label(df: pd.DataFrame, label: str, site: str, classes: Sequence[Any] |
     if (each < 0).any():
         odd = next(v for v, k in zip(found, each, strict=True) if k < 0)
         raise ValueError(f"the label {label!r} holds {odd!r}, which is not among classes={levels}")
-    return torch.from_numpy(each[codes].astype(np.int64)), Task(tuple(word(level) for level in levels))
+    return torch.from_numpy(each[codes].astype(np.int64)), Classification(tuple(word(level) for level in levels))
+
+
+def read_quantity(df: pd.DataFrame, label: str, site: str, task: Regression | None) -> tuple[Tensor, Regression]:
+    """Read a label that is a quantity, and the task: as given, or with center and scale to one digit of these values.
+
+    Numbers are read however they are written, dates and durations as days; every row must have one.
+    """
+    column = df[label]
+    values, odd = numbers(column)
+    if odd.any():
+        example = column[odd].iloc[0]
+        what = "an infinite value" if infinite(example) else f"{example!r}, which is no number"
+        raise ValueError(f"the label {label!r} holds {what}: correct those rows, or leave task= out if it is a class")
+    if (empty := np.isnan(values)).any():
+        per_site = df.loc[empty, site].value_counts().to_dict()
+        raise ValueError(
+            f"the label {label!r} is missing in {int(empty.sum())} rows ({per_site}): leave those rows out, or have "
+            "them measured"
+        )
+    if np.isinf(values).any():
+        raise ValueError(f"the label {label!r} holds an infinite value: correct those rows")
+    y = torch.from_numpy(np.array(values, dtype=np.float64))
+    return y, task or Regression.of(y, name=label, unit=time_unit(column))
 
 
 def _levels(column: pd.Series[Any], found: list[Any]) -> list[Any]:
@@ -95,7 +130,8 @@ def _check_levels(label: str, levels: Sequence[Any], *, named: bool) -> None:
         raise ValueError(f"the label {label!r} has one value only ({levels}): there is nothing to tell apart")
     if len(levels) > MOST_CODES:
         raise ValueError(
-            f"the label {label!r} has {len(levels)} different values: a class label has at most {MOST_CODES}"
+            f"the label {label!r} has {len(levels)} different values: a class label has at most {MOST_CODES}. "
+            'Of a measured quantity say task="regression"'
         )
     pairs = in_case_only(map(word, levels))
     if pairs and not named:

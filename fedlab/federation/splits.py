@@ -8,7 +8,8 @@ pattern, and a class that is rare is not rounded in the same direction in every 
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,15 @@ FEWEST = 8  # patients, from which on no part can be empty
 SIZES = {3: (1, 1, 1), 4: (2, 1, 1), 5: (3, 1, 1), 6: (4, 1, 1), 7: (4, 1, 2)}  # below: as near as can be, none empty
 
 
-def split_rows(rows: Examples, *, site: str, seed: int) -> Split:
+Stratum: TypeAlias = "Callable[[NDArray[Any]], NDArray[np.int64]]"
+"""The stratum of each patient from its label: a task has it."""
+
+
+def _itself(y: NDArray[Any]) -> NDArray[np.int64]:
+    return y
+
+
+def split_rows(rows: Examples, *, site: str, seed: int, stratum: Stratum = _itself) -> Split:
     """Split rows so that no patient is in two parts and each class is shared out alike.
 
     Of each part the expected share of every class is the site's own: over many seeds, or many small sites, no part
@@ -32,6 +41,8 @@ def split_rows(rows: Examples, *, site: str, seed: int) -> Split:
     rows : Examples
     site : str
     seed : int
+    stratum : callable
+        Of a patient's label; default: the label, a class.
 
     Returns
     -------
@@ -59,7 +70,7 @@ def split_rows(rows: Examples, *, site: str, seed: int) -> Split:
         )
     rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(site.encode()), 1]))
     part = np.empty(len(first), dtype=np.int64)
-    part[_circle(rows.y.numpy()[first], rng)] = _interleaved(_sizes(len(first), rng))
+    part[_circle(stratum(rows.y.numpy()[first]), rng)] = _interleaved(_sizes(len(first), rng))
     return Split(*(np.flatnonzero(part[who] == k) for k in range(3)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ FEWEST, OF_A_CLASS = 20, 3  # rows of a table, and of each class, from which on 
 Floats = NDArray[np.float64]
 
 
-def suspects(features: Sequence[Feature], x: Floats, y: NDArray[np.int64]) -> Iterator[str]:
+def suspects(features: Sequence[Feature], x: Floats, y: NDArray[Any]) -> Iterator[str]:
     """Name the columns that number the rows or tell the label, one sentence each.
 
     Parameters
@@ -26,7 +27,8 @@ def suspects(features: Sequence[Feature], x: Floats, y: NDArray[np.int64]) -> It
     features : sequence of Feature
     x : float array, shape [n, columns]
         In the order of the table.
-    y : int array, shape [n]
+    y : array, shape [n]
+        Class numbers, or quantities in floats.
 
     Examples
     --------
@@ -37,14 +39,15 @@ def suspects(features: Sequence[Feature], x: Floats, y: NDArray[np.int64]) -> It
     if len(x) < FEWEST:
         return
     counting = _numbering(x)
-    told = _function_of(x, y) | _function_of(np.isnan(x).astype(np.float64), y)
+    measured = y.dtype.kind == "f"
+    told = _in_line(x, y) if measured else _function_of(x, y) | _function_of(np.isnan(x).astype(np.float64), y)
     for feature, place in blocks(features):
         if counting[place].any():
             yield (
                 f"column {feature.name!r} counts the rows: it is no measurement, and in a sorted table it gives the "
                 "label away"
             )
-        if told[place].all() or feature.kind == "category" and _splits(x[:, place], y):
+        if told[place].all() or feature.kind == "category" and not measured and _splits(x[:, place], y):
             yield (
                 f"column {feature.name!r} follows the label without an exception: a model would read the answer off "
                 "it. Leave it out of features=, unless it is known before the outcome"
@@ -59,6 +62,16 @@ def _function_of(x: Floats, y: NDArray[np.int64]) -> NDArray[np.bool_]:
     low = np.stack([np.where(there, x, np.inf)[rows].min(0) for rows in each])
     high = np.stack([np.where(there, x, -np.inf)[rows].max(0) for rows in each])
     out: NDArray[np.bool_] = enough & (there.mean(0) >= MOSTLY) & (low == high).all(0) & (low != low[0]).any(0)
+    return out
+
+
+def _in_line(x: Floats, y: Floats) -> NDArray[np.bool_]:
+    """Return which columns are the quantity itself in another unit; of nine in ten that are there."""
+    out = np.zeros(x.shape[1], dtype=bool)
+    for k, column in enumerate(x.T):
+        there = np.isfinite(column)
+        if there.mean() >= MOSTLY and np.ptp(column[there]) > 0 and np.ptp(y[there]) > 0:
+            out[k] = abs(np.corrcoef(column[there], y[there])[0, 1]) > 1 - 1e-9
     return out
 
 

@@ -17,8 +17,8 @@ from fedlab.federation.frame import MOST_CODES
 from fedlab.federation.names import printable
 from fedlab.federation.problems import Problems
 from fedlab.federation.site import Examples
-from fedlab.federation.task import Task
 from fedlab.federation.values import in_case_only, text, word
+from fedlab.tasks import Classification, Regression, Task
 
 SHOWN = 8  # so many labels stand in a message
 
@@ -90,9 +90,12 @@ def of_sites(given: Any, sites: Mapping[str, Any], what: str, holds: str) -> dic
 
 
 def read_sites(
-    sites: Mapping[str, tuple[ArrayLike | Tensor, ArrayLike | Tensor]], groups: Mapping[str, ArrayLike] | None
+    sites: Mapping[str, tuple[ArrayLike | Tensor, ArrayLike | Tensor]],
+    groups: Mapping[str, ArrayLike] | None,
+    *,
+    quantity: bool = False,
 ) -> Read:
-    """Return each site's rows, in memory of their own."""
+    """Return each site's rows, in memory of their own; labels are class numbers, or each a ``quantity``."""
     given = by_site(sites, "sites", "(x, y)")
     if not given:
         raise ValueError("there are no sites")
@@ -100,7 +103,7 @@ def read_sites(
     rows, columns, problems = {}, 0, Problems()
     for site, held in given.items():
         with problems:
-            x, y, wide = _read_site(site, held)
+            x, y, wide = _read_site(site, held, quantity=quantity)
             group = np.arange(len(y)) if whose is None else _whose(whose[site], site, len(y))
             rows[site], columns = Examples(x, y, group), max(columns, wide)
     problems.raise_all()
@@ -110,7 +113,7 @@ def read_sites(
     return Read(rows, columns)
 
 
-def read_task(read: Read, task: Task | None = None) -> Task:
+def read_task(read: Read, task: Task | str | None = None) -> Task:
     """Return the task, by default of as many classes as the largest label says, or one-hot labels have columns.
 
     Raises
@@ -121,9 +124,17 @@ def read_task(read: Read, task: Task | None = None) -> Task:
         If no row of any site has one of the classes, if they are more than twenty, or if one-hot labels have more
         columns than the task has classes.
     """
+    if task == "regression":
+        return Regression.of(torch.cat([held.y for held in read.rows.values()]), name="quantity")
+    if isinstance(task, Regression):
+        return task
     if task is not None:
         if not isinstance(task, Task):
-            raise TypeError(f"task is a {type(task).__name__}: give the names of the classes, Task((…))")
+            given = repr(task) if isinstance(task, str) else f"a {type(task).__name__}"
+            raise TypeError(
+                f"task is {given}: give the names of the classes, Classification((…)), or of a measured quantity "
+                '"regression"'
+            )
         if read.columns > len(task.classes):
             raise ValueError(
                 f"the one-hot labels have {read.columns} columns, and the task {len(task.classes)} classes "
@@ -137,14 +148,14 @@ def read_task(read: Read, task: Task | None = None) -> Task:
         hot = f" (the one-hot labels have {read.columns} columns)" if top == read.columns - 1 else ""
         raise ValueError(
             f"the labels are {_some(there)}, and no row has class {absent}{hot}: number the classes "
-            "0, 1, …, or say what they are, task=Task((…))"
+            "0, 1, …, or say what they are, task=Classification((…))"
         )
     if top >= MOST_CODES:
         raise ValueError(
             f"the labels have {top + 1} different values: a class label has at most {MOST_CODES}. If they are classes, "
-            "say what they are, task=Task((…)); of a measured quantity choose a threshold"
+            'say what they are, task=Classification((…)); of a measured quantity say task="regression"'
         )
-    return Task(tuple(str(k) for k in range(top + 1)))
+    return Classification(tuple(str(k) for k in range(top + 1)))
 
 
 def class_numbers(y: Tensor, site: str) -> Tensor:
@@ -178,11 +189,30 @@ def class_numbers(y: Tensor, site: str) -> Tensor:
         if len(odd):
             raise ValueError(
                 f"site {site!r} has the label {odd[0].item():g}, which is no class number: soft labels and measured "
-                "quantities cannot be learnt as classes. Round them, or choose a threshold"
+                'quantities cannot be learnt as classes. Round them, or say task="regression"'
             )
     if len(y) and float(y.min()) < 0:
         raise ValueError(f"site {site!r} has the label {y.min().item():g}: classes are numbered 0, 1, …")
     return y.long()
+
+
+def quantities(y: Tensor, site: str) -> Tensor:
+    """Return what was measured of each row, float64 [n], of labels [n] or [n, 1].
+
+    Raises
+    ------
+    ValueError
+        For several numbers a row, and missing or infinite ones.
+    """
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise ValueError(f"site {site!r} has labels of shape {list(y.shape)}: give one quantity a row, [n]")
+    if y.is_floating_point() and (empty := int(y.isnan().sum())):
+        raise ValueError(_unlabelled(site, empty))
+    if not bool(y.double().isfinite().all()):
+        raise ValueError(f"site {site!r} has infinite labels: leave those rows out, or correct them")
+    return y.double()
 
 
 def _site_name(name: Any, what: str) -> str:
@@ -198,15 +228,15 @@ def _site_name(name: Any, what: str) -> str:
     return called
 
 
-def _read_site(site: str, held: Any) -> tuple[Tensor, Tensor, int]:
+def _read_site(site: str, held: Any, *, quantity: bool) -> tuple[Tensor, Tensor, int]:
     """Return a site's rows, their class numbers, and how many columns its one-hot labels have."""
     if not isinstance(held, Sequence) or isinstance(held, (str, bytes)) or len(held) != 2:
         raise ValueError(f"site {site!r} is given as a {type(held).__name__}: give its rows and their labels, (x, y)")
     x, y = _rows(held[0], site), _labels(held[1], site)
-    labels = class_numbers(y, site)
+    labels = quantities(y, site) if quantity else class_numbers(y, site)
     if len(x) != len(labels):
         raise ValueError(f"site {site!r} has {len(x)} rows in x and {len(labels)} labels in y: give one label a row")
-    return x, labels, y.shape[1] if y.ndim == 2 and y.shape[1] > 1 else 0
+    return x, labels, y.shape[1] if y.ndim == 2 and y.shape[1] > 1 and not quantity else 0
 
 
 def _rows(given: Any, site: str) -> Tensor:

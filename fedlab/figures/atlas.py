@@ -36,7 +36,7 @@ class _Row:
     block: str
 
 
-def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federation | None = None) -> go.Figure:
+def atlas_map(atlas: pd.DataFrame, metric: str | None = None, *, federation: Federation | None = None) -> go.Figure:
     """Draw the cross-site heat map: a row for each model, a column for the hospital that it is tested at.
 
     First every hospital's own model (its home is framed), then the models of all hospitals, then the model of all
@@ -47,8 +47,8 @@ def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federatio
     ----------
     atlas : DataFrame
         Made by ``fedlab.atlas`` or ``Study.atlas(resamples=…)``.
-    metric : str
-        ``"auc"``, ``"accuracy"``, ``"log_loss"``, …
+    metric : str, optional
+        ``"auc"``, ``"accuracy"``, ``"log_loss"``, …; default: the first, which is the task's headline.
     federation : Federation, optional
         To name the class that is rare at a site in the note.
 
@@ -60,6 +60,7 @@ def atlas_map(atlas: pd.DataFrame, metric: str = "auc", *, federation: Federatio
     >>> atlas_map(table, "auc", federation=hospitals).layout.title.text.startswith("A hospital")
     True
     """
+    metric = metric or str(atlas["metric"].iloc[0])
     what = words(metric)
     cells = atlas[atlas["metric"] == metric]
     if cells.empty:

@@ -9,18 +9,19 @@ import plotly.graph_objects as go
 
 from fedlab.engine import Run
 from fedlab.engine.spread import MIDDLE
-from fedlab.figures.curves import SCORED, frame_of, plain, setting_of, what_is_little
+from fedlab.figures.curves import frame_of, plain, scored, setting_of, what_is_little
 from fedlab.figures.theme import foot, head, label, style
 
 
-def seed_bands(runs: Sequence[Run], metric: str = "log_loss", *, rounds: int | None = None) -> go.Figure:
+def seed_bands(runs: Sequence[Run], metric: str | None = None, *, rounds: int | None = None) -> go.Figure:
     """Draw for each hospital the mean over seeds, and the band that holds their middle 80 %.
 
     Parameters
     ----------
     runs : sequence of Run
         One a seed, finished or not; of one that has stopped early the last round goes on counting.
-    metric : {"log_loss", "auc"}
+    metric : str, optional
+        One of the two that a run computes after each round, ``run.scored``; default: the one that chooses.
     rounds : int, optional
         How far the axis of rounds goes: a live curve grows into it.
 
@@ -31,8 +32,7 @@ def seed_bands(runs: Sequence[Run], metric: str = "log_loss", *, rounds: int | N
     >>> [trace.name for trace in seed_bands(last.runs).data if trace.showlegend is not False]
     ['Cleveland', 'Hungary', 'Switzerland', 'Long Beach']
     """
-    if metric not in SCORED:
-        raise ValueError(f"a run computes {' and '.join(SCORED)} after each round, not {metric!r}: choose one of them")
+    metric = scored(runs[0].history, metric)
     first, each = runs[0], over_rounds(runs, metric)
     last = int(each.index.max()) if len(each) else 0
     figure = go.Figure(layout=frame_of(metric, rounds or max(last, 1)))

@@ -13,22 +13,23 @@ from fedlab.engine import Run
 from fedlab.figures.theme import GREY, NAME, foot, head, label, style
 from fedlab.metrics.cells import FEW
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS
-from fedlab.study.guessing import AUC, mean_guess, worse_than_guessing
+from fedlab.study.guessing import mean_guess, worse_than_guessing
 from fedlab.study.words import arm_name, few, words
 
 GUESSING = {
     "log_loss": "each hospital's own share of each class, said to all its patients",
     "auc": "one half, as by drawing lots",
+    "mse": "the mean of each hospital's training patients, said to all its patients",
+    "r2": "zero, as by saying to all what they are on average",
 }
 MOST_NAMED = 6  # hospitals in a note
 MEANS = {"patients": "mean by patients", "hospitals": "mean over hospitals"}
 FAINT = 0.35
-SCORED = ("log_loss", "auc")  # what a run computes after each round
 
 
 def learning_curves(
     run: Run | pd.DataFrame,
-    metric: str = "log_loss",
+    metric: str | None = None,
     *,
     rounds: int | None = None,
     points: int = 300,
@@ -44,7 +45,9 @@ def learning_curves(
     ----------
     run : Run or DataFrame
         A run, finished or not, or its ``history``.
-    metric : {"log_loss", "auc"}
+    metric : str, optional
+        One of the two that a run computes after each round, ``run.scored``: the one that chooses (log loss of classes,
+        default) or the headline (AUC).
     rounds : int, optional
         How far the axis of rounds goes: a live curve grows into it. Default: as far as the run has come.
     points : int
@@ -60,9 +63,8 @@ def learning_curves(
     >>> [trace.name for trace in learning_curves(run).data][:2]
     ['Cleveland', 'Hungary']
     """
-    if metric not in SCORED:
-        raise ValueError(f"a run computes {' and '.join(SCORED)} after each round, not {metric!r}: choose one of them")
     history = run.history if isinstance(run, Run) else run
+    metric = scored(history, metric)
     sites = list(run.federation.names) if isinstance(run, Run) else list(history["site"].unique())
     last = int(history["round"].max()) if len(history) else 0
     drawn = _thin(history, points)
@@ -81,11 +83,20 @@ def learning_curves(
     return foot(figure, [*notes, *(what_is_little(figure, [run], metric) if isinstance(run, Run) else [])])
 
 
+def scored(history: pd.DataFrame, metric: str | None) -> str:
+    """Return the metric that is asked for, or the one that chooses; refuse what a run does not compute each round."""
+    there = list(history.columns[2:4])
+    if metric is not None and metric not in there:
+        raise ValueError(f"a run computes {' and '.join(there)} after each round, not {metric!r}: choose one of them")
+    return metric or str(there[0])
+
+
 def what_is_little(figure: go.Figure, runs: Sequence[Run], metric: str) -> list[str]:
     """Draw the line of guessing and a † at the end of each small hospital's curve; return the notes that say both."""
     if not runs[0].records:
         return []
-    guess = AUC if metric == "auc" else mean_guess(runs)
+    task = runs[0].federation.task
+    guess = task.guessed if metric == task.headline else mean_guess(runs)
     if not math.isnan(guess):
         figure.add_hline(y=guess, line=dict(color=GREY, dash="dashdot", width=1), annotation_text="guessing",
                          annotation_position="top left", annotation_font_size=11)  # fmt: skip
@@ -104,7 +115,7 @@ def what_is_little(figure: go.Figure, runs: Sequence[Run], metric: str) -> list[
     worse = [str(found) for found in worse_than_guessing(runs, [metric])]
     worse = [*worse[:MOST_NAMED], f"{len(worse) - MOST_NAMED} more"] if len(worse) > MOST_NAMED else worse
     return [
-        f"† Fewer than {FEW} in a class{luck}: {'; '.join(told)}." if told else "",
+        f"† Fewer than {FEW}{' in a class' if task.classes else ''}{luck}: {'; '.join(told)}." if told else "",
         f"Guessing: {GUESSING[metric]}." if not math.isnan(guess) else "",
         f"Worse than guessing at the reported round: {', '.join(worse)}." if worse else "",
     ]
@@ -191,11 +202,12 @@ def _small_print(history: pd.DataFrame, points: int, *, own: bool) -> str:
         return "No round has finished yet."
     done, chosen = int(history["round"].max()), history[history["chosen"]]
     at = sorted(set(chosen["round"].tolist()))
+    what = words(str(history.columns[2])).name
     thinned = f" Of {done} rounds about {points} are drawn." if done > points else ""
     if len(at) == 1 and not own:
         n = chosen["patients"].sum()
-        return f"○ Reported: round {at[0]}, the best mean log loss on valid so far (n = {n}).{thinned}"
-    return f"○ Reported: for each hospital the round with its own best log loss on valid.{thinned}"
+        return f"○ Reported: round {at[0]}, the best mean {what} on valid so far (n = {n}).{thinned}"
+    return f"○ Reported: for each hospital the round with its own best {what} on valid.{thinned}"
 
 
 def plain(values: pd.Series[float]) -> list[float | None]:

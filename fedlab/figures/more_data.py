@@ -26,7 +26,7 @@ PLACES = {
 }
 
 
-def more_data(curve: LearningCurve, metric: str = "auc", *, where: str | None = None) -> go.Figure:
+def more_data(curve: LearningCurve, metric: str | None = None, *, where: str | None = None) -> go.Figure:
     """Draw a score on the same test patients against the amount of data that was learnt from, one panel a curve.
 
     Lines are means over seeds, bands their 95 % intervals; a filled mark differs clearly from the first point.
@@ -35,7 +35,8 @@ def more_data(curve: LearningCurve, metric: str = "auc", *, where: str | None = 
     ----------
     curve : LearningCurve
         Made by ``fedlab.learning_curve``.
-    metric : str
+    metric : str, optional
+        Default: the task's headline, AUC of classes.
     where : str, optional
         Whose test patients: ``everywhere``, ``large sites``, ``took no part``, a hospital, … as in
         :meth:`LearningCurve.table`. Default: ``everywhere``, and ``large sites`` for a metric that needs every class.
@@ -48,6 +49,7 @@ def more_data(curve: LearningCurve, metric: str = "auc", *, where: str | None = 
     >>> [trace.name for trace in more_data(curve).data if trace.showlegend]
     ['pooled', 'FedAvg']
     """
+    metric = metric or curve.federation.task.headline
     what = words(metric)
     table = curve.table(metric)
     places = list(table["where"].unique())

@@ -73,7 +73,8 @@ def before_after(
         )
     head(figure, "What do the dials change?", "Patients of train and valid; test stays unopened.", above_plot=64)
     left_out = f"{len(names)} of {len(before.sites)} sites are drawn: the chosen one, the shifted, the first."
-    told = f"† Fewer than {FEW} patients in a class, once shifted: {'; '.join(map(': '.join, small.items()))}."
+    whom = " in a class" if after.task.classes else ""
+    told = f"† Fewer than {FEW} patients{whom}, once shifted: {'; '.join(map(': '.join, small.items()))}."
     return foot(figure, [left_out if len(names) < len(before.sites) else "", told if small else ""])
 
 
@@ -96,16 +97,19 @@ def _small(federation: Federation, names: list[str]) -> dict[str, str]:
     told = {}
     for name in names:
         y = _seen(federation[name]).y.tolist()
-        count, rarest = min((y.count(k), label) for k, label in enumerate(federation.task.classes))
+        counts = [(y.count(k), label) for k, label in enumerate(federation.task.classes)]
+        count, rarest = min(counts, default=(len(y), ""))
         if count < FEW:
-            told[name] = f"{count} {rarest} of n = {len(y)}"
+            told[name] = f"{count} {rarest} of n = {len(y)}" if rarest else f"n = {count}"
     return told
 
 
 def _frame(federation: Federation, names: list[str], which: Feature | None) -> go.Figure:
-    binary = federation.task.kind == "binary"
+    task = federation.task
+    what = f"share {label(task.classes[1])}" if task.kind == "binary" else "share of each class"
+    what = what if task.classes else f"mean {label(task.columns[0])}"
     titles = [
-        f"share {label(federation.task.classes[1])}" if binary else "share of each class",
+        what,
         "patients",
         "share missing",
     ]
@@ -127,7 +131,7 @@ def _frame(federation: Federation, names: list[str], which: Feature | None) -> g
     )
     figure.update_xaxes(tickangle=0, row=1)
     share = dict(range=[-0.08, 1.08], tickvals=[0, 0.5, 1], ticktext=["0", "½", "1"])
-    for column in (1, 3):
+    for column in (1, 3) if task.classes else (3,):
         figure.update_xaxes(share, row=1, col=column)
     return figure
 
@@ -148,12 +152,14 @@ def _seen(site: Site) -> Examples:
 
 
 def _read(federation: Federation, name: str, column: int) -> list[float]:
-    """Shares of the classes (of two: of the second), patients, or share of missing cells."""
+    """Shares of the classes (of two: of the second) or the mean of a quantity, patients, or share of missing cells."""
     rows = _seen(federation[name])
     if column == 2:
         return [float(len(np.unique(rows.group)))]
     if column == 3:
         return [float(rows.x.isnan().double().mean())]
+    if not federation.task.classes:
+        return [float(rows.y.mean())]
     shares = [float((rows.y == k).double().mean()) for k in range(len(federation.task.classes))]
     return shares[1:] if len(shares) == 2 else shares
 

@@ -19,7 +19,7 @@ APART = 0.24  # between the arms of a group
 TEST = "Each interval is of one group by itself: whether two of them overlap is no test of a difference between groups."
 
 
-def subgroup_scores(table: pd.DataFrame, metric: str = "auc", *, arms: Sequence[str] | None = None) -> go.Figure:
+def subgroup_scores(table: pd.DataFrame, metric: str | None = None, *, arms: Sequence[str] | None = None) -> go.Figure:
     """Draw for each hospital and group of its test patients a dot and an interval for each arm.
 
     Every hospital's patients are read by the model it would use: its own, or that of all. A group that is too small for
@@ -30,7 +30,8 @@ def subgroup_scores(table: pd.DataFrame, metric: str = "auc", *, arms: Sequence[
     table : DataFrame
         Made by ``Study.subgroups(by=…)`` (intervals over seeds) or ``Run.subgroups(by=…, resamples=…)`` (over
         patients).
-    metric : str
+    metric : str, optional
+        Default: the table's first, the task's headline.
     arms : sequence of str, optional
         Which of a study, at most three; default: its first three.
 
@@ -46,6 +47,7 @@ def subgroup_scores(table: pd.DataFrame, metric: str = "auc", *, arms: Sequence[
     >>> subgroup_scores(run.subgroups(by="sex")).layout.title.text
     'For whom is the model good? AUC by group; 5 of 8 have none'
     """
+    metric = metric or str(table["metric"].iloc[0])
     what = words(metric)
     rows, drawn = home(table[table["metric"] == metric], arms)
     rows = rows.rename(columns={"value": "mean"})

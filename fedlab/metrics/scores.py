@@ -31,7 +31,8 @@ from fedlab.metrics.ranking import (
 from fedlab.metrics.reliability import wilson
 from fedlab.metrics.thresholds import NONE, PREDICTS_NAN, Threshold, balanced_accuracy_at
 
-Metric = Callable[[NDArray[np.int64], Floats, Floats], Floats]
+Metric = Callable[[Any, Floats, Floats], Floats]
+"""Of labels [n], predictions [..., n, columns] and weights [resamples, n], for [..., resamples]."""
 
 
 class Score(NamedTuple):
@@ -105,9 +106,11 @@ METRICS: dict[str, Metric] = {
     CHOSEN: balanced_accuracy_at,
     "sensitivity_at_specificity_90": partial(_ranked, sensitivity_at_specificity),
 }
-LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "mse", "rmse", "mae"})
 NEEDS_TWO_CLASSES = {CHOSEN, "sensitivity_at_specificity_90"}
-TOP = {"log_loss": np.inf, "brier": 2.0}  # a Brier score of several classes sums over them; the others end at 1
+BOTTOM = {"r2": -np.inf}
+TOP = dict.fromkeys(("log_loss", "mse", "rmse", "mae"), np.inf) | {"brier": 2.0}
+"""Where a metric does not end at 1: a Brier score of several classes sums over them."""
 FEW_PATIENTS = f"fewer than {ENOUGH} patients: no interval"
 FLAT = "the bootstrap resamples do not differ: no interval"
 NEEDS_EVERY_CLASS = {"auc", "balanced_accuracy", "average_precision", *NEEDS_TWO_CLASSES}
@@ -121,7 +124,7 @@ def bounds(metric: str) -> tuple[float, float]:
     >>> bounds("auc"), bounds("log_loss")
     ((0.0, 1.0), (0.0, inf))
     """
-    return 0.0, TOP.get(metric, 1.0)
+    return BOTTOM.get(metric, 0.0), TOP.get(metric, 1.0)
 
 
 def scores(

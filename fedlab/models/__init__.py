@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from fedlab.models.layers import BatchNorm, Dropout
-from fedlab.models.tabular import MLP, logistic, mlp, mlp_norm
+from fedlab.models.tabular import MLP, linear, logistic, mlp, mlp_norm
 
 Factory: TypeAlias = Callable[[int, int], nn.Module]
 ModelLike: TypeAlias = str | Factory | nn.Module
 
-MODELS: dict[str, Factory] = {"logistic": logistic, "mlp": mlp, "mlp_norm": mlp_norm}
+MODELS: dict[str, Factory] = {"logistic": logistic, "linear": linear, "mlp": mlp, "mlp_norm": mlp_norm}
 
 
 def model_name(model: ModelLike) -> str:
@@ -73,4 +73,16 @@ def build(model: ModelLike, inputs: int, outputs: int, *, seed: int = 0) -> nn.M
     return made
 
 
-__all__ = ["MLP", "MODELS", "BatchNorm", "Dropout", "ModelLike", "build", "logistic", "mlp", "mlp_norm", "model_name"]
+__all__ = [
+    "MLP",
+    "MODELS",
+    "BatchNorm",
+    "Dropout",
+    "ModelLike",
+    "build",
+    "linear",
+    "logistic",
+    "mlp",
+    "mlp_norm",
+    "model_name",
+]

@@ -10,7 +10,7 @@ from fedlab.report.table import table
 from fedlab.study.pairs import rows_of
 from fedlab.study.words import arm_name, words
 
-METRIC = "auc"
+METRIC = "auc"  # the mean of other tasks has no logit
 METHOD = (
     "random effects on the logit scale: REML, Hartung and Knapp’s 95 % interval of the mean, Nagashima, Noma and "
     "Furukawa’s 95 % prediction interval"

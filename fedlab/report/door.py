@@ -126,6 +126,10 @@ def described(federation: Federation) -> pd.DataFrame:
             table.loc[site.name, ["patients", "rows"]] = math.nan
         if withheld(table.loc[site.name, "rows"]):
             table.loc[site.name, "rows"] = math.nan
+        if not classes:
+            if len(site.rows.patients.first) < LEAST:
+                table.loc[site.name, [*federation.task.describe(site.rows.y.numpy())]] = math.nan
+            continue
         counts = patients_by_class(site.rows.patients.of, site.rows.y.numpy(), len(classes))
         told = screened(counts) == counts
         if len(classes) == 2:

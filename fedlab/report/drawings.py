@@ -9,7 +9,7 @@ from typing import Any
 from fedlab.figures import atlas_map, learning_curves, more_data, reliability_curves, who_gains
 from fedlab.report.gap import Gap
 from fedlab.report.tables import ACROSS
-from fedlab.study.words import arm_name, words
+from fedlab.study.words import arm_name, listed, words
 
 WIDTH = 920  # of a figure; the style sheet shrinks it to the paper
 INK = "#3d464e"  # darker than the theme's grey, which must do on black too
@@ -29,12 +29,13 @@ def gains(gap: Gap) -> str:
 
 def atlas(gap: Gap) -> str:
     """Train here, test there."""
-    table, caption = gap.atlas, "Darker is better; the tables below have the same numbers, and accuracy and log loss."
+    also = listed([words(metric).name for metric in gap.main if metric != gap.headline])
+    table, caption = gap.atlas, f"Darker is better; the tables below have the same numbers, and {also}."
     if table["test"].nunique() > ACROSS:  # no room in a cell for more than the value
         table = table.assign(low=math.nan, high=math.nan, sd=math.nan)
         caption = "Darker is better; below are the rows of most interest, and the files of numbers have every pair."
-    drawn = atlas_map(table, "auc", federation=gap.study.federation)
-    return figure(drawn, "Heat map of AUC by training and test hospital.", caption)
+    drawn = atlas_map(table, gap.headline, federation=gap.study.federation)
+    return figure(drawn, f"Heat map of {words(gap.headline).name} by training and test hospital.", caption)
 
 
 def calibration(gap: Gap) -> str:
@@ -61,7 +62,8 @@ def more(gap: Gap) -> str:
         f"{arm_name(gap.curve.arms[0])} trained on fewer rows, and with fewer hospitals, than there are: where a curve "
         "still rises at its right end, more of it may help; where it is flat, there is no sign of it."
     )
-    return figure(more_data(gap.curve, "auc"), "Line charts of AUC by rows per hospital and by hospitals.", caption)
+    alt = f"Line charts of {words(gap.headline).name} by rows per hospital and by hospitals."
+    return figure(more_data(gap.curve, gap.headline), alt, caption)
 
 
 def training(gap: Gap) -> str:
@@ -71,8 +73,9 @@ def training(gap: Gap) -> str:
         return ""
     run = gap.study.runs[arm][0]
     told = f"Run of {arm_name(arm)} with seed {run.settings.seed}"
-    caption = f"{told}: log loss on the validation patients after each round; the reported round is marked."
-    return figure(learning_curves(run, "log_loss"), f"Line chart. {told}, log loss by round.", caption)
+    score = words(run.scored[0]).name
+    caption = f"{told}: {score} on the validation patients after each round; the reported round is marked."
+    return figure(learning_curves(run, run.scored[0]), f"Line chart. {told}, {score} by round.", caption)
 
 
 def figure(drawn: Any, alt: str, caption: str) -> str:

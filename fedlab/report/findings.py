@@ -63,7 +63,7 @@ def away(gap: Gap) -> list[str]:
     told = [_dropped(gap, metric, gap.away(metric, "elsewhere")) for metric in gap.metrics]
     if gap.large and gap.lucky:
         home, elsewhere = ((REFERENCE, where + gap.large) for where in ("home", "elsewhere"))
-        less = _dropped(gap, "auc", gap.shown("auc", elsewhere, home), gap.large)
+        less = _dropped(gap, gap.headline, gap.shown(gap.headline, elsewhere, home), gap.large)
         told.insert(1, f"Without {listed(list(gap.few))}, {less}")
     return [*told, *_largest_drop(gap, names), BESIDE]
 
@@ -77,11 +77,11 @@ def _largest_drop(gap: Gap, names: tuple[str, ...]) -> list[str]:
     pairs = [(source, site) for site in names if site not in gap.few for source in names if source != site]
     if not pairs:
         return []
-    apart = {pair: gap.shown("auc", (REFERENCE, pair), gap.own(REFERENCE, pair[1])) for pair in pairs}
+    apart = {pair: gap.shown(gap.headline, (REFERENCE, pair), gap.own(REFERENCE, pair[1])) for pair in pairs}
     source, site = worst = min(pairs, key=lambda pair: np.nan_to_num(apart[pair].mean, nan=np.inf))
-    theirs, own = (gap.interval(REFERENCE, "auc", (who, site)).mean for who in (source, site))
+    theirs, own = (gap.interval(REFERENCE, gap.headline, (who, site)).mean for who in (source, site))
     return [
-        f"The largest drop: {source}’s model reads {site}’s patients with AUC {theirs:.3f}, {site}’s own with "
+        f"The largest drop: {source}’s model reads {site}’s patients with {_head(gap)} {theirs:.3f}, {site}’s own with "
         f"{own:.3f}: {apart[worst]} (picked from {len(pairs)} pairs because it is the largest, so it is not judged)."
     ]
 
@@ -96,12 +96,13 @@ def unseen(gap: Gap) -> list[str]:
             never, seen = (gap.interval(arm, metric, where).mean for where in ("unseen", "home"))
             apart = judged(gap.away(metric, "unseen"))
             told.append(f"{_name(metric)}, mean: {never:.3f}, against {seen:.3f} with its records: {apart}.")
-        each = "; ".join(f"{site} {judged(gap.away('auc', site))}" for site in sites)
-        told.append(f"AUC, hospital by hospital: {each}.")
+        each = "; ".join(f"{site} {judged(gap.away(gap.headline, site))}" for site in sites)
+        told.append(f"{_head(gap)}, hospital by hospital: {each}.")
         told.append(BESIDE)
     if gap.held_out:
-        each = ", ".join(f"{arm_name(a)} {_level(gap.interval(a, 'auc', 'held out').mean)}" for a in gap.study.arms)
-        told.append(f"{gap.held_out} was held out: nothing was learnt or chosen on it. AUC there: {each}.")
+        levels = {arm: _level(gap.interval(arm, gap.headline, "held out").mean) for arm in gap.study.arms}
+        each = ", ".join(f"{arm_name(arm)} {level}" for arm, level in levels.items())
+        told.append(f"{gap.held_out} was held out: nothing was learnt or chosen on it. {_head(gap)} there: {each}.")
     return told + at_the_next(gap)
 
 
@@ -161,13 +162,14 @@ def _smallest(gap: Gap) -> list[str]:
 
 def _luck(gap: Gap) -> list[str]:
     named = few(gap.study.federation, told=gap.study.told)
-    told = []
+    luckless = f"no mean of {_head(gap)} has it"
+    told, whom = list[str](), " in its rarest class" * bool(gap.task.classes)
     for site, count in gap.few.items():
-        spread = [gap.interval(arm, "auc", gap.own(arm, site)[1]).sd for arm in gap.study.arms]
-        swing = f": its AUC swings from seed to seed with an sd of up to {max(spread):.2f}"
-        what = named.get(site, f"{written(count)} test patients in its rarest class")
+        spread = [gap.interval(arm, gap.headline, gap.own(arm, site)[1]).sd for arm in gap.study.arms]
+        swing = f": its {_head(gap)} swings from seed to seed with an sd of up to {max(spread):.2f}"
+        what = named.get(site, f"{written(count)} test patients{whom}")
         said = f"{site} has only {what}{swing if np.isfinite(max(spread)) else ''}"
-        without = "what is said of large sites leaves it out" if site in gap.lucky else "no mean of AUC has it"
+        without = "what is said of large sites leaves it out" if site in gap.lucky else luckless
         told.append(f"{said}; {without}.")
     return told
 
@@ -179,6 +181,10 @@ def judged(apart: Difference) -> str:
     """Return the difference, its interval and what may be said of it."""
     said = JUDGED.get(apart.said, apart.said)
     return f"{apart}, {said}" if said else str(apart)
+
+
+def _head(gap: Gap) -> str:
+    return words(gap.headline).name
 
 
 def _level(value: float) -> str:

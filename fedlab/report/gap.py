@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from fedlab.algorithms import Algorithm
+from fedlab.federation import Task
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.metrics.cells import is_few
 from fedlab.metrics.scores import bounds
@@ -21,7 +22,6 @@ from fedlab.study.pairs import gains, paired, pairs, rows_of, unjudged
 from fedlab.study.places import left_out
 from fedlab.study.study import REFERENCE, average
 
-MAIN = ("auc", "accuracy", "log_loss")
 LARGE = ", large sites"
 Place = str | tuple[str, str]
 
@@ -56,6 +56,21 @@ class Gap:
     # ------------------------------------------------------------------ who is who
 
     @property
+    def task(self) -> Task:
+        """What is learnt."""
+        return self.study.federation.task
+
+    @property
+    def headline(self) -> str:
+        """The metric of the drawings and of what is said in one number."""
+        return self.task.headline
+
+    @property
+    def main(self) -> tuple[str, ...]:
+        """The metrics of tables with few columns."""
+        return self.task.main
+
+    @property
     def isolated(self) -> bool:
         """Whether the reference, the hospitals' own models, took part."""
         return REFERENCE in self.study.arms
@@ -88,8 +103,8 @@ class Gap:
 
     @cached_property
     def lucky(self) -> list[str]:
-        """Those of them that count in the means of AUC all the same."""
-        gone = left_out(self.study.report(), "auc")
+        """Those of them that count in the means of the headline all the same."""
+        gone = left_out(self.study.report(), self.headline)
         return [site for site in self.few if site not in gone]
 
     # ------------------------------------------------------------------ the opened test
@@ -108,13 +123,13 @@ class Gap:
 
     @cached_property
     def calibration(self) -> pd.DataFrame:
-        """Bins of predicted probability; opens ``test`` once more."""
-        return self.study.calibration()
+        """Bins of predicted probability; opens ``test`` once more. Empty where there are no classes."""
+        return self.study.calibration() if self.task.classes else pd.DataFrame()
 
     @cached_property
     def calibration_summary(self) -> pd.DataFrame:
-        """Measures of calibration with intervals; opens ``test`` once more."""
-        return self.study.calibration_summary()
+        """Measures of calibration with intervals; opens ``test`` once more. Empty where there are no classes."""
+        return self.study.calibration_summary() if self.task.classes else pd.DataFrame()
 
     @cached_property
     def decisions(self) -> pd.DataFrame:
@@ -174,7 +189,7 @@ class Gap:
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics whose differences are told, the judged one first."""
-        return tuple(dict.fromkeys([self.study.primary, *MAIN]))
+        return tuple(dict.fromkeys([self.study.primary, *self.main]))
 
     def between(self, metric: str, one: str, other: str, where: str) -> Difference:
         """Two arms ``everywhere`` or at ``home``: judged if by the primary metric, else shown."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -16,7 +16,7 @@ from fedlab.report.across import pooled
 from fedlab.report.gap import Gap, lead
 from fedlab.study import at_holdout, compare, learning_curve, unseen_sites
 from fedlab.study.compare import name_arms
-from fedlab.study.stated import PRIMARY, check_named
+from fedlab.study.stated import check_named
 
 RESAMPLES = 500
 ARMS = ("isolated", "centralized", "ensemble", "fedavg")
@@ -31,7 +31,8 @@ class Asked:
     arms : mapping of str to Algorithm
         What is compared.
     seeds, rounds : int
-    model : str
+    model : str, optional
+        Default: the task's.
     holdout : str, optional
         A hospital that no model learns from.
     primary, smallest
@@ -43,9 +44,9 @@ class Asked:
     arms: Mapping[str, Algorithm]
     seeds: int
     rounds: int
-    model: str
+    model: str | None = None
     holdout: str | None = None
-    primary: str = PRIMARY
+    primary: str | None = None
     smallest: float | None = None
     threshold: float | None = None
 
@@ -54,8 +55,8 @@ class Asked:
         cls,
         *,
         algorithms: Sequence[str | Algorithm],
-        model: str,
-        primary: str = PRIMARY,
+        model: str | None = None,
+        primary: str | None = None,
         smallest: float | None = None,
         **rest: Any,
     ) -> Asked:
@@ -68,22 +69,29 @@ class Asked:
         """
         check_named(primary, smallest)
         arms = name_arms([name.strip() if isinstance(name, str) else name for name in algorithms])
-        build(model, 1, 1)
+        if model is not None:
+            build(model, 1, 1)
         if rest.get("threshold") is not None:
             checked(rest["threshold"])
         return cls(arms=arms, model=model, primary=primary, smallest=smallest, **rest)
 
-    def suit(self, federation: Federation) -> None:
-        """Refuse, before anything is trained, what this task does not have.
+    def suit(self, federation: Federation) -> Asked:
+        """Refuse, before anything is trained, what this task does not have; fill in what it has by default.
 
         Raises
         ------
         ValueError
-            For a threshold where there are more than two classes.
+            For a threshold where there are not two classes, or a metric or model of other tasks.
         """
-        classes = len(federation.task.classes)
-        if self.threshold is not None and classes != 2:
-            raise ValueError(f"threshold is {self.threshold:g}, and a task of {classes} classes has no risk to act on")
+        task = federation.task
+        if self.threshold is not None and len(task.classes) != 2:
+            what = f"a task of {len(task.classes)} classes" if task.classes else task.about
+            raise ValueError(f"threshold is {self.threshold:g}, and {what} has no risk to act on")
+        primary, model = self.primary or task.choosing, self.model or task.model
+        if primary not in task.metrics:
+            raise ValueError(f"primary is {primary!r}, and {task.about} has {', '.join(task.metrics)}")
+        task.check_model(model)
+        return replace(self, primary=primary, model=model)
 
 
 def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> Gap:
@@ -96,7 +104,7 @@ def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> G
     ValueError
         If there is no such hospital to hold out, or a threshold that the task cannot have.
     """
-    asked.suit(federation)
+    asked = asked.suit(federation)
     held = None
     if asked.holdout is not None:
         federation, held = federation.holdout(asked.holdout)

@@ -93,7 +93,7 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
             **{name: {m: list(gap.family(name, m).values()) for m in others} for name in FAMILY},
             **{name: {m: list(gap.family(name, m).values()) for m in gap.metrics} for name in ("sites", "away")},
         },
-        "calibration": rows_of(gap.calibration_summary.drop(columns=["patients", "fewest"])),
+        "calibration": rows_of(gap.calibration_summary.drop(columns=["patients", "fewest"], errors="ignore")),
         "threshold": gap.threshold,
         "decisions": rows_of(gap.decisions.drop(columns=["patients", "fewest"], errors="ignore")),
         "more_data": rows_of(gap.curve.table()) if gap.curve else [],

@@ -13,7 +13,7 @@ from fedlab.report import drawings, risks, tables
 from fedlab.report.across import over_hospitals
 from fedlab.report.door import described, outgoing
 from fedlab.report.findings import findings, limits, verdict
-from fedlab.report.gap import MAIN, Gap
+from fedlab.report.gap import Gap
 from fedlab.report.short import in_short
 from fedlab.report.tripod import as_html, tripod
 from fedlab.study.verdict import plain
@@ -45,10 +45,8 @@ def page(gap: Gap, about: About) -> str:
         "In short": _short(gap),
         "The sites": _sites(gap, about),
         "The gap": tables.differences(gap) + tables.worth(gap) + over_hospitals(gap),
-        "Train here, test there": drawings.atlas(gap) + "".join(tables.atlas(gap, metric) for metric in MAIN),
-        "Do the risks come true": drawings.calibration(gap)
-        + _list(risks.calibration(gap))
-        + risks.calibration_table(gap),
+        "Train here, test there": drawings.atlas(gap) + "".join(tables.atlas(gap, metric) for metric in gap.main),
+        "Do the risks come true": _risks(gap),
         "Is it worth acting on them": risks.decisions(gap),
         "Who gains at home": drawings.gains(gap) + tables.at_home(gap),
         "Would more data help": drawings.more(gap),
@@ -85,12 +83,20 @@ def _question(gap: Gap) -> str:
     federation = gap.study.federation
     known = described(federation)["patients"]
     patients = f"{'more than ' * bool(known.isna().any())}{known.sum():,.0f}"  # one that is withheld is not in the sum
-    what = f"“{federation.task.classes[1]}”" if federation.task.kind == "binary" else "the class"
+    task = federation.task
+    what = f"“{(task.classes or task.columns)[-1]}”" if len(task.classes) < 3 else "the class"
     return (
         f'<p class="question">{len(federation.sites)} hospitals, {patients} patients, one question: how much better '
         f"can they predict {_text(what)} together than alone, and does it take moving their patients’ records to one "
         "place?</p>"
     )
+
+
+def _risks(gap: Gap) -> str:
+    if not gap.task.classes:
+        what = _text(gap.task.about)
+        return f"<p>Left out: calibration and decisions are of the risks of classes, and this is {what}.</p>"
+    return drawings.calibration(gap) + _list(risks.calibration(gap)) + risks.calibration_table(gap)
 
 
 def _short(gap: Gap) -> str:

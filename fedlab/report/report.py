@@ -23,7 +23,6 @@ from fedlab.report.short import in_short
 from fedlab.report.tripod import as_rows, tripod
 from fedlab.report.versions import versions
 from fedlab.study.openings import over_all, times
-from fedlab.study.stated import PRIMARY
 from fedlab.study.tuning import chosen_by
 from fedlab.study.words import words
 
@@ -105,10 +104,10 @@ def report(
     *,
     algorithms: Sequence[str | Algorithm] = ARMS,
     seeds: int = 10,
-    primary: str = PRIMARY,
+    primary: str | None = None,
     smallest: float | None = None,
     rounds: int = 30,
-    model: str = "logistic",
+    model: str | None = None,
     holdout: str | None = None,
     threshold: float | None = None,
     link: float = 10.0,
@@ -134,8 +133,8 @@ def report(
         How many; a seed is a split, a start and a batch order.
     primary, smallest
         As of ``compare``: the one metric that is judged, named beforehand, and the difference in it that matters.
-    model : str
-        ``"logistic"``, ``"mlp"`` or ``"mlp_norm"``.
+    model : str, optional
+        ``"logistic"`` (default of classes), ``"linear"`` (of a quantity), ``"mlp"`` or ``"mlp_norm"``.
     holdout : str, optional
         A hospital that no model learns from; all are tested there.
     threshold : float, optional
@@ -176,9 +175,10 @@ def report(
             raise ValueError(why)
     asked = Asked.check(algorithms=algorithms, seeds=seeds, rounds=rounds, model=model, holdout=holdout,
                         primary=primary, smallest=smallest, threshold=threshold)  # fmt: skip
+    asked = asked.suit(federation)
     called = ", ".join(repr(a) if isinstance(a, str) else str(a) for a in algorithms)
-    told = f"fedlab.report(federation, algorithms=[{called}], seeds={seeds!r}, rounds={rounds!r}, model={model!r}"
-    told += f", primary={primary!r}" + f", smallest={smallest!r}" * (smallest is not None)
+    told = f"fedlab.report(federation, algorithms=[{called}], seeds={seeds!r}, rounds={rounds!r}, model={asked.model!r}"
+    told += f", primary={asked.primary!r}" + f", smallest={smallest!r}" * (smallest is not None)
     told += f", threshold={threshold!r}" * (threshold is not None)
     told += f", holdout={holdout!r}" * (holdout is not None) + f", link={link:g})"
     about = About(title or federation.name, federation.source, federation.licence or NOT_STATED, {}, link=link)

@@ -36,8 +36,11 @@ def in_short(gap: Gap) -> list[tuple[str, str]]:
             lines.append((f"{name} at a hospital it has never seen, against one that has:", told))
     if gap.few and lines:
         few = listed(list(gap.few))
+        whom = " of one class" * bool(gap.task.classes)
         counts = "counts in these" if gap.lucky else "is in no mean here"
-        lines.append(("AUC", f"at {few} is mostly luck, with too few test patients of one class, and {counts}."))
+        lines.append(
+            (words(gap.headline).name, f"at {few} is mostly luck, with too few test patients{whom}, and {counts}.")
+        )
     return lines
 
 

@@ -10,14 +10,13 @@ import pandas as pd
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.metrics.cells import LEAST, shown, withheld
 from fedlab.report.door import FEW_PATIENTS, HOME, described
-from fedlab.report.gap import MAIN, Gap, Place
+from fedlab.report.gap import Gap, Place
 from fedlab.report.table import Against, Cell, table
 from fedlab.study.estimand import estimand
 from fedlab.study.pairs import away
 from fedlab.study.study import REFERENCE
 from fedlab.study.words import arm_name, words
 
-PROBABILITIES = (*MAIN, "brier")
 DECISIONS = ("average_precision", "balanced_accuracy", "balanced_accuracy_chosen", "sensitivity_at_specificity_90")
 HEADS = {
     "average_precision": "average\nprecision",
@@ -31,20 +30,25 @@ ACROSS = 8  # hospitals that fit side by side on paper
 def sites(gap: Gap) -> str:
     """The hospitals and their patients."""
     found, held = described(gap.study.federation), gap.study.federation.describe()
-    shares = [column for column in found.columns if column.startswith("share")]
+    told = found.columns[list(found.columns).index("test") + 1 :]
     where = {site.name: _where(site.about) for site in gap.study.federation.sites}
     known = any(where.values())
     rows = []
     for site, row in found.iterrows():
         counts = [_told(held.loc[site, column], row[column]) for column in ("patients", "train", "valid", "test")]
-        parts = ["–" if math.isnan(row[share]) else f"{row[share]:.0%}" for share in shares]
+        parts = [_like(column, row[column]) for column in told]
         rows.append([str(site), *[where[str(site)]] * known, *counts, *parts])
-    head = ["site", *["hospital"] * known, "patients", "train", "valid", "test", *shares]
+    head = ["site", *["hospital"] * known, "patients", "train", "valid", "test", *told]
     caption = (
         "The sites, with one split’s rows to fit on, choose on and report on. –: withheld, as a count below "
         f"{LEAST} would follow from it."
     )
     return table(caption, head, rows, text=1 + known)
+
+
+def _like(column: str, value: float) -> str:
+    """Write what the label is like at a site: a share, or a quantity."""
+    return "–" if math.isnan(value) else f"{value:.0%}" if column.startswith("share") else f"{value:.3g}"
 
 
 def _where(about: Mapping[str, str]) -> str:
@@ -96,7 +100,14 @@ def worth(gap: Gap) -> str:
         "one with the best balanced accuracy on the validation patients of the hospital that is tested. "
         f"Sensitivity: share of the ill that are found when nine in ten of the others are spared.{without}"
     )
-    return _worth(gap, first, PROBABILITIES, [*places, *large]) + _worth(gap, second, DECISIONS, large or places)
+    return _worth(gap, first, _first(gap), [*places, *large]) + (
+        _worth(gap, second, DECISIONS, large or places) if gap.task.classes else ""
+    )
+
+
+def _first(gap: Gap) -> tuple[str, ...]:
+    """Return the metrics of predictions as they are: the main ones, and the squared error."""
+    return (*gap.main, "brier" if gap.task.classes else gap.task.choosing)
 
 
 def _places(gap: Gap) -> list[tuple[str, str, str]]:
@@ -129,8 +140,9 @@ def at_home(gap: Gap) -> str:
                 for m in gap.metrics
             ]
             rows.append([arm_name(arm), *cells])
+    of = ", or of a class" * bool(gap.task.classes)
     caption = (
-        f"{HOME} –: {FEW_PATIENTS}, or of a class. Mean ± sd over seeds; below it the paired difference to the "
+        f"{HOME} –: {FEW_PATIENTS}{of}. Mean ± sd over seeds; below it the paired difference to the "
         "hospital’s own model with its 95 % interval, each by itself: shown, not judged. ↓ lower is better."
     )
     return table(caption, ["model", *map(_head, gap.metrics)], rows, kind="long")

@@ -16,7 +16,7 @@ from fedlab.metrics.cells import LEAST, patients_by_class, screened
 from fedlab.report.across import METHOD, pooled
 from fedlab.report.door import described, outgoing
 from fedlab.report.findings import limits
-from fedlab.report.gap import MAIN, Gap
+from fedlab.report.gap import Gap
 from fedlab.report.numbers import settings
 from fedlab.report.table import table
 from fedlab.report.versions import versions
@@ -168,6 +168,8 @@ def _outcome(gap: Gap, about: About) -> str:
     task = gap.study.federation.task
     if task.kind == "binary":
         return f"“{task.classes[1]}” against “{task.classes[0]}”."
+    if not task.classes:
+        return f"{_capital(task.about)}."
     return f"One of {len(task.classes)} classes: {_some(list(task.classes))}."
 
 
@@ -214,7 +216,7 @@ def _building(gap: Gap, about: About) -> str:
     study = gap.study
     arms = "; ".join(f"{arm_name(arm)}: {runs[0].algorithm}" for arm, runs in study.runs.items())
     trials = study.trials
-    kept = [] if trials.empty else [c for c in trials if c not in ("arm", "seed", "log_loss", "chosen")]
+    kept = [] if trials.empty else [c for c in trials if c not in ("arm", "seed", gap.task.choosing, "chosen")]
     tried = [f"{name} of {_some(list(dict.fromkeys(map(str, trials[name]))))}" for name in kept]
     tuned = f"Tuned for every arm and seed: {', '.join(tried)}." if tried else "Nothing was tuned."
     asked = ", ".join(f"{name} {value}" for name, value in settings(gap).items() if name not in kept)
@@ -224,13 +226,15 @@ def _building(gap: Gap, about: About) -> str:
 
 def _heterogeneity(gap: Gap, about: About) -> str:
     rows, why = pooled(gap)
-    return f"AUC by {METHOD}." if rows else f"AUC is not pooled over hospitals: {why}." if why else ""
+    name = words(gap.headline).name
+    return f"{name} by {METHOD}." if rows else f"{name} is not pooled over hospitals: {why}." if why else ""
 
 
 def _measures(gap: Gap, about: About) -> str:
     known = list(dict.fromkeys(gap.study.report()["metric"]))
     judged = limits(gap)[0]
-    return f"{_capital(listed([words(name).name for name in known]))}; calibration curves. {judged}"
+    curves = "; calibration curves" * bool(gap.task.classes)
+    return f"{_capital(listed([words(name).name for name in known]))}{curves}. {judged}"
 
 
 def _predictions(gap: Gap, about: About) -> str:
@@ -241,6 +245,8 @@ def _predictions(gap: Gap, about: About) -> str:
 
 
 def _output(gap: Gap, about: About) -> str:
+    if not gap.task.classes:
+        return "The quantity, in its unit."
     return (
         "The probability of each class. Accuracy and balanced accuracy call the class of the highest probability; "
         "“own threshold” is the one of the best balanced accuracy on the valid patients of the hospital that is tested."
@@ -330,7 +336,7 @@ def _full(gap: Gap, about: About) -> str:
 def _performance(gap: Gap, about: About) -> str:
     told = []
     for arm in gap.study.arms:
-        each = [f"{words(m).name} {_spread(gap, arm, m)}" for m in MAIN]
+        each = [f"{words(m).name} {_spread(gap, arm, m)}" for m in gap.main]
         told.append(f"{arm_name(arm)} at home: {', '.join(each)}")
     groups = dict.fromkeys(str(key[1]) for key in gap.study._reports if key and isinstance(key, tuple)
                            and key[0] == "subgroups")  # fmt: skip

@@ -24,7 +24,7 @@ RESAMPLES = 500
 
 def atlas(
     federation: Federation,
-    model: ModelLike = "logistic",
+    model: ModelLike | None = None,
     algorithms: Sequence[str | Algorithm] = ARMS,
     *,
     unseen: str | Algorithm | None = "fedavg",
@@ -69,6 +69,7 @@ def atlas(
     """
     if holdout is not None:
         federation, holdout = _hold_out(federation, holdout)
+    model = federation.task.model if model is None else model
     study = compare(federation, model, algorithms, seeds=seeds, progress=progress, **settings)
     parts = [study.atlas(resamples=resamples)]
     if holdout is not None:
@@ -129,7 +130,7 @@ def at_holdout(study: Study, holdout: Site, resamples: int = 0) -> pd.DataFrame:
 
 def unseen_sites(
     federation: Federation,
-    model: ModelLike = "logistic",
+    model: ModelLike | None = None,
     which: str | Algorithm = "fedavg",
     *,
     seeds: Sequence[int],
@@ -147,6 +148,7 @@ def unseen_sites(
     alg = algorithm(which)
     if not alg.one_model:
         raise ValueError(f"{alg.name} leaves no model for a hospital that took no part: choose another in unseen=")
+    model = federation.task.model if model is None else model
     splits = [federation.resplit(seed) for seed in seeds]
     rows = []
     words = f"{alg} without each hospital in turn, {len(seeds)} seeds"

@@ -23,7 +23,7 @@ from fedlab.study.failed import Lost, SeedsFailed, told
 from fedlab.study.plan import Given, say_plan
 from fedlab.study.record import Arm, study_of
 from fedlab.study.saving import Saving
-from fedlab.study.stated import PRIMARY, check_stated
+from fedlab.study.stated import check_stated
 from fedlab.study.study import Study
 from fedlab.study.tuning import Trial, train_trials, trials, validation_loss
 from fedlab.study.words import CALLED
@@ -33,11 +33,11 @@ ARMS = ("isolated", "centralized", "fedavg")
 
 def compare(
     federation: Federation,
-    model: ModelLike = "logistic",
+    model: ModelLike | None = None,
     algorithms: Sequence[str | Algorithm] | Mapping[str, str | Algorithm] = ARMS,
     *,
     seeds: int | Sequence[int] = 10,
-    primary: str = PRIMARY,
+    primary: str | None = None,
     smallest: float | None = None,
     tune: Mapping[str, Sequence[Any]] | None = None,
     progress: bool = True,
@@ -57,16 +57,17 @@ def compare(
         A dict gives each a name of your own.
     seeds : int or sequence of int
         How many (0, 1, …), or which.
-    primary : str
+    primary : str, optional
         The one metric that ``study.verdict()`` judges the arms by, named now, before anything is seen; the others are
-        shown with their intervals, and name no winner.
+        shown with their intervals, and name no winner. Default: the one that chooses the round, ``"log_loss"`` of
+        classes and ``"mse"`` of a quantity.
     smallest : float, optional
         The smallest difference in it that matters, e.g. ``0.02``: two arms are called the same where the whole
         interval of their difference lies within it.
     tune : dict of str to list, optional
-        Settings to try, e.g. ``{"lr": [0.03, 0.1, 0.3]}``: every arm tries the same, each seed chooses by log loss on
-        its own ``valid`` (of patients, or of hospitals alike: ``choose=``); ``study.trials`` has them all, and
-        ``study.verdict()`` says which arms mostly chose the end of what was tried.
+        Settings to try, e.g. ``{"lr": [0.03, 0.1, 0.3]}``: every arm tries the same, each seed chooses by the task's
+        choosing score (log loss of classes) on its own ``valid`` (of patients, or of hospitals alike: ``choose=``);
+        ``study.trials`` has them all, and ``study.verdict()`` says which arms mostly chose the end of what was tried.
     progress : bool
         Show a line after two seconds. A kernel interrupt keeps the algorithms that are finished.
     save : str or Path, optional
@@ -90,6 +91,8 @@ def compare(
     >>> study.arms
     ('isolated', 'fedavg')
     """
+    model = federation.task.model if model is None else model
+    primary = federation.task.choosing if primary is None else primary
     arms = name_arms(algorithms)
     numbers = seed_numbers(seeds)
     if "seed" in settings:
@@ -150,7 +153,7 @@ def _chosen(name: str, runs: list[list[Run]], tried: list[Trial], seeds: list[in
     best = [min(each, key=lambda run: (failed(run), loss(run))) if len(each) > 1 else each[0] for each in by_seed]
     kept = [run for run in best if not failed(run)]
     rows = [
-        {"seed": seed, **trial, "log_loss": loss(run), "chosen": run is chosen and not failed(run), "arm": name}
+        {"seed": seed, **trial, run.scored[0]: loss(run), "chosen": run is chosen and not failed(run), "arm": name}
         for seed, each, chosen in zip(seeds, by_seed, best, strict=True)
         for trial, run in zip(tried, each, strict=True)
     ] if tried else []  # fmt: skip

@@ -15,8 +15,6 @@ from fedlab.metrics.scores import bounds
 from fedlab.study.places import shared
 from fedlab.study.statistics import over_seeds, overlap
 
-MAIN = ("auc", "accuracy", "log_loss")
-
 
 def point(by: str, x: int) -> str:
     """Say how much data a point of a curve has.
@@ -126,7 +124,7 @@ class LearningCurve:
         )
 
     def _repr_html_(self) -> str:
-        table = pd.concat([self.table(metric) for metric in MAIN]).query("where == 'everywhere'")
+        table = pd.concat([self.table(metric) for metric in self.federation.task.main]).query("where == 'everywhere'")
         cells = table["mean"].map("{:.3f}".format)
         bounds = zip(table["low"], table["high"], strict=True)
         cells += ["" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]" for low, high in bounds]
@@ -134,7 +132,7 @@ class LearningCurve:
             index=["by", "x", "arm"], columns="metric", values="cell", aggfunc="first", sort=False
         )
         notes = [f"mean over hospitals and {len(self.seeds)} seeds on test", *self.notes]
-        return f"<div>{wide[[*MAIN]].to_html(border=0)}<small>{'. '.join(notes)}</small></div>"
+        return f"<div>{wide[[*self.federation.task.main]].to_html(border=0)}<small>{'. '.join(notes)}</small></div>"
 
 
 def _places(scores: pd.DataFrame) -> pd.DataFrame:

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from fedlab.engine import openings
 from fedlab.engine.absences import NO_MODEL
 from fedlab.engine.opened import locked
-from fedlab.federation import METRICS, Examples, Score, Site
+from fedlab.federation import Examples, Score, Site, Task
 from fedlab.federation.reserved import MEANS
-from fedlab.metrics.cells import patients_by_class
 from fedlab.metrics.scores import bounds
 from fedlab.study.failed import missed, why
 from fedlab.study.openings import asked, in_folder
@@ -143,23 +142,23 @@ def _table(study: Study) -> pd.DataFrame:
 
 
 def _rows(study: Study) -> pd.DataFrame:
+    task = study.federation.task
     scores, looks = _looked(study)
     places = {**{where: rows.to_numpy() for where, rows in of_means(scores).items()}, **_homes(scores)}
     values = per_seed(scores)
     weights = {where: _weights(scores, rows, values, where) for where, rows in places.items()}
-    drawn, shares = _drawn(looks, weights), _shares(looks, weights)
+    drawn, shares = _drawn(looks, weights, task), _shares(looks, weights, task)
     inside = {where: scores.loc[rows].groupby("metric", sort=False)["test"].unique() for where, rows in places.items()}
-    classes = len(study.federation.task.classes)
     lost = {arm: why(study.failed, arm, len(study.seeds)) for arm in study.arms}
     absent = {arm: missed(runs) for arm, runs in study.runs.items()}
     out = []
-    gone = {metric: without(scores, metric, MEANS[0]) for metric in METRICS}
+    gone = {metric: without(scores, metric, MEANS[0]) for metric in task.metrics}
     for (arm, where, metric), mine in values.groupby(COLUMNS[:3], sort=False)["value"]:
         key, other = (arm, where, metric), (REFERENCE, where, metric)
         sites = [study.federation[name].locked for name in inside[where].get(metric, [])]
         there = [rows for rows in sites if rows is not None]
         known = math.isfinite(mine.mean())
-        none = no_interval(metric, classes, there) if known else ""
+        none = no_interval(metric, task, there) if known else ""
         found = _interval(key, other, none, drawn, shares) if known else _NOTHING
         if known and not none and math.isnan(found["low"]):
             none = "the resamples do not differ: no interval"
@@ -168,7 +167,7 @@ def _rows(study: Study) -> pd.DataFrame:
         reasons = "; ".join(filter(None, [lost[arm], left_out, silent, none]))
         out.append(
             {"arm": arm, "where": where, "metric": metric, "value": mine.mean(), **found,
-             "seeds": int(np.isfinite(mine).sum()), **_counts(there, classes), "reason": reasons}
+             "seeds": int(np.isfinite(mine).sum()), **_counts(there, task), "reason": reasons}
         )  # fmt: skip
     table = pd.DataFrame(out)
     base = table[table["arm"] == REFERENCE].set_index(["where", "metric"])["value"]
@@ -179,8 +178,8 @@ def _rows(study: Study) -> pd.DataFrame:
 _NOTHING = dict.fromkeys(("low", "high", "difference", "difference_low", "difference_high"), math.nan)
 
 
-def _counts(sites: list[Examples], classes: int) -> dict[str, int]:
-    by_class = [patients_by_class(rows.group, rows.y.numpy(), classes) for rows in sites]
+def _counts(sites: list[Examples], task: Task) -> dict[str, int]:
+    by_class = [task.counts(rows.group, rows.y.numpy()) for rows in sites]
     patients = sum(len(rows.patients.first) for rows in sites)
     return {"patients": patients, "fewest": int(np.sum(by_class, axis=0).min()) if by_class else 0}
 
@@ -197,27 +196,27 @@ def _silent(scores: pd.DataFrame, arm: str, where: str, metric: str) -> str:
 def _looked(study: Study) -> tuple[pd.DataFrame, list[Look]]:
     """Open the locked patients: a report's rows of every arm and seed, and what the models say."""
     rows: list[tuple[Any, ...]] = []
-    looks = []
+    looks, metrics = [], study.federation.task.metrics
     for arm, run in ((arm, run) for arm, runs in study.runs.items() for run in runs):
         sources, models = run._sources()
         absent = {source: f"{NO_MODEL}: it {what}" for source, what in run._without_model().items()}
         for site in run.federation.sites:
             begin = len(rows)
             if site.locked is None:
-                found = [dict.fromkeys(METRICS, Score(math.nan, reason=NOBODY)) for _ in sources]
+                found = [dict.fromkeys(metrics, Score(math.nan, reason=NOBODY)) for _ in sources]
                 about: tuple[int, int] = (0, 0)
             else:
                 p, thresholds = locked(site, run.net, models)
                 found = run.net.task.many_scores(site.locked.y.numpy(), p, thresholds=thresholds)
-                counts = patients_by_class(site.locked.group, site.locked.y.numpy(), len(run.net.task.classes))
+                counts = run.net.task.counts(site.locked.group, site.locked.y.numpy())
                 about = len(site.locked.patients.first), int(counts.min())
                 looks.append(Look(arm, site, p, np.array([each.value for each in thresholds]), begin))
             told = [*zip(sources, found, strict=True)]
-            told += [(s, dict.fromkeys(METRICS, Score(math.nan, reason=what))) for s, what in absent.items()]
+            told += [(s, dict.fromkeys(metrics, Score(math.nan, reason=what))) for s, what in absent.items()]
             rows += [
                 (arm, run.settings.seed, source, site.name, metric, each[metric].value, each[metric].reason, *about)
                 for source, each in told
-                for metric in METRICS
+                for metric in metrics
             ]
     names = ["arm", "seed", "train", "test", "metric", "value", "reason", "patients", "fewest"]
     return pd.DataFrame(rows, columns=names), looks
@@ -243,10 +242,10 @@ def _weights(scores: pd.DataFrame, rows: NDArray[np.bool_], values: pd.DataFrame
 
 
 def _parts(
-    looks: list[Look], weights: dict[str, Floats], metric: str
+    looks: list[Look], weights: dict[str, Floats], metric: str, task: Task
 ) -> Iterator[tuple[Look, NDArray[np.int64], dict[str, Floats]]]:
     """Go through what counts of a metric: the models that do, and their weights in each place."""
-    step, at = len(METRICS), list(METRICS).index(metric)
+    step, at = len(task.metrics), list(task.metrics).index(metric)
     for look in looks:
         mine = slice(look.begin + at, look.begin + at + step * len(look.p), step)
         table = {where: w[mine] for where, w in weights.items() if w[mine].any()}
@@ -257,12 +256,12 @@ def _parts(
             yield look, used, {where: w[used] for where, w in table.items()}
 
 
-def _drawn(looks: list[Look], weights: dict[str, Floats]) -> dict[Key, Floats]:
+def _drawn(looks: list[Look], weights: dict[str, Floats], task: Task) -> dict[Key, Floats]:
     """Return each mean on every resample of the patients, of all metrics that take a bootstrap."""
     draws: dict[str, Drawn] = {}
     out: dict[Key, Floats] = {}
-    for metric in [name for name in METRICS if name != "auc"]:
-        for look, used, table in _parts(looks, weights, metric):
+    for metric in [name for name in task.metrics if name != "auc"]:
+        for look, used, table in _parts(looks, weights, metric, task):
             if look.site.name not in draws and look.site.locked is not None:
                 draws[look.site.name] = Drawn(look.site.locked, look.site.name, RESAMPLES)
             values = draws[look.site.name].values(metric, look.p[used], look.thresholds[used])
@@ -272,10 +271,10 @@ def _drawn(looks: list[Look], weights: dict[str, Floats]) -> dict[Key, Floats]:
     return out
 
 
-def _shares(looks: list[Look], weights: dict[str, Floats]) -> dict[Key, dict[str, Share]]:
+def _shares(looks: list[Look], weights: dict[str, Floats], task: Task) -> dict[Key, dict[str, Share]]:
     """Return each hospital's part in every mean of AUCs of two classes."""
     out: dict[Key, dict[str, Share]] = {}
-    for look, used, table in _parts(looks, weights, "auc"):
+    for look, used, table in _parts(looks, weights, "auc", task) if "auc" in task.metrics else ():
         if look.p.shape[2] != 2 or look.site.locked is None:
             continue
         y, of = look.site.locked.y.numpy(), look.site.locked.patients.of

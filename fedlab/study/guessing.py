@@ -1,4 +1,4 @@
-"""What a score is worth that knows no patient: who says each hospital's own shares of the classes to everybody."""
+"""What a score is worth that knows no patient: who tells all what the hospital's own patients are like on average."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from fedlab.engine import Run
 from fedlab.federation import Federation
 from fedlab.study.words import number, words
 
-AUC = 0.5  # of any constant
-
 
 def guesses(federation: Federation) -> dict[str, float]:
-    """Return for each site the log loss on ``valid`` of its training patients' shares of the classes.
+    """Return for each site the choosing score on ``valid`` of who tells all what its training patients are like.
 
-    Infinite where a class is among its ``valid`` and not among its training patients.
+    Of classes their shares: infinite where a class is among its ``valid`` and not among its training patients.
 
     Examples
     --------
@@ -28,10 +26,8 @@ def guesses(federation: Federation) -> dict[str, float]:
     """
     found = {}
     for site in federation.sites:
-        train, valid = (site.rows.y[rows].tolist() for rows in (site.split.train, site.split.valid))
-        shares = {k: train.count(k) / len(train) for k in set(valid)}
-        each = (-math.log(share) * valid.count(k) if share else math.inf for k, share in shares.items())
-        found[site.name] = sum(each) / len(valid)
+        train, valid = (site.rows.y[rows].numpy() for rows in (site.split.train, site.split.valid))
+        found[site.name] = federation.task.guess(train, valid)
     return found
 
 
@@ -64,14 +60,16 @@ class Worse(NamedTuple):
         return f"{self.site} ({words(self.metric).name} {number(self.score, 3)}, guessing {number(self.guess, 3)})"
 
 
-def worse_than_guessing(runs: Sequence[Run], metrics: Sequence[str] = ("log_loss", "auc")) -> list[Worse]:
+def worse_than_guessing(runs: Sequence[Run], metrics: Sequence[str] = ()) -> list[Worse]:
     """Return the sites whose score on ``valid``, at the reported round and on average over the runs, guessing beats."""
+    task = runs[0].federation.task
+    metrics = metrics or (task.choosing, task.headline)
     scores = pd.concat([_reported(run, metrics) for run in runs]).groupby(level=0, sort=False).mean()
     guess = pd.DataFrame([guesses(run.federation) for run in runs]).mean()
     found = []
     for metric in metrics:
         for site, score in scores[metric].items():
-            against = AUC if metric == "auc" else float(guess[str(site)])
-            if (score < against) if metric == "auc" else (score > against):
+            against = task.guessed if metric == task.headline else float(guess[str(site)])
+            if (score < against) if words(metric).higher else (score > against):
                 found.append(Worse(str(site), metric, float(score), against))
     return found

@@ -28,7 +28,7 @@ LEAST, MOST = 8, 8  # rows at the first point; points of a curve
 
 def learning_curve(
     federation: Federation,
-    model: ModelLike = "logistic",
+    model: ModelLike | None = None,
     algorithms: Sequence[str | Algorithm] | Mapping[str, str | Algorithm] = ("centralized", "fedavg"),
     *,
     rows: Sequence[int] | None = None,
@@ -85,6 +85,7 @@ def learning_curve(
     arms, numbers = name_arms(algorithms), seed_numbers(seeds)
     if "seed" in settings:
         raise TypeError("learning_curve draws its seeds itself: use seeds=")
+    model = federation.task.model if model is None else model
     trainer = _Trainer(federation, model, numbers, settings)
     for alg in arms.values():  # what is wrong with all data is said now, and not at the first point
         begin(planned(trainer.splits[0], model, alg, settings))

@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.federation import METRICS, Examples
+from fedlab.federation import Examples, Task
 from fedlab.metrics.auc_interval import newcombe
-from fedlab.metrics.cells import ENOUGH, patients_by_class
+from fedlab.metrics.cells import ENOUGH
 from fedlab.metrics.clusters import variance_of_means, worth
 from fedlab.metrics.delong import Z, pairs_won
+from fedlab.metrics.known import KNOWN
 from fedlab.metrics.ranking import expit
 from fedlab.metrics.scores import CHOSEN, NEEDS_EVERY_CLASS
 from fedlab.metrics.thresholds import balanced_accuracy_at
@@ -67,7 +68,7 @@ class Drawn:
 
         A resample of n patients varies by (n − 1) / n too little, which many small hospitals add up to.
         """
-        score = partial(balanced_accuracy_at, threshold=thresholds) if metric == CHOSEN else METRICS[metric]
+        score = partial(balanced_accuracy_at, threshold=thresholds) if metric == CHOSEN else KNOWN[metric]
         whole = score(self.y, p, np.ones((1, len(self.y))))
         by_class = metric in NEEDS_EVERY_CLASS
         parts = [score(self.y, p, weights) for weights in self._weights(by_class)]
@@ -180,11 +181,11 @@ def _variance(share: Share) -> float:
 # --------------------------------------------------------------------------- whether there is one
 
 
-def no_interval(metric: str, classes: int, sites: Sequence[Examples]) -> str:
+def no_interval(metric: str, task: Task, sites: Sequence[Examples]) -> str:
     """Say why a metric's mean over these hospitals' patients has no interval; empty if it has one."""
-    if metric == "auc" and classes > 2:
-        return f"a mean of the AUCs of {classes} classes: no interval"
-    counts = np.array([patients_by_class(rows.patients.of, rows.y.numpy(), classes) for rows in sites])
+    if metric == "auc" and len(task.classes) > 2:
+        return f"a mean of the AUCs of {len(task.classes)} classes: no interval"
+    counts = np.array([task.counts(rows.patients.of, rows.y.numpy()) for rows in sites])
     if metric in NEEDS_EVERY_CLASS:
         if counts.sum(0).min() < ENOUGH:
             return f"fewer than {ENOUGH} patients of a class: no interval"

@@ -15,7 +15,6 @@ from fedlab.engine.settings import Settings
 from fedlab.engine.train import begin
 from fedlab.federation import Federation
 from fedlab.models import ModelLike
-from fedlab.study.stated import PRIMARY
 
 WHERE = ("device",)  # the same question on another machine
 
@@ -84,7 +83,7 @@ def apart(
     out += [f"the model's {what}" for what in _other_content(then["model"], asked["model"])]
     if then["seeds"] != asked["seeds"]:
         out.append(f"seeds ({then['seeds']} there, {asked['seeds']} asked)")
-    stated = then.get("stated", {"primary": PRIMARY, "smallest": None})  # what an older fedlab did not ask
+    stated = then.get("stated", {"primary": "log_loss", "smallest": None})  # what an older fedlab did not ask
     out += [
         f"{name} ({stated.get(name)} there, {new} asked): it is named once, before anything is seen"
         for name, new in asked["stated"].items()

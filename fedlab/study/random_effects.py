@@ -83,6 +83,9 @@ def random_effects(
 
 def _check(study: Study, metric: str, against: str | None, threshold: float) -> None:
     """Refuse what cannot be pooled, before anything is opened."""
+    study.federation.task.needs_classes(
+        "pooled on the logit scale are shares of classes", "study.table() has means over hospitals"
+    )
     classes = study.federation.task.classes
     if metric not in SHARES:
         raise ValueError(

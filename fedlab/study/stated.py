@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedlab.federation import METRICS, Federation
+from fedlab.federation import Federation
+from fedlab.metrics.known import KNOWN
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS, NEEDS_TWO_CLASSES, bounds
 from fedlab.study.words import listed
 
-PRIMARY = "log_loss"
 NEVER = {
     "ece": "a calibrated model has one as well, which grows as patients get fewer, so that it names the wrong winner; "
     "name 'log_loss' or 'brier', which see calibration too"
@@ -19,12 +19,13 @@ NEVER = {
 """Metrics that are shown and never judged, and why."""
 
 
-def check_named(primary: str, smallest: float | None) -> None:
+def check_named(primary: str | None, smallest: float | None) -> None:
     """Refuse what no comparison can be judged by, whatever its data.
 
     Parameters
     ----------
-    primary : str
+    primary : str, optional
+        Default: the task says it.
     smallest : float, optional
 
     Raises
@@ -39,18 +40,18 @@ def check_named(primary: str, smallest: float | None) -> None:
     ...
     ValueError: primary is 'f1', which is no metric; there are auc, accuracy, ...
     """
-    there = [name for name in METRICS if name not in NEVER]
+    there = [name for name in KNOWN if name not in NEVER]
     if primary in NEVER:
         raise ValueError(f"primary is {primary!r}, which is shown and never judged: {NEVER[primary]}")
-    if primary not in there:
+    if primary is not None and primary not in there:
         raise ValueError(f"primary is {primary!r}, which is no metric; there are {', '.join(there)}")
     if smallest is None:
         return
-    least, most = bounds(primary)
+    least, most = (0.0, math.inf) if primary is None else bounds(primary)
     if isinstance(smallest, bool) or not isinstance(smallest, (int, float, np.number)) or not 0 < smallest < math.inf:
         raise ValueError(
-            f"smallest is {smallest!r}: give the smallest difference in {primary} that matters, a number above 0, e.g. "
-            "0.02, or leave it out"
+            f"smallest is {smallest!r}: give the smallest difference in {primary or 'the score'} that matters, above "
+            "0, e.g. 0.02, or leave it out"
         )
     if smallest >= most - least:
         raise ValueError(
@@ -80,14 +81,17 @@ def check_stated(splits: Sequence[Federation], primary: str, smallest: float | N
     >>> check_stated([fedlab.load("heart_disease")], "auc", 0.02)
     """
     check_named(primary, smallest)
-    classes = len(splits[0].task.classes)
+    task = splits[0].task
+    if primary not in task.metrics:
+        raise ValueError(f"primary is {primary!r}, and {task.about} has {', '.join(task.metrics)}")
+    classes = len(task.classes)
     if primary in NEEDS_TWO_CLASSES and classes != 2:
         raise ValueError(f"primary is {primary!r}, which needs a task of two classes, and this one has {classes}")
     if primary in NEEDS_EVERY_CLASS and not any(_has(site.rows.y.numpy()[site.split.test], classes)
                                                 for split in splits for site in split.sites):  # fmt: skip
         raise ValueError(
             f"primary is {primary!r}, which no hospital can have: {listed(list(splits[0].names))} lack test patients "
-            f"of a class in every split. Name one that needs no two classes, {PRIMARY!r}"
+            f"of a class in every split. Name one that needs no two classes, {task.choosing!r}"
         )
 
 

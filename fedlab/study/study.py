@@ -11,7 +11,7 @@ import pandas as pd
 
 from fedlab.engine.openings import quiet
 from fedlab.engine.run import Run
-from fedlab.federation import METRICS, Federation
+from fedlab.federation import Federation
 from fedlab.federation.reserved import MEANS
 from fedlab.metrics.cells import FEW, written
 from fedlab.metrics.scores import bounds
@@ -25,7 +25,6 @@ from fedlab.study.pairs import pairs
 from fedlab.study.places import per_seed, without
 from fedlab.study.random_effects import random_effects
 from fedlab.study.splits import over_splits
-from fedlab.study.stated import PRIMARY
 from fedlab.study.statistics import over_seeds, overlap
 from fedlab.study.verdict import verdict
 
@@ -40,7 +39,7 @@ class Study(Kept):
         For each arm, one run a seed; a run's own seed is ``run.settings.seed``.
     seeds : list of int
     trials : DataFrame
-        What was tuned: one row per ``arm``, ``seed`` and trial, its ``log_loss`` on ``valid``, and which was chosen.
+        What was tuned: one row per ``arm``, ``seed`` and trial, its choosing score on ``valid``, and which was chosen.
     failed : DataFrame
         Seeds on which an arm failed: ``arm``, ``seed``, the ``round`` and the ``error``. They have no run.
     test_openings : int
@@ -63,10 +62,13 @@ class Study(Kept):
     failed: pd.DataFrame = field(default_factory=no_failures)
     test_openings: int = 0
     plan: dict[str, Any] = field(default_factory=dict)
-    primary: str = PRIMARY
+    primary: str = ""
     smallest: float | None = None
     opened: dict[str, Any] = field(default_factory=dict)
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.primary = self.primary or self.federation.task.choosing
 
     told = staticmethod(written)
     """How a count of patients is written in tables and figures: in a person's own process as it is."""
@@ -223,7 +225,7 @@ class Study(Kept):
         )
         note = f"mean ± sd over {len(self.seeds)} seeds; {said(self)}"
         note = "; ".join([note, *(escape(what) for what in told(self))])
-        return f"<div>{wide[list(METRICS)].to_html(border=0)}<small>{note}</small></div>"
+        return f"<div>{wide[list(self.federation.task.metrics)].to_html(border=0)}<small>{note}</small></div>"
 
 
 def average(scores: pd.DataFrame, *, overlap: float) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from fedlab.engine.settings import Settings
 from fedlab.federation import Federation
 from fedlab.metrics.cells import LEAST
 from fedlab.models import ModelLike
+from fedlab.study.words import words
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -87,7 +88,7 @@ def _passes(tried: Sequence[Trial]) -> list[list[int]]:
 
 
 def validation_loss(run: Run) -> float:
-    """Mean log loss on ``valid`` at the reported round (isolated: each site's own), over what the run chooses by.
+    """Mean choosing score on ``valid`` at the reported round (isolated: each site's own), over what the run chooses by.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def validation_loss(run: Run) -> float:
             f"tune chooses on valid, but every site has fewer than {LEAST} validation patients, of whom nothing leaves "
             "it: join small sites, or leave tune out"
         )
-    losses = zip(told["log_loss"].tolist(), told["patients"].tolist(), strict=True)
+    losses = zip(told[run.federation.task.choosing].tolist(), told["patients"].tolist(), strict=True)
     return mean_loss(losses, run.settings.choose) if len(told) else float("inf")
 
 
@@ -120,15 +121,16 @@ def chosen_by(study: Study) -> str:
     runs = [run for each in study.runs.values() for run in each]
     if not runs or not runs[0].settings.evaluate:
         return "The last round is reported." if runs else ""
+    score = words(runs[0].federation.task.choosing).name
     alone = [run.algorithm.alone and not run.algorithm.one_model for run in runs]
     if all(alone) and study.trials.empty:
-        return "Each hospital chooses its own round by log loss on valid."
+        return f"Each hospital chooses its own round by {score} on valid."
     own = " (own models: the round by each hospital’s own)" if any(alone) else ""
     what = f"round{' and the tuned settings are' if len(study.trials) else ' is'}"
     if runs[0].settings.choose == "hospitals":
-        return f"The {what} chosen by the mean over hospitals of log loss on valid{own}."
+        return f"The {what} chosen by the mean over hospitals of {score} on valid{own}."
     means = "while means are over hospitals; choose='hospitals' counts them alike"
-    return f"The {what} chosen by log loss on valid weighted by patients{own}, {means}."
+    return f"The {what} chosen by {score} on valid weighted by patients{own}, {means}."
 
 
 def at_the_ends(trials: pd.DataFrame) -> list[tuple[str, str, float, str, list[str]]]:

@@ -63,15 +63,15 @@ def delong(self: Study, one: str, other: str, *, seed: int | None = None) -> pd.
     >>> table.loc["Switzerland", "reason"]
     '2 of 31 patients healthy: at least 10 of each class needed'
     """
-    classes = self.federation.task.classes
-    if len(classes) != 2:
-        raise ValueError(f"DeLong's test compares AUCs of two classes, and this task has {len(classes)}: study.pairs()")
+    task = self.federation.task
+    task.needs_classes("DeLong's test compares AUCs of two classes", "study.pairs() compares arms")
+    if (n := len(task.classes)) != 2:
+        raise ValueError(f"DeLong's test compares AUCs of two classes, and this task has {n}: study.pairs()")
     runs = _runs(self, one, other, seed)
     asked = ("delong", one, other, runs[0].settings.seed)
     if asked not in self._reports:
         rows = [
-            {"where": site.name, "one": one, "other": other, "patients": opened.counted(site, len(classes)).patients}
-            | _at(site, runs)
+            {"where": site.name, "one": one, "other": other, "patients": opened.counted(site, task).patients}
             | _at(site, runs)
             for site in runs[0].federation.sites
         ]

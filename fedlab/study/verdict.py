@@ -29,6 +29,10 @@ PLAIN = {
     "balanced_accuracy": "the share classified right, each class counting alike",
     "log_loss": "how true the risks are",
     "brier": "how true the risks are",
+    "mse": "how far predictions are off, large errors most",
+    "rmse": "how far predictions are off, large errors most",
+    "mae": "how far predictions are off",
+    "r2": "the share of the spread that is predicted",
 }
 STEADY = 10  # seeds from which on their halves are worth asking
 MOST = 3  # pairs that are told one by one
@@ -285,7 +289,8 @@ def _few(study: Study, metrics: Sequence[str]) -> list[str]:
         return []
     ranked = [words(metric).name for metric in metrics if metric in NEEDS_EVERY_CLASS]
     luck = f", so that {listed(ranked)} there is mostly luck" if ranked else ""
-    return [f"Fewer than {FEW} test patients of a class{luck}: {', '.join(few)}."]
+    whom = " of a class" if study.federation.task.classes else ""
+    return [f"Fewer than {FEW} test patients{whom}{luck}: {', '.join(few)}."]
 
 
 def _tuned(study: Study) -> list[str]:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedlab.algorithms import ALGORITHMS
-from fedlab.federation import METRICS, Federation
-from fedlab.metrics.cells import is_few, patients_by_class, written
+from fedlab.federation import Federation
+from fedlab.metrics.cells import is_few, written
+from fedlab.metrics.known import KNOWN
 from fedlab.metrics.scores import LOWER_IS_BETTER
 
 
@@ -36,6 +37,10 @@ WORDS = {
         "sensitivity at 90 % specificity",
         "sensitivity at 90 % specificity (read off the ROC curve)",
     ),
+    "r2": ("R²", "R² (0 tells all the mean, 1 is exact)"),
+    "mae": ("MAE", "mean absolute error (in the unit of the label, lower is better)"),
+    "rmse": ("RMSE", "root of the mean squared error (in the unit of the label, lower is better)"),
+    "mse": ("mean squared error", "mean squared error (in the squared unit of the label, lower is better)"),
 }
 
 ARMS = {"isolated": "own model", "centralized": "pooled", "ensemble": "ensemble", "cyclic": "cyclic",
@@ -51,8 +56,8 @@ COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", 
 
 def words(metric: str) -> Words:
     """Return the words for a metric, or refuse it with the list of those there are."""
-    if metric not in METRICS:
-        raise ValueError(f"there is no metric {metric!r}; known are {', '.join(METRICS)}")
+    if metric not in KNOWN:
+        raise ValueError(f"there is no metric {metric!r}; known are {', '.join(KNOWN)}")
     return Words(*WORDS.get(metric, (metric, metric)), higher=metric not in LOWER_IS_BETTER)
 
 
@@ -134,7 +139,7 @@ def listed(names: list[str]) -> str:
 
 
 def few(federation: Federation, part: str = "test", *, told: Callable[[float], str] = written) -> dict[str, str]:
-    """Name the sites with fewer than ten patients of a class in a part of the split.
+    """Name the sites with fewer than ten patients (of a class, where there are classes) in a part of the split.
 
     ``told`` writes a count: :func:`~fedlab.metrics.cells.shown` for what is to be sent on.
 
@@ -143,11 +148,12 @@ def few(federation: Federation, part: str = "test", *, told: Callable[[float], s
     dict of str to str
         Site to ``"2 healthy test patients"``.
     """
-    found, classes = {}, federation.task.classes
+    found, names = {}, federation.task.classes or ("",)
     for site in federation.sites:
         at = site.split.parts()[part]
         y, who = site.rows.y.numpy()[at], site.rows.patients.of[at]  # no inputs: pictures are large
-        count, rarest = min(zip(patients_by_class(who, y, len(classes)).tolist(), classes, strict=True))
+        count, rarest = min(zip(federation.task.counts(who, y).tolist(), names, strict=True))
         if is_few(count):
-            found[site.name] = f"{told(count)} {rarest} {part} patient{'' if count == 1 else 's'}"
+            whom = [told(count), rarest, part, "patient" if count == 1 else "patients"]
+            found[site.name] = " ".join(filter(None, whom))
     return found

@@ -47,8 +47,8 @@ class Controls:
         self._relabelling = False
         self.data = DataChoice(federation, alert)
         self.model = widgets.Dropdown(
-            options=list(MODELS), value="logistic", description="model",
-            tooltip="Logistic regression, or a perceptron with one hidden layer", **LOOK,
+            options=self._models(), value=self.data.federation.task.model, description="model",
+            tooltip="Logistic (of a quantity: linear) regression, or a perceptron with one hidden layer", **LOOK,
         )  # fmt: skip
         self.known = known_algorithms(alert)
         self.algorithm = widgets.Dropdown(
@@ -88,12 +88,24 @@ class Controls:
         self.box = widgets.Box(groups, layout={"flex_flow": "row wrap", "width": "100%"})
         self._watch_all()
 
+    def _models(self) -> list[str]:
+        """Return the models that the data's task can have."""
+        return [name for name in MODELS if name not in self.data.federation.task.elsewhere]
+
+    def _follow_task(self) -> None:
+        """Offer the models of the task; one that it cannot have gives way to its default."""
+        if list(self.model.options) != (there := self._models()):
+            kept = self.model.value
+            self.model.options = there
+            self.model.value = kept if kept in there else self.data.federation.task.model
+
     def _watch_all(self) -> None:
         """Tell of every change; ticks and fields are others for other data and algorithms."""
         recipe = [] if self.data.recipe is None else [self.data.recipe]
         self._watch(self.model, self.algorithm, self.seeds, *recipe, *self.numbers.values())
         self._watch(*self.data.ticks.values())
         self.data.sites.observe(lambda change: self._watch(*change["new"]), names="children")
+        self.data.sites.observe(lambda change: self._follow_task(), names="children")
 
     def _watch(self, *watched: widgets.Widget) -> None:
         for widget in watched:
@@ -126,7 +138,7 @@ class Controls:
         """Offer a model that the algorithm takes, where it does not take the chosen one."""
         try:
             algorithm = self.known[self.algorithm.value](**{name: widget.value for name, widget in self.fields.items()})
-            fit = models_for(algorithm)
+            fit = tuple(name for name in models_for(algorithm) if name in self.model.options)
         except (ValueError, TypeError):  # a field is out of its range: a run will say so
             fit = ()
         self._offered = fit[0] if fit and self.model.value not in fit else ""
@@ -161,7 +173,7 @@ class Controls:
     def reset(self) -> None:
         """Set everything back to its default."""
         self.data.reset()
-        self.model.value, self.algorithm.value = "logistic", "fedavg"
+        self.model.value, self.algorithm.value = self.data.federation.task.model, "fedavg"
         self._follow_algorithm()
         self.seeds.value = 1
         defaults = Settings()

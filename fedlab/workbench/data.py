@@ -110,7 +110,7 @@ def _tick(site: Site, federation: Federation) -> widgets.Checkbox:
 
 
 def beside(site: Site, federation: Federation) -> str:
-    """Say how many patients a site has, and how common what is to be found is among them.
+    """Say how many patients a site has, and how common, or how large, what is to be predicted is among them.
 
     Examples
     --------
@@ -121,9 +121,12 @@ def beside(site: Site, federation: Federation) -> str:
     """
     y, classes = site.rows.y, federation.task.classes
     patients = len(set(site.rows.group.tolist()))
+    counted = f"{site.name}: {patients} patient{'s' * (patients != 1)}"
+    if not classes:
+        return f"{counted}, {federation.task.columns[0]} {float(y.mean()):.3g} ± {float(y.std(correction=0)):.2g}"
     shares = [(float((y == k).double().mean()), name) for k, name in enumerate(classes)]
     share, name = shares[1] if len(classes) == 2 else max(shares)
-    return f"{site.name}: {patients} patient{'s' * (patients != 1)}, {100 * share:.0f} % {name}"
+    return f"{counted}, {100 * share:.0f} % {name}"
 
 
 def _name_in_notebook(federation: Federation) -> str:

@@ -18,7 +18,7 @@ def models_for(algorithm: Algorithm) -> tuple[str, ...]:
     --------
     >>> from fedlab.algorithms import FedAvg, FedBN
     >>> models_for(FedAvg()), models_for(FedBN())
-    (('logistic', 'mlp', 'mlp_norm'), ('mlp_norm',))
+    (('logistic', 'linear', 'mlp', 'mlp_norm'), ('mlp_norm',))
     """
     return tuple(name for name in MODELS if not refusal(algorithm, name))
 

@@ -13,6 +13,7 @@ from fedlab.engine import Run
 from fedlab.engine.notebook import kernel_shell, watched
 from fedlab.federation import Federation
 from fedlab.study.words import listed
+from fedlab.study.words import words as names
 from fedlab.workbench import results, style, words
 from fedlab.workbench.cell import replace_in_cell
 from fedlab.workbench.chart import Chart
@@ -22,7 +23,6 @@ from fedlab.workbench.page import Page
 from fedlab.workbench.worker import Worker, warm_up
 
 UNWATCHED = "Here is a panel with buttons: open this notebook in JupyterLab to use it."
-METRICS = {"log loss": "log_loss", "AUC": "auc"}
 WRAP = {"flex_flow": "row wrap"}
 WARM = 60.0  # seconds to wait for torch's first round to be over; what was not warm then trains all the same
 
@@ -52,7 +52,7 @@ class LivePanel(widgets.VBox):
         self._lock = threading.RLock()  # to set a widget back calls its callbacks on this very thread
         self._worker: Worker | None = None
         self._ran: Choice | None = None
-        self._metric, self._training = "log_loss", False
+        self._metric, self._training = "", False
         self.alert = widgets.HTML()
         self.alert.add_class("fedlab-alert")
         self.controls = Controls(federation, self._say, several=several)
@@ -72,10 +72,22 @@ class LivePanel(widgets.VBox):
         self.row = widgets.Box([self.run_button, self.stop_button, self.reset_button, self.code_button], layout=WRAP)
         self._make_code()
         self.metric = widgets.ToggleButtons(
-            options=METRICS, description="curve", tooltips=["on which the round is chosen", "how well it ranks"],
+            options=self._curves(), description="curve",
+            tooltips=["on which the round is chosen", "how well it ranks, or predicts"],
             style={"description_width": "initial", "button_width": "auto"},
         )  # fmt: skip
+        self._metric = self.metric.value
         self.metric.observe(lambda change: self._switch(change["new"]), names="value")
+        self.controls.data.sites.observe(lambda change: self._follow_task(), names="children")
+
+    def _curves(self) -> list[tuple[str, str]]:
+        """Return what a run of these data computes after each round: the metric that chooses, and the headline."""
+        task = self.controls.data.federation.task
+        return [(names(metric).name, metric) for metric in (task.choosing, task.headline)]
+
+    def _follow_task(self) -> None:
+        if list(self.metric.options) != (there := self._curves()):
+            self.metric.options = there
 
     def _make_code(self) -> None:
         """Make what opens below the row of buttons: the code, and a button that copies it."""
@@ -144,7 +156,7 @@ class LivePanel(widgets.VBox):
                 return
             self._worker, self.runs, self._ran = None, [], None
             self.controls.reset()
-            self.metric.value = "log_loss"
+            self.metric.value = self._curves()[0][1]
             self._say("")
             self.chart.clear()
             self.bar.value, self.bar.bar_style = 0, ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedlab.engine import Run, TooFewSites
-from fedlab.study.words import listed
+from fedlab.study.words import listed, words
 
 
 def time_left(seconds: float) -> str:
@@ -68,11 +68,12 @@ def reported(runs: Sequence[Run]) -> str:
     run = runs[0]
     if not run.chosen:
         return ""
+    score = words(run.scored[0]).name
     if run.algorithm.alone and not run.algorithm.one_model:
-        return "Each hospital reports the round with its own best log loss on valid."
+        return f"Each hospital reports the round with its own best {score} on valid."
     if len(runs) > 1:
-        return "Each seed reports its own round with the best log loss on valid."
-    return f"Round {max(run.chosen.values())} had the best log loss on valid."
+        return f"Each seed reports its own round with the best {score} on valid."
+    return f"Round {max(run.chosen.values())} had the best {score} on valid."
 
 
 def failure(error: BaseException, run: Run | None) -> str:

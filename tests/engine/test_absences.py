@@ -124,7 +124,7 @@ def test_a_round_that_ends_the_run_counts_too() -> None:
 def test_a_site_that_learns_from_one_class_alone_is_marked() -> None:
     rows = {name: (torch.randn(40, 2), (torch.arange(40) % 2)) for name in "AB"}
     rows["B"] = rows["B"][0], torch.zeros(40)
-    fed = Federation.from_tensors(rows, task=fedlab.Task(("well", "ill")))
+    fed = Federation.from_tensors(rows, task=fedlab.Classification(("well", "ill")))
     run = fedlab.train(fed, "logistic", "isolated", rounds=1, progress=False)
     assert "B: none of its 24 training patients is ill" in run.notes
     assert fedlab.train(fed, "logistic", "fedavg", rounds=1, progress=False).notes == []

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlab.federation import Examples, Feature, Federation, Site, Split, Task
+from fedlab.federation import Classification, Examples, Feature, Federation, Site, Split
 from fedlab.federation.frame import encode
 
 
@@ -30,7 +30,7 @@ def make(df: pd.DataFrame, **options: object) -> Federation:
 def test_a_table_becomes_sites_classes_and_columns() -> None:
     fed = make(table())
     assert fed.names == ("A", "B")
-    assert fed.task == Task(("0", "1"))
+    assert fed.task == Classification(("0", "1"))
     assert fed.columns == ("age", "sex=M")
     assert fed["A"].rows.x[:, 0].tolist() == list(range(0, 24, 2))
     assert fed["B"].rows.x[:3, 1].tolist() == [1.0, 0.0, 1.0]

@@ -35,7 +35,7 @@ def ward(n: int, ill: int, *, groups: Any = None) -> Federation:
     """One hospital; the second column numbers the rows."""
     x = torch.stack([torch.zeros(n), torch.arange(n)], dim=1).double()
     y = (torch.arange(n) < ill).long()
-    task = fedlab.Task(("well", "ill"))
+    task = fedlab.Classification(("well", "ill"))
     return Federation.from_tensors({"A": (x, y)}, groups=None if groups is None else {"A": groups}, task=task)
 
 

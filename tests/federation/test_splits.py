@@ -18,7 +18,7 @@ FAR = 5.5  # standard errors of independent draws: in 2,000 comparisons 1e-4, an
 
 def site_of(n: int, cases: int) -> Federation:
     y = (torch.arange(n) < cases).long()
-    return Federation.from_tensors({"A": (torch.zeros(n, 1), y)}, task=fedlab.Task(("healthy", "ill")))
+    return Federation.from_tensors({"A": (torch.zeros(n, 1), y)}, task=fedlab.Classification(("healthy", "ill")))
 
 
 def assert_unbiased(n: int, cases: int) -> None:

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import torch
 
-from fedlab.federation import Federation, Split, Task
+from fedlab.federation import Classification, Federation, Split
 
 N = 60
 GENERATOR = torch.Generator().manual_seed(0)
 X, Y = torch.randn(N, 3, generator=GENERATOR), torch.arange(N) % 2
 NUMBER = np.arange(N)
-THREE = Task(("a", "b", "c"))
+THREE = Classification(("a", "b", "c"))
 
 
 def made(x: Any = X, y: Any = Y, **options: Any) -> Federation:
@@ -28,10 +28,10 @@ def made(x: Any = X, y: Any = Y, **options: Any) -> Federation:
 
 def test_a_one_hot_column_without_a_row_is_refused_unless_the_classes_are_named() -> None:
     hot = torch.nn.functional.one_hot(Y, 3)
-    with pytest.raises(ValueError, match=r"no row has class 2 \(the one-hot labels have 3 columns\).*task=Task"):
+    with pytest.raises(ValueError, match=r"no row has class 2 \(the one-hot labels have 3 columns\).*task=Class"):
         made(y=hot)
     with pytest.raises(ValueError, match="one-hot labels have 3 columns, and the task 2 classes"):
-        made(y=hot, task=Task(("well", "ill")))
+        made(y=hot, task=Classification(("well", "ill")))
     fed = made(y=hot, task=THREE)
     assert fed.task == THREE and torch.equal(fed["A"].rows.y, Y)
 
@@ -76,7 +76,7 @@ BAD_LABELS: dict[str, tuple[Any, str]] = {
     "a single number": (1, r"site 'A' has labels of shape \[\]"),
     "huge": (Y * 10**10, "labels are 0, 10000000000, and no row has class 1"),
     "identifiers": (torch.arange(N) + 10**9, "no row has class 0: number the classes"),
-    "a number for each row": (torch.arange(N), "60 different values: a class label has at most 20.*task=Task"),
+    "a number for each row": (torch.arange(N), "60 different values: a class label has at most 20.*task=Class"),
     "too few": (Y[:50], "site 'A' has 60 rows in x and 50 labels in y"),
 }  # fmt: skip
 
@@ -98,12 +98,12 @@ def test_many_classes_are_taken_by_name() -> None:
     y = torch.arange(N) % 30
     with pytest.raises(ValueError, match="30 different values"):
         made(y=y)
-    assert len(made(y=y, task=Task(tuple(map(str, range(30))))).task.classes) == 30
+    assert len(made(y=y, task=Classification(tuple(map(str, range(30))))).task.classes) == 30
     assert len(made(y=torch.arange(N) % 20).task.classes) == 20
 
 
 def test_a_task_is_a_task() -> None:
-    with pytest.raises(TypeError, match=r"task is a tuple: .*Task\("):
+    with pytest.raises(TypeError, match=r"task is a tuple: .*Classification\("):
         made(task=("well", "ill"))
 
 

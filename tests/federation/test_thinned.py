@@ -18,7 +18,7 @@ def test_fewer_rows_are_among_more_and_patients_stay_whole(data: st.DataObject) 
     y = torch.tensor(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)))
     groups = np.array(data.draw(st.lists(st.integers(0, n // 2), min_size=n, max_size=n)))
     groups[:3] = [n, n + 1, n + 2]
-    task = fedlab.Task(("a", "b", "c"))  # a class may be drawn for nobody
+    task = fedlab.Classification(("a", "b", "c"))  # a class may be drawn for nobody
     made = Federation.from_tensors({"A": (torch.zeros(n, 1), y)}, groups={"A": groups}, task=task)
     seed, train = data.draw(st.integers(0, 99)), made["A"].split.train
     largest = int(np.unique(groups, return_counts=True)[1].max())

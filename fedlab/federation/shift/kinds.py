@@ -136,11 +136,10 @@ class QuantityShift(Shift):
 
     def apply(self, site: Site, federation: Federation, rng: np.random.Generator) -> Site:
         """Remove patients, at every severity in the same order."""
-        del federation
         parts = list(site.split.parts().values())
         parts.append(np.setdiff1d(np.arange(len(site)), np.concatenate(parts)))  # in no part: where a site was thinned
         stays = np.zeros(len(site), dtype=bool)
-        y, seed = site.rows.y.numpy(), int(rng.integers(2**32))
+        y, seed = federation.task.stratum(site.rows.y.numpy()), int(rng.integers(2**32))
         for rows in parts:
             wanted = max(1, round(len(rows) * (1 - (1 - SMALLEST) * self.severity)))
             stays[draw_rows(y, site.rows.group, rows, wanted, site=site.name, seed=seed)] = True
@@ -216,7 +215,13 @@ def keep(site: Site, stays: NDArray[np.bool_]) -> Site:
     return replace(site, rows=rows, split=Split(*parts))
 
 
+SHIFTS_OF_ALL = "the shifts of acquisition, practice, documentation and quantity fit it"
+
+
 def _class(shift: LabelShift | ConceptShift, federation: Federation) -> int:
+    federation.task.needs_classes(
+        f"{type(shift).__name__} changes how frequent a class is, or is called", SHIFTS_OF_ALL
+    )
     classes = federation.task.classes
     if shift.towards is None:
         return len(classes) - 1

@@ -28,9 +28,9 @@ def explain(
     *,
     gap: str = "elsewhere",
     shifts: Shifts | None = None,
-    model: ModelLike = "logistic",
+    model: ModelLike | None = None,
     which: str | Algorithm = "fedavg",
-    metric: str = "log_loss",
+    metric: str | None = None,
     seeds: int | Sequence[int] = 10,
     progress: bool = True,
     **settings: Any,
@@ -61,7 +61,7 @@ def explain(
     model : str, callable or Module
     which : str or Algorithm
         The federated one.
-    metric : str
+    metric : str, optional
         Any but ``balanced_accuracy_chosen``. A positive fall is a loss, whichever way the metric goes.
     seeds : int or sequence of int
         At least two; each a split, a start, a batch order and a draw of what is removed.
@@ -87,7 +87,13 @@ def explain(
     ['label', 'residual']
     """
     numbers = _checked(federation, seeds, settings)
+    model = federation.task.model if model is None else model
+    metric = federation.task.choosing if metric is None else metric
+    if shifts is None:
+        federation.task.needs_classes("kinds of difference are estimated for classes", "give shifts= that were planted")
     asked = Gap(gap, model, algorithm(which), metric, settings)
+    if metric not in federation.task.metrics:
+        raise ValueError(f"metric is {metric!r}, and {federation.task.about} has {', '.join(federation.task.metrics)}")
     begin(planned(federation, model, asked.arms[-1], settings))
     planted = federation if shifts is None else federation.shift(shifts)
     source: Shifts | Found = look(federation) if shifts is None else shifts

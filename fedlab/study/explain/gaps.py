@@ -13,7 +13,8 @@ from fedlab.algorithms import Algorithm
 from fedlab.engine import openings
 from fedlab.engine.replicas import train_seeds
 from fedlab.engine.run import Run
-from fedlab.federation import METRICS, Federation
+from fedlab.federation import Federation
+from fedlab.metrics.known import KNOWN
 from fedlab.metrics.scores import CHOSEN, LOWER_IS_BETTER
 from fedlab.models import ModelLike
 
@@ -39,7 +40,7 @@ class Gap:
     def __post_init__(self) -> None:
         if self.name not in GAPS:
             raise ValueError(f"gap is {self.name!r}: choose one of {', '.join(GAPS)}")
-        known = [metric for metric in METRICS if metric != CHOSEN]
+        known = [metric for metric in KNOWN if metric != CHOSEN]
         if self.metric not in known:
             raise ValueError(f"metric is {self.metric!r}: choose one of {', '.join(known)}")
 
@@ -111,7 +112,8 @@ def unreadable(federations: Sequence[Federation], scores: Sequence[Floats], metr
         for number in np.flatnonzero(np.isnan(table).any(0)):
             site = federation.sites[number]
             y = site.test.y.numpy()
-            chance = np.full((len(y), len(federation.task.classes)), 1 / len(federation.task.classes))
+            columns = len(federation.task.columns)
+            chance = np.full((len(y), columns), 1 / columns)
             why = federation.task.scores(y, chance)[metric].reason or "a model predicts NaN there"
             told.setdefault(site.name, why)
     return told

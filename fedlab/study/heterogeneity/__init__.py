@@ -34,7 +34,7 @@ def heterogeneity(
     federation: Federation,
     *,
     measures: Sequence[str] | None = None,
-    model: ModelLike = "logistic",
+    model: ModelLike | None = None,
     bins: int = BINS,
     least: int = LEAST,
     epsilon: float | None = None,
@@ -85,6 +85,7 @@ def heterogeneity(
     """
     names = chosen(measures)
     _check(federation, bins=bins, draws=draws)
+    model = federation.task.model if model is None else model
     leave = Leave(least, epsilon)
     told = {kind: tuple(m for m in names if kind in MEASURES[m].kinds) for kind in KINDS}
     told = {kind: each for kind, each in told.items() if each}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fedlab.engine.exchange import Ask, Exchange
-from fedlab.federation import Examples, Feature, Federation, Site
+from fedlab.federation import Examples, Feature, Federation, Regression, Site, Task
 from fedlab.federation.frame import columns
 from fedlab.metrics.cells import block_means, block_size
 from fedlab.study.heterogeneity.binned import (
@@ -91,7 +91,7 @@ def take_census(gate: Exchange, federation: Federation, *, bins: int, leave: Lea
     composition (Dwork & Roth, 2014, theorem 3.16) all of them together are ``epsilon``-private for one patient.
     """
     named = {f.name: f for f in features(federation)} if wide else {}
-    cells, reasons = {LABEL: by_code(LABEL, len(federation.task.classes))}, {}
+    cells, reasons = {LABEL: _cells_of(federation.task)}, {}
     totals: Floats | None = None
     blocks: dict[str, list[Tensor | None]] = {}
     if leave.epsilon is None:
@@ -115,6 +115,21 @@ def take_census(gate: Exchange, federation: Federation, *, bins: int, leave: Lea
         full = {k: filled(t, totals, least=leave.least, missing=k != LABEL) for k, t in told.items()}
         tables = {key: Table(cells[key], table, full[key]) for key, table in told.items()}
     return Census(tuple(answers.sites), totals, tables, reasons, each)
+
+
+def _cells_of(task: Task) -> Cells:
+    """Return the label's cells: its classes, or eight steps about a quantity's agreed center."""
+    if not isinstance(task, Regression):
+        return by_code(LABEL, len(task.classes))
+    edges = task.center + task.scale * np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
+    return Cells(LABEL, len(edges) + 1, edges)
+
+
+def _counted(y: Any, task: Task) -> Any:
+    """Count the patients of each cell of the label."""
+    cells = _cells_of(task)
+    number = np.searchsorted(cells.edges, y, side="left") if len(cells.edges) else y
+    return np.bincount(number, minlength=cells.number)
 
 
 def _key(feature: str) -> str:
@@ -174,7 +189,7 @@ class AtSite:
     def _histograms(
         self, mine: Examples, edges: dict[str, Tensor], leave: Leave, rng: np.random.Generator
     ) -> dict[str, Any]:
-        counts = {LABEL: np.bincount(mine.y.numpy(), minlength=len(self.federation.task.classes))}
+        counts = {LABEL: _counted(mine.y.numpy(), self.federation.task)}
         column = values(self.federation, mine.x)
         for feature in features(self.federation):
             if _key(feature.name) in edges:
