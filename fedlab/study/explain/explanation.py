@@ -78,7 +78,8 @@ class Explanation:
         There is a clear fall; the kind's part is the largest in the table, and its interval above zero; it is the
         largest in 95 % of 2,000 resamples of the seeds (Efron 1979, their spread widened as in
         :func:`fedlab.study.over_seeds`); its interval against every other kind, clear or not, leaves zero out, all of
-        them together with 95 %; and the rows fit nothing else as well (``instead``).
+        them together with 95 %; the rows fit nothing else as well (``instead``); and no other kind has a clear part
+        that may be this one's: seeds do not show how the two would share it.
         """
         named = self._named()
         return named[0] if len(named) == 1 else ""
@@ -100,7 +101,7 @@ class Explanation:
         if not order or not ahead(whole.low, whole.high) > 0 or not np.mean(self.parts[order[0]]) > 0:
             return ()
         top, others = order[0], order[1:]
-        rivals = [kind for kind in others if self._as_large(top, kind, len(others))]
+        rivals = [kind for kind in others if self._as_large(top, kind, len(others)) or self._shared(top, kind)]
         if self._often_first(top) < NEARLY_ALL:
             rivals = [kind for kind in others if kind in rivals or self._often_first(kind) > (1 - NEARLY_ALL) / 2]
         doubts = frozenset[str]().union(*(self.instead.get(kind, frozenset()) for kind in (top, *rivals)))
@@ -108,6 +109,11 @@ class Explanation:
         known.sort(key=lambda kind: order.index(kind) if kind in order else len(order))
         found = self.cost(known)
         return (*known, *sorted(doubts - set(self.looked_for))) if ahead(found.low, found.high) > 0 else ()
+
+    def _shared(self, one: str, other: str) -> bool:
+        """Whether the second's clear part may be the first's: how much of both is whose is then not known."""
+        found = self.cost([other])
+        return one in self.instead.get(other, frozenset()) and ahead(found.low, found.high) > 0
 
     def _order(self) -> list[str]:
         """The kinds that change something, largest part first."""
