@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlab.federation import Examples
 from fedlab.federation.cells import LEAST, patients_by_class
+from fedlab.federation.site import Patients
 
 NOBODY = -1
 """The label that pads."""
@@ -26,7 +26,19 @@ class Leaving(NamedTuple):
 ALL = Leaving(True, True)
 
 
-def leaving(rows: Examples, classes: int) -> Leaving:
+class OfPatients(Protocol):
+    """Rows whose patients and labels are known."""
+
+    @property
+    def patients(self) -> Patients:
+        """Whose rows they are."""
+
+    @property
+    def y(self) -> Tensor:
+        """Their labels."""
+
+
+def leaving(rows: OfPatients, classes: int) -> Leaving:
     """Tell by the patients that the rows are of (:mod:`fedlab.federation.cells`)."""
     who = rows.patients.of
     rarest = int(patients_by_class(who, rows.y.numpy(), classes).min())

@@ -16,16 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.base import Algorithm, Batch
 from fedlab.algorithms.tensors import PREPARATION, Tensors
-from fedlab.engine.at import Batch
 from fedlab.engine.batches import Draws, Job, row_plan, site_keys
-from fedlab.engine.net import Net, all_digits, home, laid_out
+from fedlab.engine.net import Net, RawRows, all_digits, home
 from fedlab.engine.optimisers import Optimizer
+from fedlab.engine.rows import OwnRows, Rows, SharedRows, Source
 from fedlab.engine.scores import ALL, Leaving, leaving, padded, quick_scores, screened
 from fedlab.engine.trees import finite
 from fedlab.engine.work import Stop, Work, first_memory, theirs
-from fedlab.federation import Examples, Site, fit, summarise
+from fedlab.federation import Site, fit, summarise
 from fedlab.federation.preparation import patients_with, told
 
 
@@ -50,26 +50,26 @@ class SiteWork:
     """
 
     name: str
-    train_rows: Examples
-    valid_rows: Examples
+    train_rows: Rows
+    valid_rows: Rows
     alg: Algorithm
     net: Net
     optimizer: Optimizer
     prepared: bool
     stop: Stop = lambda: False
     state: Tensors = field(default_factory=dict)
-    _ready: Batch | None = None
+    _source: Source | None = None
 
     @classmethod
     def of(cls, site: Site, **options: Any) -> SiteWork:
         """Put one site to work."""
-        return cls(name=site.name, train_rows=site.train, valid_rows=site.valid, **options)
+        return cls.pooled([site], **options)
 
     @classmethod
     def pooled(cls, sites: Sequence[Site], **options: Any) -> SiteWork:
         """Put the rows of several sites in one place."""
-        both = [_joined([getattr(site, part) for site in sites]) for part in ("train", "valid")]
-        return cls(name=" + ".join(site.name for site in sites), train_rows=both[0], valid_rows=both[1], **options)
+        train, valid = (Rows.of(sites, part) for part in ("train", "valid"))
+        return cls(name=" + ".join(site.name for site in sites), train_rows=train, valid_rows=valid, **options)
 
     def answer(self, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Answer one question of the exchange.
@@ -79,18 +79,23 @@ class SiteWork:
         RowsChanged
             If the rows are no longer what they were; it ends the run.
         """
-        held = self._held()
-        before = written(*held)
+        before = self.written()
         try:
             return self._answer(purpose, payload)
         finally:
-            if written(*held) != before:
+            if self.written() != before:
                 raise RowsChanged(changed(self.name))
 
-    def _held(self) -> list[Tensor]:
-        """All tensors of the site's rows."""
-        ready = () if self._ready is None else self._ready
-        return [self.train_rows.x, self.train_rows.y, self.valid_rows.x, self.valid_rows.y, *ready]
+    def written(self) -> int:
+        """Return how often the site's rows were written in place."""
+        own = [self._source.batch.x, self._source.batch.y] if isinstance(self._source, OwnRows) else []
+        shown = [self.valid] if isinstance(self.valid, Tensor) else []
+        return self.train_rows.written() + self.valid_rows.written() + written(*own, *shown)
+
+    @cached_property
+    def valid(self) -> RawRows:
+        """What is predicted each round: of a table a copy, for it is small; else what gives the rows."""
+        return self.valid_rows.raw
 
     def _answer(self, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
         if purpose == "statistics":
@@ -117,9 +122,9 @@ class SiteWork:
 
         Of a column that fewer than five training patients have, it says what it would if nobody had it.
         """
-        x = self.train_rows.x
         if own or self.prepared:
-            return {"rows": torch.tensor(float(len(x)), dtype=torch.float64)}
+            return {"rows": torch.tensor(float(len(self.train_rows)), dtype=torch.float64)}
+        x = self.train_rows.x
         return told(summarise(x), patients_with(x, self.train_rows.patients.of))._asdict()
 
     def prepare(self, buffers: Tensors) -> None:
@@ -130,13 +135,21 @@ class SiteWork:
         found = buffers or fit(summarise(self.train_rows.x))
         self.state["prepare"] = self.net.placed({f"{PREPARATION}{k}": v for k, v in found.items()})
 
+    @property
+    def source(self) -> Source:
+        """The training rows as the model sees them: prepared here, or shared with whoever trains on them."""
+        if self._source is None:
+            shared = self.prepared
+            self._source = (
+                SharedRows(self.train_rows, self.net)
+                if shared
+                else OwnRows(self.train_rows, self.net, self.state["prepare"])
+            )
+        return self._source
+
     def ready(self) -> Batch:
-        """Return the training rows as the model sees them, ``(x, y, weight)``."""
-        if self._ready is None:
-            x = laid_out(self.net.ready(self.state["prepare"], self.train_rows.x))
-            weight = torch.ones(len(x), dtype=self.net.dtype, device=self.net.device)
-            self._ready = x, self.train_rows.y.to(self.net.device), weight
-        return self._ready
+        """Return all training rows as the model sees them."""
+        return self.source.whole()
 
     # ------------------------------------------------------------------ each round
 
@@ -146,7 +159,7 @@ class SiteWork:
         plan = row_plan(len(self.train_rows), job, self.name)
         box = self.box(model, extra, memory, job, len(plan))
         with _seeded(self._key(job), self.net.device) if self.net.random else nullcontext():
-            upload, sent, new = self.work(job).train(box, _OneSite(self.ready(), plan), self.stop)
+            upload, sent, new = self.work(job).train(box, _OneSite(self.source, plan), self.stop)
         if not all(map(finite, (upload, sent, new))):
             raise NotFinite(f"training at {self.name} in round {job.round} gave NaN or infinity: lower lr")
         self.state["memory"] = new
@@ -171,8 +184,7 @@ class SiteWork:
         return Work(self.alg, self.net, self.optimizer, job, _one, lambda box: self._rows())
 
     def _rows(self) -> Batch:
-        x, y, weight = (theirs(self.alg, part) for part in self.ready())
-        return x, y, weight
+        return Batch(*(theirs(self.alg, part) for part in self.ready()))
 
     def box(self, model: Tensors, extra: Tensors, memory: Tensors, job: Job, steps: int) -> Tensors:
         """Gather the tensors that differ from site to site."""
@@ -192,7 +204,7 @@ class SiteWork:
         """Log loss and AUC of what the site would predict with, on its ``valid`` rows; hold those models."""
         models = self.predictors(model, extra, job)
         with torch.no_grad():
-            p = self.net.probabilities(models, self.valid_rows.x)
+            p = self.net.probabilities(models, self.valid)
         self.state["latest"] = _numbered(models)
         found = screened(quick_scores(padded([self.valid_rows.y]), p[None].cpu()), [self.leaving])
         return {name: float(each[0]) for name, each in found.items()}
@@ -263,15 +275,12 @@ def _seeded(key: int, device: torch.device) -> Iterator[None]:
 class _OneSite:
     """The batches of one site: each has exactly its rows."""
 
-    def __init__(self, rows: Batch, plan: NDArray[np.int64]) -> None:
-        self.rows, self.length = rows, len(plan)
-        self.plan = [torch.from_numpy(numbers[numbers >= 0]).to(rows[0].device) for numbers in plan]
+    def __init__(self, source: Source, plan: NDArray[np.int64]) -> None:
+        self.source, self.length = source, len(plan)
+        self.plan = [numbers[numbers >= 0] for numbers in plan]
 
     def batch(self, step: int) -> Batch:
-        at = self.plan[step]
-        x, y, w = self.rows
-        # index_select would not keep the channels last, and is four times as fast for everything else
-        return x[at] if x.ndim == 4 else x.index_select(0, at), y.index_select(0, at), w.index_select(0, at)
+        return self.source.take(self.plan[step])
 
     def going(self, step: int) -> Tensor | None:
         return None
@@ -283,9 +292,3 @@ def _one(f: Callable[..., Any], dims: Any = 0) -> Callable[..., Any]:
 
 def _numbered(models: list[Tensors]) -> Tensors:
     return {str(i): dict(model) for i, model in enumerate(models)}
-
-
-def _joined(parts: Sequence[Examples]) -> Examples:
-    mask = None if parts[0].mask is None else torch.cat([p.mask for p in parts if p.mask is not None])
-    group = np.concatenate([[f"{i}|{who}" for who in p.group] for i, p in enumerate(parts)])
-    return Examples(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]), group, mask)

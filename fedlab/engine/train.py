@@ -23,10 +23,10 @@ from fedlab.engine.rounds import Event, Keep, rounds, sampled
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.work import Stop, Stopped
-from fedlab.federation import Federation
+from fedlab.federation import Federation, RowShape
 from fedlab.federation.frame import categories
 from fedlab.models import ModelLike, build, model_name
-from fedlab.models.trial import Trial, check_model, try_model
+from fedlab.models.trial import Trial, check_model, try_model, two_rows
 
 
 def run_live(
@@ -76,7 +76,7 @@ def train(
     ----------
     federation : Federation
     model : str, callable or Module
-        ``"logistic"``, ``"mlp"``, or a factory called as ``factory(inputs, outputs)``.
+        ``"logistic"``, ``"mlp"``, or a factory called as ``factory(inputs, outputs)``; see :func:`fedlab.models.build`.
     algorithm : str or Algorithm
         ``"isolated"``, ``"centralized"``, ``"ensemble"``, ``"fedavg"``, ``"fedprox"``, ``"scaffold"``, or an object.
     progress : bool
@@ -167,28 +167,28 @@ def begin(
 
 
 def _net(federation: Federation, model: ModelLike, settings: Settings, like: Net | None) -> Net:
-    x = federation.sites[0].rows.x
-    if not federation.prepared and x.ndim != 2:
+    row = federation.sites[0].rows.row
+    if not federation.prepared and len(row.shape) > 1:
         raise ValueError("rows that are not [patients, features] must be prepared: say prepared=True")
-    inputs = x.shape[1] * (1 if federation.prepared else 2)
-    module = build(model, inputs, federation.task.outputs, seed=settings.seed)
+    seen = row if federation.prepared else RowShape((2 * row.inputs,))
+    module = build(model, seen.inputs, federation.task.outputs, seed=settings.seed, shape=seen.shape)
     check_model(module, model_name(model))
     dtype, device = getattr(torch, settings.dtype), torch.device(settings.place)
     module = module.to(device, dtype)
     if like is None:
-        rows = torch.zeros(2, *(x.shape[1:] if federation.prepared else [inputs]), dtype=dtype, device=device)
-        trial = _tried(module, rows, model_name(model), prepared=federation.prepared)
+        rows, mask = two_rows(seen, dtype=dtype, device=device)
+        trial = _tried(module, rows, mask, model_name(model), prepared=federation.prepared)
         federation.task.check_output(torch.Size(trial.outputs), 2)
     else:
         trial = like.trial
     known = () if federation.prepared else categories(federation.features)
-    return Net(module, federation.task, dtype=dtype, trial=trial, device=settings.place, categories=known)
+    return Net(module, federation.task, dtype=dtype, trial=trial, device=settings.place, categories=known, row=row)
 
 
-def _tried(module: nn.Module, rows: Tensor, name: str, *, prepared: bool) -> Trial:
+def _tried(module: nn.Module, rows: Tensor, mask: Tensor | None, name: str, *, prepared: bool) -> Trial:
     try:
         with all_digits():
-            return try_model(module, rows)
+            return try_model(module, rows, mask)
     except Exception as error:
         hint = (
             ". With federated preprocessing it sees two columns a feature, the value and whether it is missing: build "

@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm, is_foreign
+from fedlab.algorithms.base import Algorithm, Batch, is_foreign
 from fedlab.algorithms.tensors import Tensors, fixed
-from fedlab.engine.at import AtSite, Batch, join, parts
+from fedlab.engine.at import AtSite, join, parts
 from fedlab.engine.batches import Job
 from fedlab.engine.chain import Chain
 from fedlab.engine.net import Net
@@ -38,7 +38,7 @@ class Feed(Protocol):
     length: int
 
     def batch(self, step: int) -> Batch:
-        """Return ``(x, y, weight)`` of a step; weight 0 marks padding."""
+        """Return the rows of a step; weight 0 marks padding."""
 
     def going(self, step: int) -> Tensor | None:
         """Tell which sites still have a batch; ``None``: all."""
@@ -180,7 +180,7 @@ class Work:
             value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, read, box, now, step)
             found = torch.autograd.grad(value, leaves, torch.ones_like(value), allow_unused=True)
         else:  # the contract's own: the mean loss of the batch
-            x, y, weight = now
+            x, y, weight, _ = now
             params = {**trained, **read}
             each = self.chain.losses(params, x, y, weight, box["key"], step)
             share = weight / weight.sum(1, keepdim=True).clamp(min=1)  # of the mean: its derivative by each loss

@@ -1,5 +1,6 @@
 """Sites, their patients and their task: everything a run learns from, and nothing that learns."""
 
+from fedlab.federation.bags import Bags
 from fedlab.federation.federation import Federation
 from fedlab.federation.metrics import METRICS, Score
 from fedlab.federation.preparation import Summary, fit, merge, prepare, summarise
@@ -14,13 +15,14 @@ from fedlab.federation.shift import (
     Shift,
     Shifts,
 )
-from fedlab.federation.site import Examples, Feature, Site, Split
+from fedlab.federation.site import Examples, Feature, RowShape, Site, Split
 from fedlab.federation.task import Task
 
 __all__ = [
     "IID",
     "METRICS",
     "AcquisitionShift",
+    "Bags",
     "Classes",
     "Clusters",
     "Column",
@@ -36,6 +38,7 @@ __all__ = [
     "PracticeShift",
     "Quantity",
     "QuantityShift",
+    "RowShape",
     "Score",
     "Shift",
     "Shifts",
