@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -32,13 +32,33 @@ Sums: TypeAlias = Literal["rows", "equal"] | None
 """What ``combine`` needs of the uploads: their sum weighted by rows, their plain sum, or each by itself."""
 
 
+class Batch(NamedTuple):
+    """Rows as the model sees them.
+
+    Parameters
+    ----------
+    x : Tensor, shape [rows, ...]
+        Of bags [rows, instances, width], zero where there is no instance.
+    y : Tensor, shape [rows]
+    weight : Tensor, shape [rows]
+        1, and 0 for a row that only fills up the batch of a stacked site.
+    mask : bool tensor, shape [rows, instances], or None
+        Of bags: which instances there are.
+    """
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+    mask: Tensor | None = None
+
+
 class At(Protocol):
     """What a site knows in this step. Tensors may be stacked by the engine; ``step`` and ``round`` are plain numbers.
 
     ``anchor`` is what it received, its own tensors merged in; ``extra`` what travelled besides; ``memory`` what it kept
     from its last round; ``lr`` the step size, ``base_lr`` that before the schedule, ``steps`` its number of steps this
     round, ``n`` its training rows, ``key`` a seed for counters, ``momentum`` that of the site's SGD (``None``: another
-    optimiser), ``batch`` this step's ``(x, y, weight)``, weight 0 being padding, and ``rows`` all its training rows
+    optimiser), ``batch`` this step's :class:`Batch`, weight 0 being padding, and ``rows`` all its training rows
     likewise.
     """
 
@@ -56,11 +76,11 @@ class At(Protocol):
     momentum: float | None
 
     @property
-    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self) -> Batch:
         """Rows, labels and weights of this step."""
 
     @property
-    def rows(self) -> tuple[Tensor, Tensor, Tensor]:
+    def rows(self) -> Batch:
         """All training rows of the site, likewise."""
 
     def loss(self, params: Tensors, part: tuple[int, int] | None = None, into: Tensors | None = None) -> Tensor:
@@ -73,7 +93,7 @@ class At(Protocol):
         """Mean loss on all training rows, evaluation mode."""
 
     def features(self, params: Tensors) -> Tensor:
-        """``model.features(x)`` on this step's batch."""
+        """``model.features(x)``, of bags ``features(x, mask)``, on this step's batch."""
 
     def noise(self, shape: Sequence[int], salt: int = 0) -> Tensor:
         """Standard normal numbers of the site, the round and the step: the same in every mode; ``salt`` parts draws."""

@@ -9,13 +9,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from fedlab.algorithms.base import Algorithm, At
+from fedlab.algorithms.base import Algorithm, At, Batch
 from fedlab.algorithms.payload import declared, leaves
 from fedlab.algorithms.tensors import Tensors, learned, moves, statistic, tensors_of, trained
 from fedlab.models.trial import try_model
 
 COLUMNS = ("where", "what", "arrays", "bytes", "content")
 ZERO = torch.zeros(())
+NOTHING = Batch(ZERO[None], ZERO[None], ZERO[None])
 
 
 @dataclass
@@ -34,8 +35,8 @@ class _Nowhere:
     rounds: int = 1
     step: int = 0
     momentum: float | None = 0.0
-    batch: tuple[Tensor, Tensor, Tensor] = (ZERO[None], ZERO[None], ZERO[None])
-    rows: tuple[Tensor, Tensor, Tensor] = (ZERO[None], ZERO[None], ZERO[None])
+    batch: Batch = NOTHING
+    rows: Batch = NOTHING
 
     def loss(self, params: Tensors, part: tuple[int, int] | None = None, into: Tensors | None = None) -> Tensor:
         return ZERO

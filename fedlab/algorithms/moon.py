@@ -65,7 +65,7 @@ class Moon(Algorithm):
         """Loss plus the contrastive term."""
         z, shared, last = (at.features(w) for w in (vars, at.anchor, at.memory["last"]))
         away = cosine_similarity(z, last.detach(), -1) - cosine_similarity(z, shared.detach(), -1)
-        rows = at.batch[2]
+        rows = at.batch.weight
         return at.loss(vars) + self.mu * (softplus(away / self.tau) * rows).sum() / rows.sum().clamp(min=1)
 
     def finish(self, vars: Tensors, at: At) -> tuple[Tensors, Tensors, Tensors]:

@@ -36,7 +36,7 @@ def declared(payload: dict[str, Any], prefix: str = "", *, stacked: bool = False
             total += inner
             if held:
                 words.append(held)
-        elif isinstance(value, (Tensor, np.ndarray)):
+        elif isinstance(value, (Tensor, np.ndarray)) or hasattr(value, "nbytes"):  # rows that are bags
             shape = list(value.shape)[1:] if stacked else list(value.shape)
             total += value.nbytes // value.shape[0] if stacked else value.nbytes
             words.append(f"{prefix}{name} {shape}" if shape else f"{prefix}{name}")

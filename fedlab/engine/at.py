@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import grad
 
+from fedlab.algorithms.base import Batch
 from fedlab.algorithms.tensors import Tensors, fixed, statistic
 from fedlab.engine.net import Net
 from fedlab.models.layers import uniform
-
-Batch: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass
@@ -40,7 +39,7 @@ class AtSite:
 
     @property
     def batch(self) -> Batch:
-        """Rows, labels and weights of this step."""
+        """Rows, labels, weights and, of bags, masks of this step."""
         if self.now is None:
             raise RuntimeError("there is no batch outside a step: use at.rows or at.risk in start, finish and personal")
         return self.now
@@ -52,11 +51,13 @@ class AtSite:
 
     def loss(self, params: Tensors, part: tuple[int, int] | None = None, into: Tensors | None = None) -> Tensor:
         """Mean loss on this step's batch."""
-        x, y, w = self.batch
+        x, y, w, mask = self.batch
         if part is not None:
-            x, y, w = (t[part[0] :: part[1]] for t in (x, y, w))
+            some = slice(part[0], None, part[1])
+            x, y, w, mask = x[some], y[some], w[some], None if mask is None else mask[some]
         q = dict(params)
-        value = self.net.mean_loss(self.net(q, x, train=True, mask=w, key=self.key, step=self.step), y, w)
+        out = self.net(q, x, train=True, weight=w, mask=mask, key=self.key, step=self.step)
+        value = self.net.mean_loss(out, y, w)
         (params if into is None else into).update({k: v for k, v in q.items() if statistic(k)})
         return value
 
@@ -74,13 +75,14 @@ class AtSite:
 
     def risk(self, params: Tensors) -> Tensor:
         """Mean loss on all training rows, evaluation mode."""
-        x, y, w = self.rows
-        return self.net.mean_loss(self.net(params, x, train=False), y, w)
+        x, y, w, mask = self.rows
+        return self.net.mean_loss(self.net(params, x, train=False, mask=mask), y, w)
 
     def features(self, params: Tensors) -> Tensor:
-        """``model.features(x)`` on this step's batch; running statistics stay."""
-        x, _, w = self.batch
-        return self.net(dict(params), x, train=True, mask=w, key=self.key, step=self.step, method="features")
+        """``model.features(x)`` (of bags ``features(x, mask)``) on this step's batch; running statistics stay."""
+        x, _, w, mask = self.batch
+        given: dict[str, Any] = dict(weight=w, mask=mask, key=self.key, step=self.step)
+        return self.net(dict(params), x, train=True, method="features", **given)
 
     def noise(self, shape: Sequence[int], salt: int = 0) -> Tensor:
         """Standard normal numbers of the site, the round and the step (Box & Muller, 1958)."""

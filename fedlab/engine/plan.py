@@ -39,11 +39,11 @@ from fedlab.engine.parts import (
     say_settings,
 )
 from fedlab.engine.settings import Settings
-from fedlab.federation import Feature, Federation, Site
+from fedlab.federation import Feature, Federation, RowShape, Site
 from fedlab.federation.align import aligned
 from fedlab.federation.frame import categories, columns
 from fedlab.models import MODELS, ModelLike, build, model_name
-from fedlab.models.trial import Trial, check_model, try_model
+from fedlab.models.trial import Trial, check_model, try_model, two_rows
 from fedlab.storage import replace_file
 from fedlab.storage.codec import decode
 from fedlab.tasks import Classification, Task
@@ -156,7 +156,9 @@ class Plan(_Strict):
         In the order in which they are shown.
     features : tuple of Column
     shape : tuple of int
-        Of one patient's row, as the site holds it.
+        Of one patient's row, as the site holds it; its first ``None`` of bags.
+    in_bytes : bool
+        Whether rows are pictures of bytes.
     task : dict
         Its class and fields; :meth:`the_task` makes it.
     prepared : bool
@@ -186,7 +188,8 @@ class Plan(_Strict):
     data: Annotated[Recipe | Agreement | Given, Field(discriminator="kind")]
     sites: tuple[str, ...]
     features: tuple[Column, ...]
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
+    in_bytes: bool = False
     task: dict[str, Any]
     prepared: bool
     algorithm: AlgorithmSpec
@@ -254,7 +257,9 @@ class Plan(_Strict):
         said = json.loads(dictionary.to_json())
         data = Agreement(dictionary=said, sum=_sum(said))
         known = dictionary.features()
-        about = _about(data, sites, known, (len(columns(known)),), Classification(tuple(classes)), prepared=False)
+        about = _about(
+            data, sites, known, RowShape((len(columns(known)),)), Classification(tuple(classes)), prepared=False
+        )
         return _asked(about, None, model, which, settings, primary=primary, away=away or {})
 
     @field_validator(*LATER, mode="before")
@@ -287,6 +292,11 @@ class Plan(_Strict):
         if not isinstance(found, Task):
             raise ValueError(f"the plan's task is a {type(found).__name__}, and no task")
         return found
+
+    @property
+    def row(self) -> RowShape:
+        """What one patient's row is, as the site holds it."""
+        return RowShape(self.shape, self.in_bytes)
 
     @property
     def known(self) -> tuple[Feature, ...]:
@@ -568,9 +578,9 @@ class Plan(_Strict):
             raise ValueError(f"{name} has {task}, and the plan {self.the_task}: agree on what is to be learnt")
         if prepared != self.prepared:
             raise ValueError(f"{name} has prepared={prepared}, and the plan prepared={self.prepared}: they must agree")
-        shape = tuple(site.rows.x.shape[1:])
-        if shape != self.shape:
-            raise ValueError(f"{name} has rows of shape {list(shape)}, and the plan {list(self.shape)}")
+        row = site.rows.row
+        if row != self.row:
+            raise ValueError(f"{name} has {_words_of(row)}, and the plan {_words_of(self.row)}")
 
     def setup(self, *, like: Net | None = None) -> Setup:
         """Make model, bound algorithm and settings; ``like`` is the model of another seed, which has been tried.
@@ -603,22 +613,22 @@ class Plan(_Strict):
         return Setup(bound, settings, net)
 
     def _net(self, model: ModelLike, settings: Settings, like: Net | None) -> Net:
-        if not self.prepared and len(self.shape) != 1:
+        if not self.prepared and len(self.row.shape) > 1:
             raise ValueError("rows that are not [patients, features] must be prepared: say prepared=True")
-        inputs, task = self.shape[0] * (1 if self.prepared else 2), self.the_task
+        seen, task = self.row if self.prepared else RowShape((2 * self.row.inputs,)), self.the_task
         task.check_model(model_name(model))
-        module = build(model, inputs, task.outputs, seed=settings.seed)
+        module = build(model, seen.inputs, task.outputs, seed=settings.seed, shape=seen.shape)
         check_model(module, model_name(model))
         dtype, device = getattr(torch, settings.dtype), torch.device(settings.place)
         module = module.to(device, dtype)
         if like is None:
-            rows = torch.zeros(2, *(self.shape if self.prepared else [inputs]), dtype=dtype, device=device)
-            trial = _tried(module, rows, model_name(model), prepared=self.prepared)
+            rows, mask = two_rows(seen, dtype=dtype, device=device)
+            trial = _tried(module, rows, mask, model_name(model), prepared=self.prepared)
             task.check_output(torch.Size(trial.outputs), 2)
         else:
             trial = like.trial
         known = () if self.prepared else categories(self.known)
-        return Net(module, task, dtype=dtype, trial=trial, device=settings.place, categories=known)
+        return Net(module, task, dtype=dtype, trial=trial, device=settings.place, categories=known, row=self.row)
 
     def _found_settings(self) -> Settings:
         unsaid, code = self.settings.get("unsaid", {}), self.settings.get("code", {})
@@ -667,15 +677,13 @@ def planned(
             f"federation is a {type(federation).__name__}: load one with fedlab.load(…) or Federation.from_frame(…)"
         )
     model = federation.task.model if model is None else model
-    shape, prepared = tuple(federation.sites[0].rows.x.shape[1:]), federation.prepared
-    about = _about(
-        _data_of(federation), federation.names, federation.features, shape, federation.task, prepared=prepared
-    )
+    row, prepared = federation.sites[0].rows.row, federation.prepared
+    about = _about(_data_of(federation), federation.names, federation.features, row, federation.task, prepared=prepared)
     return _asked(about, federation, model, which, settings, primary=primary, away=away or {})
 
 
 def _about(
-    data: Recipe | Agreement | Given, sites: Sequence[str], known: Sequence[Feature], shape: tuple[int, ...],
+    data: Recipe | Agreement | Given, sites: Sequence[str], known: Sequence[Feature], row: RowShape,
     task: Task, *, prepared: bool,
 ) -> dict[str, Any]:  # fmt: skip
     each = tuple(
@@ -686,7 +694,8 @@ def _about(
         "data": data,
         "sites": tuple(sites),
         "features": each,
-        "shape": shape,
+        "shape": row.shape,
+        "in_bytes": row.in_bytes,
         "task": say(task),
         "prepared": prepared,
     }
@@ -900,10 +909,14 @@ def sampled(places: int, fraction: float) -> int:
 # --------------------------------------------------------------------------- the model
 
 
-def _tried(module: nn.Module, rows: Tensor, name: str, *, prepared: bool) -> Trial:
+def _words_of(row: RowShape) -> str:
+    return f"rows of shape {list(row.shape)}" + (" in bytes" if row.in_bytes else "")
+
+
+def _tried(module: nn.Module, rows: Tensor, mask: Tensor | None, name: str, *, prepared: bool) -> Trial:
     try:
         with all_digits():
-            return try_model(module, rows)
+            return try_model(module, rows, mask)
     except Exception as error:
         hint = (
             ". With federated preprocessing it sees two columns a feature, the value and whether it is missing: build "

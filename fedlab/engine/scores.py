@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fedlab.federation import Examples
+from fedlab.federation.site import Patients
 from fedlab.metrics.cells import LEAST
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.tasks import Task
@@ -24,7 +25,19 @@ class Leaving(NamedTuple):
 ALL = Leaving(True, True)
 
 
-def leaving(rows: Examples, task: Task) -> Leaving:
+class OfPatients(Protocol):
+    """Rows whose patients and labels are known."""
+
+    @property
+    def patients(self) -> Patients:
+        """Whose rows they are."""
+
+    @property
+    def y(self) -> Tensor:
+        """Their labels."""
+
+
+def leaving(rows: OfPatients, task: Task) -> Leaving:
     """Tell by the patients that the rows are of (:mod:`fedlab.metrics.cells`)."""
     who = rows.patients.of
     rarest = int(task.counts(who, rows.y.numpy()).min())

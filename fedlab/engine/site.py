@@ -16,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlab.algorithms.base import Algorithm
+from fedlab.algorithms.base import Algorithm, Batch
 from fedlab.algorithms.tensors import PREPARATION, Tensors
-from fedlab.engine.at import Batch
 from fedlab.engine.batches import Draws, Job, row_plan, site_keys
 from fedlab.engine.hooks import Hooks, leave_alone
-from fedlab.engine.net import Net, all_digits, home, laid_out
+from fedlab.engine.net import Net, RawRows, all_digits, home
 from fedlab.engine.optimisers import Optimizer
+from fedlab.engine.rows import OwnRows, Rows, SharedRows, Source
 from fedlab.engine.scores import ALL, Leaving, leaving, screened
 from fedlab.engine.trees import finite
 from fedlab.engine.work import Stop, Work, first_memory, theirs
-from fedlab.federation import Examples, Site, fit, summarise
+from fedlab.federation import Site, fit, summarise
 from fedlab.federation.preparation import patients_with, told
 
 
@@ -51,8 +51,8 @@ class SiteWork:
     """
 
     name: str
-    train_rows: Examples
-    valid_rows: Examples
+    train_rows: Rows
+    valid_rows: Rows
     alg: Algorithm
     net: Net
     optimizer: Optimizer
@@ -60,18 +60,18 @@ class SiteWork:
     stop: Stop = lambda: False
     state: Tensors = field(default_factory=dict)
     hooks: Hooks = Hooks()
-    _ready: Batch | None = None
+    _source: Source | None = None
 
     @classmethod
     def of(cls, site: Site, **options: Any) -> SiteWork:
         """Put one site to work."""
-        return cls(name=site.name, train_rows=site.train, valid_rows=site.valid, **options)
+        return cls.pooled([site], **options)
 
     @classmethod
     def pooled(cls, sites: Sequence[Site], **options: Any) -> SiteWork:
         """Put the rows of several sites in one place."""
-        both = [_joined([getattr(site, part) for site in sites]) for part in ("train", "valid")]
-        return cls(name=" + ".join(site.name for site in sites), train_rows=both[0], valid_rows=both[1], **options)
+        train, valid = (Rows.of(sites, part) for part in ("train", "valid"))
+        return cls(name=" + ".join(site.name for site in sites), train_rows=train, valid_rows=valid, **options)
 
     def answer(self, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Answer one question of the exchange.
@@ -81,18 +81,23 @@ class SiteWork:
         RowsChanged
             If the rows are no longer what they were; it ends the run.
         """
-        held = self._held()
-        before = written(*held)
+        before = self.written()
         try:
             return self._answer(purpose, payload)
         finally:
-            if written(*held) != before:
+            if self.written() != before:
                 raise RowsChanged(changed(self.name))
 
-    def _held(self) -> list[Tensor]:
-        """All tensors of the site's rows."""
-        ready = () if self._ready is None else self._ready
-        return [self.train_rows.x, self.train_rows.y, self.valid_rows.x, self.valid_rows.y, *ready]
+    def written(self) -> int:
+        """Return how often the site's rows were written in place."""
+        own = [self._source.batch.x, self._source.batch.y] if isinstance(self._source, OwnRows) else []
+        shown = [self.valid] if isinstance(self.valid, Tensor) else []
+        return self.train_rows.written() + self.valid_rows.written() + written(*own, *shown)
+
+    @cached_property
+    def valid(self) -> RawRows:
+        """What is predicted each round: of a table a copy, for it is small; else what gives the rows."""
+        return self.valid_rows.raw
 
     def _answer(self, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
         if purpose == "statistics":
@@ -119,9 +124,9 @@ class SiteWork:
 
         Of a column that fewer than five training patients have, it says what it would if nobody had it.
         """
-        x = self.train_rows.x
         if own or self.prepared:
-            return {"rows": torch.tensor(float(len(x)), dtype=torch.float64)}
+            return {"rows": torch.tensor(float(len(self.train_rows)), dtype=torch.float64)}
+        x = self.train_rows.x
         return told(summarise(x), patients_with(x, self.train_rows.patients.of))._asdict()
 
     def prepare(self, buffers: Tensors) -> None:
@@ -132,13 +137,21 @@ class SiteWork:
         found = buffers or fit(summarise(self.train_rows.x))
         self.state["prepare"] = self.net.placed({f"{PREPARATION}{k}": v for k, v in found.items()})
 
+    @property
+    def source(self) -> Source:
+        """The training rows as the model sees them: prepared here, or shared with whoever trains on them."""
+        if self._source is None:
+            shared = self.prepared
+            self._source = (
+                SharedRows(self.train_rows, self.net)
+                if shared
+                else OwnRows(self.train_rows, self.net, self.state["prepare"])
+            )
+        return self._source
+
     def ready(self) -> Batch:
-        """Return the training rows as the model sees them, ``(x, y, weight)``."""
-        if self._ready is None:
-            x = laid_out(self.net.ready(self.state["prepare"], self.train_rows.x))
-            weight = torch.ones(len(x), dtype=self.net.dtype, device=self.net.device)
-            self._ready = x, self.train_rows.y.to(self.net.device), weight
-        return self._ready
+        """Return all training rows as the model sees them."""
+        return self.source.whole()
 
     # ------------------------------------------------------------------ each round
 
@@ -148,7 +161,7 @@ class SiteWork:
         plan = row_plan(len(self.train_rows), job, self.name)
         box = self.box(model, extra, memory, job, len(plan))
         with _seeded(self._key(job), self.net.device) if self.net.random else nullcontext():
-            upload, sent, new = self.work(job).train(box, _OneSite(self.ready(), plan), self.stop)
+            upload, sent, new = self.work(job).train(box, _OneSite(self.source, plan), self.stop)
         if not all(map(finite, (upload, sent, new))):
             raise NotFinite(f"training at {self.name} in round {job.round} gave NaN or infinity: lower lr")
         self.state["memory"] = new
@@ -174,8 +187,7 @@ class SiteWork:
         return Work(self.alg, self.net, self.optimizer, job, _one, lambda box: self._rows(), on_rows=self.hooks.rows)
 
     def _rows(self) -> Batch:
-        x, y, weight = (theirs(self.alg, part) for part in self.ready())
-        return x, y, weight
+        return Batch(*(theirs(self.alg, part) for part in self.ready()))
 
     def box(self, model: Tensors, extra: Tensors, memory: Tensors, job: Job, steps: int) -> Tensors:
         """Gather the tensors that differ from site to site."""
@@ -195,7 +207,7 @@ class SiteWork:
         """The task's two scores of what the site would predict with, on its ``valid`` rows; hold those models."""
         models, task = self.predictors(model, extra, job), self.net.task
         with torch.no_grad():
-            p = self.net.probabilities(models, self.valid_rows.x)
+            p = self.net.probabilities(models, self.valid)
         self.state["latest"] = _numbered(models)
         y = task.padded([self.valid_rows.y.numpy()])
         found = screened(task.quick_scores(y, p[None].cpu().numpy()), [self.leaving])
@@ -267,15 +279,12 @@ def _seeded(key: int, device: torch.device) -> Iterator[None]:
 class _OneSite:
     """The batches of one site: each has exactly its rows."""
 
-    def __init__(self, rows: Batch, plan: NDArray[np.int64]) -> None:
-        self.rows, self.length = rows, len(plan)
-        self.plan = [torch.from_numpy(numbers[numbers >= 0]).to(rows[0].device) for numbers in plan]
+    def __init__(self, source: Source, plan: NDArray[np.int64]) -> None:
+        self.source, self.length = source, len(plan)
+        self.plan = [numbers[numbers >= 0] for numbers in plan]
 
     def batch(self, step: int) -> Batch:
-        at = self.plan[step]
-        x, y, w = self.rows
-        # index_select would not keep the channels last, and is four times as fast for everything else
-        return x[at] if x.ndim == 4 else x.index_select(0, at), y.index_select(0, at), w.index_select(0, at)
+        return self.source.take(self.plan[step])
 
     def going(self, step: int) -> Tensor | None:
         return None
@@ -287,9 +296,3 @@ def _one(f: Callable[..., Any], dims: Any = 0) -> Callable[..., Any]:
 
 def _numbered(models: list[Tensors]) -> Tensors:
     return {str(i): dict(model) for i, model in enumerate(models)}
-
-
-def _joined(parts: Sequence[Examples]) -> Examples:
-    mask = None if parts[0].mask is None else torch.cat([p.mask for p in parts if p.mask is not None])
-    group = np.concatenate([[f"{i}|{who}" for who in p.group] for i, p in enumerate(parts)])
-    return Examples(torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts]), group, mask)

@@ -72,7 +72,7 @@ def train(
     federation : Federation
     model : str, callable or Module
         ``"logistic"`` (the default of classes), ``"linear"`` (of a quantity), ``"mlp"``, or a factory called as
-        ``factory(inputs, outputs)``.
+        ``factory(inputs, outputs)``; see :func:`fedlab.models.build`.
     algorithm : str or Algorithm
         ``"isolated"``, ``"centralized"``, ``"ensemble"``, ``"fedavg"``, ``"fedprox"``, ``"scaffold"``, or an object.
     progress : bool

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from fedlab.algorithms.base import Algorithm, is_foreign
+from fedlab.algorithms.base import Algorithm, Batch, is_foreign
 from fedlab.algorithms.tensors import Tensors, fixed
-from fedlab.engine.at import AtSite, Batch, join, parts
+from fedlab.engine.at import AtSite, join, parts
 from fedlab.engine.batches import Job
 from fedlab.engine.chain import Chain
 from fedlab.engine.hooks import OneRow, OnRows
@@ -40,7 +40,7 @@ class Feed(Protocol):
     length: int
 
     def batch(self, step: int) -> Batch:
-        """Return ``(x, y, weight)`` of a step; weight 0 marks padding."""
+        """Return the rows of a step; weight 0 marks padding."""
 
     def going(self, step: int) -> Tensor | None:
         """Tell which sites still have a batch; ``None``: all."""
@@ -185,7 +185,7 @@ class Work:
             value, moved = self.lift(self._objective, (0, 0, 0, 0, None))(trained, read, box, now, step)
             found = torch.autograd.grad(value, leaves, torch.ones_like(value), allow_unused=True)
         else:  # the contract's own: the mean loss of the batch
-            x, y, weight = now
+            x, y, weight, _ = now
             params = {**trained, **read}
             each = self.chain.losses(params, x, y, weight, box["key"], step)
             share = weight / weight.sum(1, keepdim=True).clamp(min=1)  # of the mean: its derivative by each loss
@@ -202,13 +202,14 @@ class Work:
 
         def site(trained: Tensors, still: Tensors, box: Tensors, now: Batch, step: int) -> Tensors:
             def of_one(vars: Tensors, *row: Tensor) -> Tensor:
-                x, y, weight = (part[None] for part in row)
-                return self.alg.objective(join(vars, still), self.at(box, step, (x, y, weight), OneRow))
+                only = Batch(*(part[None] for part in row))
+                return self.alg.objective(join(vars, still), self.at(box, step, only, OneRow))
 
-            grads = vmap(grad(of_one), in_dims=(None, *[0] * len(now)))(trained, *now)
-            there = now[2] > 0
-            grads = tree_map(lambda g: torch.where(against(g, there), g, 0.0), grads)
-            return by_name(on_rows.join(grads, now[2], self.at(box, step, now)), trained, "join")
+            there = [part for part in now if part is not None]  # only bags have a mask
+            grads = vmap(grad(of_one), in_dims=(None, *[0] * len(there)))(trained, *there)
+            real = now.weight > 0
+            grads = tree_map(lambda g: torch.where(against(g, real), g, 0.0), grads)
+            return by_name(on_rows.join(grads, now.weight, self.at(box, step, now)), trained, "join")
 
         with torch.no_grad():
             return on_rows.after(self.lift(site, (0, 0, 0, 0, None))(trained, still, box, now, step))

@@ -1,5 +1,6 @@
 """Sites, their patients and their task: everything a run learns from, and nothing that learns."""
 
+from fedlab.federation.bags import Bags
 from fedlab.federation.federation import Federation
 from fedlab.federation.preparation import Summary, fit, merge, prepare, summarise
 from fedlab.federation.schemes import IID, Classes, Clusters, Column, Dirichlet, Infeasible, PowerLaw, Quantity
@@ -13,7 +14,7 @@ from fedlab.federation.shift import (
     Shift,
     Shifts,
 )
-from fedlab.federation.site import Examples, Feature, Site, Split
+from fedlab.federation.site import Examples, Feature, RowShape, Site, Split
 from fedlab.metrics.scores import METRICS, Score
 from fedlab.tasks import Classification, Regression, Task
 
@@ -21,6 +22,7 @@ __all__ = [
     "IID",
     "METRICS",
     "AcquisitionShift",
+    "Bags",
     "Classes",
     "Classification",
     "Clusters",
@@ -38,6 +40,7 @@ __all__ = [
     "Quantity",
     "QuantityShift",
     "Regression",
+    "RowShape",
     "Score",
     "Shift",
     "Shifts",

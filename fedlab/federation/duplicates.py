@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from fedlab.federation.bags import bags_in
 from fedlab.federation.site import Examples, Split
 from fedlab.metrics.cells import Said, total, written
 
@@ -70,13 +72,20 @@ def equal_rows(rows: Examples, features: Sequence[slice] = ()) -> Equal:
 
 def _sums(rows: Examples) -> list[bytes]:
     """Return what is equal for equal rows."""
-    x = torch.where(rows.x.isnan(), torch.nan, rows.x) + 0.0 if rows.x.is_floating_point() else rows.x  # −0 is 0
-    parts = [part.reshape(len(rows), -1).contiguous().numpy() for part in (x, rows.y, rows.mask) if part is not None]
+    parts = [_bytes(rows.x), rows.y.reshape(len(rows), -1).contiguous().numpy()]
     digests = [hashlib.blake2b(digest_size=16) for _ in range(len(rows))]
     for part in parts:
         for digest, row in zip(digests, part, strict=True):
             digest.update(row.tobytes())
     return [digest.digest() for digest in digests]
+
+
+def _bytes(x: Tensor) -> NDArray[Any]:
+    bags = bags_in(x)
+    if bags is not None:
+        return bags.digests()
+    plain = torch.where(x.isnan(), torch.nan, x) + 0.0 if x.is_floating_point() else x  # −0 is 0
+    return plain.reshape(len(x), -1).contiguous().numpy()
 
 
 def _pairs(counts: Ints) -> float:
@@ -89,6 +98,8 @@ def _expected_pairs(rows: Examples, different: Ints, features: Sequence[slice]) 
     How often a column's values agree is read off the ``different`` rows, where copies cannot inflate it.
     """
     n = len(rows)
+    if bags_in(rows.x) is not None:  # whole bags, number by number
+        return 0.0
     agree = _share(rows.y.numpy())
     x = rows.x.reshape(n, -1)[torch.from_numpy(different)].numpy()
     for columns in features or [slice(k, k + 1) for k in range(x.shape[1])]:
@@ -128,7 +139,7 @@ def one_patient(rows: Examples, equal: Equal) -> Examples:
         one, other = sorted((root(int(patients.of[row])), root(int(patients.of[equal.first[row]]))))
         joined[other] = one
     whose = np.array([root(k) for k in range(len(joined))])[patients.of]
-    return Examples(rows.x, rows.y, rows.group[patients.first][whose], rows.mask)
+    return Examples(rows.x, rows.y, rows.group[patients.first][whose])
 
 
 def straddling(rows: Examples, split: Split) -> int:

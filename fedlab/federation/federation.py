@@ -15,12 +15,13 @@ from torch import Tensor
 
 from fedlab.federation import frame
 from fedlab.federation.align import aligned
+from fedlab.federation.bags import bags_in
 from fedlab.federation.lock import lock
 from fedlab.federation.made import Made
 from fedlab.federation.names import check_names
 from fedlab.federation.numbers import whole
 from fedlab.federation.problems import Problems
-from fedlab.federation.site import Examples, Feature, Site, Split
+from fedlab.federation.site import Examples, Feature, Site, Split, check_alike
 from fedlab.federation.splits import draw_rows, split_rows
 from fedlab.federation.values import LARGEST
 from fedlab.tasks import Task
@@ -91,9 +92,7 @@ class Federation(Made):
             twice = [c for c, n in Counter(self.columns).items() if n > 1]
             raise ValueError(f"two columns are called {twice[0]!r}: give each feature a name of its own")
         object.__setattr__(self, "sites", tuple(map(self.admit, self.sites)))
-        shapes = {site.name: tuple(site.rows.x.shape[1:]) for site in self.sites}
-        if len(set(shapes.values())) > 1:
-            raise ValueError(f"the sites' rows differ in shape: {shapes}; agree on the same features first")
+        check_alike({site.name: site.rows for site in self.sites})
 
     def admit(self, site: Site) -> Site:
         """Return a site in this federation's terms: its columns and classes, matched by name.
@@ -149,6 +148,8 @@ class Federation(Made):
 
     def _where_too_large(self, x: Tensor) -> str:
         """Say what a site holds that is no measurement, and in which column."""
+        bags = bags_in(x)
+        x = x if bags is None else bags.flat
         row = (x.abs() >= LARGEST).reshape(len(x), -1).nonzero()[0].tolist()
         value = float(x.reshape(len(x), -1)[row[0], row[1]])
         where = f" in column {self.columns[row[1]]!r}" if self.features and x.ndim == 2 else ""
@@ -181,7 +182,7 @@ class Federation(Made):
     @property
     def sources(self) -> tuple[str, ...]:
         """Which feature each column of ``x`` comes from, of images each pixel; ``column 3`` where it has no name."""
-        return frame.sources(self.features, self.sites[0].rows.x.shape[1:])
+        return frame.sources(self.features, self.sites[0].rows.row.shape)
 
     def encode(self, df: pd.DataFrame) -> Tensor:
         """Turn another table with the same columns into ``x`` [n, columns]: for patients not yet seen."""
@@ -198,8 +199,8 @@ class Federation(Made):
             y = site.rows.y.numpy()
             row: dict[str, Any] = {"site": site.name, "patients": len(np.unique(site.rows.group)), "rows": len(site)}
             row |= {part: len(numbers) for part, numbers in site.split.parts().items()}
-            missing = {"share missing": float(site.rows.x.isnan().double().mean())}
-            table.append(row | self.task.describe(y) | missing)
+            missing = 0.0 if site.rows.finite else float(site.rows.x.isnan().double().mean())
+            table.append(row | self.task.describe(y) | {"share missing": missing})
         return pd.DataFrame(table).set_index("site")
 
     def __repr__(self) -> str:
@@ -413,8 +414,10 @@ class Federation(Made):
 
 
 def _digest_rows(rows: Examples, digest: hashlib._Hash) -> None:
-    for tensor in (rows.x, rows.y, rows.mask):
-        if tensor is not None:
-            digest.update(repr((tensor.shape, tensor.dtype)).encode())
-            digest.update(tensor.contiguous().numpy().tobytes())
+    bags = bags_in(rows.x)
+    if bags is not None:
+        digest.update(repr(("bags", bags.width, bags.dtype, bags.lengths.tolist())).encode())
+    for tensor in (*([rows.x] if bags is None else bags), rows.y):
+        digest.update(repr((tensor.shape, tensor.dtype)).encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
     digest.update(repr(rows.group.tolist()).encode())

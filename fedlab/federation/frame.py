@@ -192,11 +192,14 @@ def columns(features: Sequence[Feature]) -> tuple[str, ...]:
     return tuple(name for feature in features for name, _ in coded(feature))
 
 
-def sources(features: Sequence[Feature], shape: Sequence[int]) -> tuple[str, ...]:
-    """Name the feature that each column of ``x`` (of images each pixel) comes from; ``column 3`` without a name."""
+def sources(features: Sequence[Feature], shape: Sequence[int | None]) -> tuple[str, ...]:
+    """Name the feature that each column of ``x`` (of images each pixel) comes from; ``column 3`` without a name.
+
+    ``shape`` is that of a row, ``None`` where it is as long as it is.
+    """
     if features:
         return tuple(feature.name for feature in features for _ in columns((feature,)))
-    return tuple(f"column {k}" for k in range(math.prod(shape)))
+    return tuple(f"column {k}" for k in range(math.prod(size for size in shape if size is not None)))
 
 
 def coded(feature: Feature) -> list[tuple[str, Any]]:

@@ -103,9 +103,8 @@ def together(site: Site) -> Examples:
 
 def stacked(parts: Sequence[Examples]) -> Examples:
     """Return all rows, in this order."""
-    masks = [part.mask for part in parts if part.mask is not None]
     x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
-    return Examples(x, y, np.concatenate([part.group for part in parts]), torch.cat(masks) if masks else None)
+    return Examples(x, y, np.concatenate([part.group for part in parts]))
 
 
 def apart(rows: Examples, away: NDArray[np.bool_]) -> tuple[Examples, Examples | None]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fedlab.federation import roles, tensors
+from fedlab.federation.bags import Bags
 from fedlab.federation.duplicates import counted, equal_rows, one_patient, say_equal, straddling
 from fedlab.federation.frame import blocks, encoded, named, read_features
 from fedlab.federation.names import check_names
@@ -161,8 +162,9 @@ class Made:
     @classmethod
     def from_tensors(
         cls,
-        sites: Mapping[str, tuple[ArrayLike | Tensor, ArrayLike | Tensor]],
+        sites: Mapping[str, tuple[ArrayLike | Tensor, ArrayLike | Tensor]] | None = None,
         *,
+        bags: Mapping[str, tuple[Bags | Sequence[ArrayLike | Tensor], ArrayLike | Tensor]] | None = None,
         groups: Mapping[str, ArrayLike] | None = None,
         splits: Mapping[str, Split] | None = None,
         task: Task | str | None = None,
@@ -180,7 +182,13 @@ class Made:
         sites : mapping of str to (tensor or array, tensor or array)
             ``x``, and the number of each row's class in ``y``, 0 … classes − 1; also as one column [n, 1], or one-hot
             [n, classes]. The federation keeps copies. A whole number as a name is turned into a text, and blanks
-            around a name are left out.
+            around a name are left out. Pictures of bytes (uint8 [n, channels, height, width]) are kept as bytes: a
+            model gets them divided by 255.
+        bags : mapping of str to (sequence of tensor or array, tensor or array), optional
+            Instead of ``sites``, where a row is a bag of instances (the tiles of a slide): bags [instances, width],
+            each of as many instances as it has; or :class:`~fedlab.federation.Bags`, which are not copied and may be
+            mapped from a file. The model's ``forward(x, mask)`` gets a batch padded with zeros [n, instances, width],
+            and a mask [n, instances] that is true where an instance is.
         groups : mapping of str to array, optional
             Whose rows they are; default: every row its own patient.
         splits : mapping of str to Split, optional
@@ -214,12 +222,15 @@ class Made:
         >>> x, y = torch.randn(20, 3), torch.arange(20) % 2
         >>> Federation.from_tensors({"A": (x, y), "B": (x, y)}).task.kind
         'binary'
+        >>> slides = [torch.randn(1 + i % 4, 8) for i in range(20)]
+        >>> Federation.from_tensors(bags={"A": (slides, y)})["A"].rows.offsets[:5].tolist()
+        [0, 1, 3, 6, 10]
         """
         remarks = Remarks()
         _check_duplicates(duplicates)
         if not isinstance(duplicates, str):
             duplicates = tensors.by_site(duplicates, "duplicates=", "the number of rows that repeat another")
-        read = tensors.read_sites(sites, groups, quantity=task == "regression" or isinstance(task, Regression))
+        read = tensors.read_sites(sites, bags, groups, quantity=task == "regression" or isinstance(task, Regression))
         rows, asked = read.rows, tensors.read_task(read, task)
         remarks.note(_about_the_label(torch.cat([held.y for held in rows.values()]), asked, given=task))
         if splits is not None:

@@ -129,8 +129,7 @@ def _sites(
     for name, begin, end in zip(names, [0, *ends[:-1]], ends, strict=True):
         if begin == end:  # nobody has this value
             continue
-        mask = None if dealt.mask is None else dealt.mask[begin:end]
-        every = Examples(dealt.x[begin:end], dealt.y[begin:end], dealt.group[begin:end], mask)
+        every = Examples(dealt.x[begin:end], dealt.y[begin:end], dealt.group[begin:end])
         mine, locked = apart(every, away[every.group])
         made.append(Site(name, mine, split_rows(mine, site=name, seed=seed, stratum=task.stratum), locked=locked))
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlab.federation.bags import Bags, bags_in
 from fedlab.federation.values import by_key
 
 
@@ -73,19 +74,55 @@ class Patients(NamedTuple):
     rows: NDArray[np.int64]
 
 
+class RowShape(NamedTuple):
+    """What a row is, apart from what stands in it: all that is needed to build a model and try it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(columns,)`` of a table, ``(channels, height, width)`` of a picture, ``(None, width)`` of a bag, which has as
+        many instances as it has.
+    in_bytes : bool
+        It is a picture of bytes, 0 … 255, and reaches a model as floats, 0 … 1.
+    """
+
+    shape: tuple[int | None, ...]
+    in_bytes: bool = False
+
+    @property
+    def is_bag(self) -> bool:
+        """Whether it is a bag of instances."""
+        return self.shape[0] is None
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs a model has: columns, channels, or the numbers of an instance."""
+        first, *rest = self.shape
+        return int(rest[0] or 0) if first is None else first
+
+
 @dataclass(frozen=True, eq=False)
 class Examples:
     """Rows as the hospital holds them, ``nan`` where nothing was measured.
 
     Parameters
     ----------
-    x : float tensor, shape [n, ...]
+    x : float tensor, shape [n, ...], or Bags
+        Pictures may be of bytes (uint8) and stay so until a batch is taken, which has ``x / 255``, floats of 0 … 1. A
+        table of bytes is one of numbers, and turned into floats.
     y : tensor, shape [n]
         int64 class numbers.
     group : array, shape [n]
         Whose row it is (patient, lesion, slide): never split over train, valid and test.
-    mask : bool tensor, optional
-        For bags of instances: which of them are there.
+    mask : bool tensor, shape [n, instances], optional
+        For bags that are padded to a tensor [n, instances, width]: which of their instances are there. Those are kept,
+        as :class:`~fedlab.federation.bags.Bags`, and the mask no longer.
+
+    Examples
+    --------
+    >>> two = Examples(Bags.of([torch.zeros(2, 3), torch.ones(1, 3)]), torch.tensor([0, 1]), np.arange(2))
+    >>> two[1], two.offsets.tolist(), two.row
+    (tensor([[1., 1., 1.]]), [0, 2, 3], RowShape(shape=(None, 3), in_bytes=False))
     """
 
     x: Tensor
@@ -98,12 +135,39 @@ class Examples:
             raise ValueError(
                 f"x has {len(self.x)} rows, y {len(self.y)} and group {len(self.group)}: they must be as many"
             )
+        if self.mask is not None:
+            if bags_in(self.x) is not None:
+                raise ValueError("x is Bags, which know how many instances each has: leave the mask out")
+            object.__setattr__(self, "x", Bags.where(self.x, self.mask))
+            object.__setattr__(self, "mask", None)
+        if self.x.dtype == torch.uint8 and self.x.ndim == 2:
+            object.__setattr__(self, "x", self.x.float())
+
+    def __getitem__(self, number: int) -> Tensor:
+        """Return one row: of bags, its instances [instances, width]."""
+        return self.x[number]
+
+    @property
+    def offsets(self) -> Tensor:
+        """Where in all instances each bag begins, and where the last one ends, [n + 1]; of bags alone."""
+        bags = bags_in(self.x)
+        if bags is None:
+            raise AttributeError("these rows are no bags: they have no offsets")
+        return bags.offsets
+
+    @property
+    def row(self) -> RowShape:
+        """What each row is."""
+        bags = bags_in(self.x)
+        if bags is not None:
+            return RowShape((None, bags.width))
+        return RowShape(tuple(self.x.shape[1:]), self.x.dtype == torch.uint8)
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __repr__(self) -> str:
-        return f"<Examples: {len(self)} rows of shape {list(self.x.shape[1:])}>"
+        return f"<Examples: {len(self)} rows of shape {list(self.row.shape)}>"
 
     @cached_property
     def patients(self) -> Patients:
@@ -114,18 +178,25 @@ class Examples:
     @cached_property
     def finite(self) -> bool:
         """Whether nothing is missing or infinite."""
-        return bool(self.x.isfinite().all())
+        return all(bool(part.isfinite().all()) for part in self._floats())
 
     @cached_property
     def largest(self) -> float:
         """The largest magnitude that was measured; 0 where nothing was."""
-        return float(self.x.nan_to_num(0.0, torch.inf, -torch.inf).abs().max()) if self.x.numel() else 0.0
+        each = (part.nan_to_num(0.0, torch.inf, -torch.inf).abs().max() for part in self._floats() if part.numel())
+        return max(map(float, each), default=0.0)
+
+    def _floats(self) -> Iterator[Tensor]:
+        """All numbers that may be anything, in parts that can be looked at."""
+        if bags_in(self.x) is not None or self.x.is_floating_point():
+            yield from [self.x] if bags_in(self.x) is None else iter(self.x)
 
     @cached_property
     def sum_of_hashes(self) -> int:
         """Sum of the rows' hashes, modulo 2**128: the same in any order, and of two halves the sum of theirs."""
-        parts = [self.x.contiguous().numpy(), self.y.numpy(), _numbered(self.group)]
-        parts += [] if self.mask is None else [self.mask.contiguous().numpy()]
+        bags = bags_in(self.x)
+        parts = [self.x.contiguous().numpy()] if bags is None else [bags.digests()]
+        parts += [self.y.numpy(), _numbered(self.group)]
         kind = blake2b(repr([(part.dtype.str, part.shape[1:]) for part in parts]).encode()).digest()
         rng = np.random.default_rng(np.random.SeedSequence(int.from_bytes(kind, "big")))
         total = 0
@@ -139,10 +210,9 @@ class Examples:
         return total % 2**128
 
     def take(self, rows: NDArray[np.int64]) -> Examples:
-        """Return the given rows."""
+        """Return the given rows: copies, but of bags, which are shared."""
         at = torch.from_numpy(np.ascontiguousarray(rows))
-        mask = None if self.mask is None else self.mask[at]
-        return Examples(self.x[at], self.y[at], self.group[rows], mask)
+        return Examples(self.x[at], self.y[at], self.group[rows])
 
 
 def _words(part: NDArray[Any]) -> NDArray[np.uint64]:
@@ -290,3 +360,26 @@ class Site:
     def test(self) -> Examples:
         """Rows for the report alone."""
         return self.rows.take(self.split.test)
+
+
+def check_alike(rows: Mapping[str, Examples]) -> None:
+    """Refuse sites whose rows are not of one kind: of other shape, bags here and none there, pictures of bytes and not.
+
+    Examples
+    --------
+    >>> pair = torch.tensor([0, 1]), np.arange(2)
+    >>> check_alike({"A": Examples(torch.zeros(2, 3, 8, 8), *pair), "B": Examples(torch.zeros(2, 1, 8, 8), *pair)})
+    Traceback (most recent call last):
+    ValueError: the sites' rows differ in shape: {'A': (3, 8, 8), 'B': (1, 8, 8)}; agree on the same features first
+    """
+    kinds = {site: held.row for site, held in rows.items()}
+    if len({kind.shape for kind in kinds.values()}) > 1:
+        shapes = {site: kind.shape for site, kind in kinds.items()}
+        bags = " (None: as many instances as a bag has)" if any(kind.is_bag for kind in kinds.values()) else ""
+        raise ValueError(f"the sites' rows differ in shape: {shapes}{bags}; agree on the same features first")
+    if len({kind.in_bytes for kind in kinds.values()}) > 1:
+        some = [site for site, kind in kinds.items() if kind.in_bytes]
+        raise ValueError(
+            f"the pictures of {', '.join(map(repr, some))} are of bytes (uint8), which a batch scales to 0 … 1, and "
+            "those of the other sites are of floats: give all of them as bytes, or all as floats"
+        )

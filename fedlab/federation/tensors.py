@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +14,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from fedlab.federation.bags import Bags
 from fedlab.federation.frame import MOST_CODES
 from fedlab.federation.names import printable
 from fedlab.federation.problems import Problems
-from fedlab.federation.site import Examples
+from fedlab.federation.site import Examples, check_alike
 from fedlab.federation.values import in_case_only, text, word
 from fedlab.tasks import Classification, Regression, Task
 
@@ -89,26 +91,29 @@ def of_sites(given: Any, sites: Mapping[str, Any], what: str, holds: str) -> dic
     return found
 
 
-def read_sites(
-    sites: Mapping[str, tuple[ArrayLike | Tensor, ArrayLike | Tensor]],
-    groups: Mapping[str, ArrayLike] | None,
-    *,
-    quantity: bool = False,
-) -> Read:
-    """Return each site's rows, in memory of their own; labels are class numbers, or each a ``quantity``."""
-    given = by_site(sites, "sites", "(x, y)")
+def read_sites(sites: Any, bags: Any, groups: Mapping[str, ArrayLike] | None, *, quantity: bool = False) -> Read:
+    """Return each site's rows, in memory of their own but for :class:`~fedlab.federation.bags.Bags` that are given.
+
+    Labels are class numbers, or each a ``quantity``.
+    """
+    if bags is not None and sites is not None:
+        raise ValueError("sites and bags= are both given: of a federation the rows are bags at every site, or at none")
+    what, holds = ("sites", "(x, y)") if bags is None else ("bags=", "(bags, y)")
+    given = by_site(sites if bags is None else bags, what, holds)
+    read = _rows if bags is None else _bags
     if not given:
         raise ValueError("there are no sites")
     whose = None if groups is None else of_sites(groups, given, "groups=", "whose each row is")
     rows, columns, problems = {}, 0, Problems()
     for site, held in given.items():
         with problems:
-            x, y, wide = _read_site(site, held, quantity=quantity)
+            x, y, wide = _read_site(site, held, read, holds, quantity=quantity)
             group = np.arange(len(y)) if whose is None else _whose(whose[site], site, len(y))
             rows[site], columns = Examples(x, y, group), max(columns, wide)
     problems.raise_all()
+    check_alike(rows)
     dtypes = {held.x.dtype for held in rows.values()}
-    if len(dtypes) > 1:
+    if len(dtypes) > 1 and bags is None:
         rows = {site: Examples(held.x.double(), held.y, held.group) for site, held in rows.items()}
     return Read(rows, columns)
 
@@ -228,19 +233,46 @@ def _site_name(name: Any, what: str) -> str:
     return called
 
 
-def _read_site(site: str, held: Any, *, quantity: bool) -> tuple[Tensor, Tensor, int]:
+def _read_site(
+    site: str, held: Any, read: Callable[[Any, str], Tensor], holds: str, *, quantity: bool
+) -> tuple[Tensor, Tensor, int]:
     """Return a site's rows, their class numbers, and how many columns its one-hot labels have."""
     if not isinstance(held, Sequence) or isinstance(held, (str, bytes)) or len(held) != 2:
-        raise ValueError(f"site {site!r} is given as a {type(held).__name__}: give its rows and their labels, (x, y)")
-    x, y = _rows(held[0], site), _labels(held[1], site)
+        raise ValueError(f"site {site!r} is given as a {type(held).__name__}: give its rows and their labels, {holds}")
+    x, y = read(held[0], site), _labels(held[1], site)
     labels = quantities(y, site) if quantity else class_numbers(y, site)
     if len(x) != len(labels):
         raise ValueError(f"site {site!r} has {len(x)} rows in x and {len(labels)} labels in y: give one label a row")
     return x, labels, y.shape[1] if y.ndim == 2 and y.shape[1] > 1 and not quantity else 0
 
 
+def _bags(given: Any, site: str) -> Any:
+    """Return bags, each [instances, width]: those of a list copied, ``Bags`` as they are."""
+    if isinstance(given, Bags):
+        return given
+    if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
+        raise ValueError(
+            f"site {site!r} has bags that are a {type(given).__name__}: give a list of them, each [instances, width], "
+            "or Bags(flat, offsets); of a padded tensor and its mask, Bags.where(x, mask)"
+        )
+    with _naming(site):
+        return Bags.of([_tensor(bag, f"site {site!r} has a bag", "give floats") for bag in given])
+
+
+@contextmanager
+def _naming(site: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith("site "):
+            raise
+        raise ValueError(f"site {site!r}: {error}") from None
+
+
 def _rows(given: Any, site: str) -> Tensor:
-    """Return what was measured, in floats: double where float32 has too few digits."""
+    """Return what was measured, in floats (double where float32 has too few digits), or pictures of bytes."""
+    if isinstance(given, Bags):
+        raise ValueError(f"site {site!r} has bags: give those of every site as bags={{name: (bags, y)}}")
     where = f"site {site!r} has x"
     if _masked(given).any():
         given = given.astype(np.float64).filled(np.nan)
@@ -250,7 +282,7 @@ def _rows(given: Any, site: str) -> Tensor:
             f"{where} of shape {list(x.shape)}: give [rows, features]"
             + (", a single feature as x.reshape(-1, 1)" if x.ndim == 1 else "")
         )
-    if x.is_floating_point():
+    if x.is_floating_point() or (x.dtype == torch.uint8 and x.ndim > 2):
         return x
     for floats in (x.float(), x.double()):
         if bool((floats.to(x.dtype) == x).all()):

@@ -1,12 +1,13 @@
 """Dropout and batch normalisation that give the same numbers for one site alone and for all sites at once.
 
 torch's own cannot: ``nn.Dropout`` draws from a global generator, and ``nn.BatchNorm1d`` sees the rows that pad a short
-batch. These two read what they need (which rows are real, a seed, the step) from :data:`NOW`, which holds it during
+batch. These read what they need (which rows are real, a seed, the step) from :data:`NOW`, which holds it during
 a forward pass and not a moment longer.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Iterator
@@ -57,8 +58,16 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise, and move the running statistics when training."""
+        if x.ndim != 2:
+            raise ValueError(
+                f"BatchNorm takes rows of features, [rows, features], and was given {list(x.shape)}: of pictures use "
+                "fedlab.models.BatchNorm2d"
+            )
+        return self._moved(x, NOW.mask)
+
+    def _moved(self, x: Tensor, mask: Tensor | None) -> Tensor:
         own = self.weight, self.bias, self.running_mean, self.running_var
-        out, *moved = self.normalised(x, *own, train=self.training, mask=NOW.mask)
+        out, *moved = self.normalised(x, *own, train=self.training, mask=mask)
         if self.training:
             self.running_mean, self.running_var = moved
         return out
@@ -82,6 +91,32 @@ class BatchNorm(nn.Module):
             var = (1 - move) * var + move * unbiased.detach()
         at, spread, weight, bias = (v.unsqueeze(-2) for v in (at, spread, weight, bias))
         return (x - at) / (spread + self.eps).sqrt() * weight + bias, mean, var
+
+
+class BatchNorm2d(BatchNorm):
+    """:class:`torch.nn.BatchNorm2d` over real pictures only; ``x`` [rows, channels, height, width].
+
+    Of one pixel in all it is as :class:`BatchNorm` of one row.
+
+    Examples
+    --------
+    >>> x = torch.randn(8, 3, 4, 4, dtype=torch.float64)
+    >>> ours, theirs = BatchNorm2d(3).double(), nn.BatchNorm2d(3).double()
+    >>> torch.allclose(ours(x), theirs(x)), torch.allclose(ours.running_var, theirs.running_var)
+    (True, True)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise, and move the running statistics when training."""
+        if x.ndim != 4:
+            raise ValueError(
+                f"BatchNorm2d takes pictures, [rows, channels, height, width], and was given {list(x.shape)}: of rows "
+                "of features use fedlab.models.BatchNorm"
+            )
+        rows, channels, high, wide = x.shape
+        mask = None if NOW.mask is None else NOW.mask.unsqueeze(1).expand(rows, high * wide).reshape(-1)
+        out = self._moved(x.movedim(1, -1).reshape(-1, channels), mask)  # each pixel is a row of channels
+        return out.reshape(rows, high, wide, channels).movedim(-1, 1)
 
 
 def _signed(value: int) -> int:
@@ -111,17 +146,18 @@ def uniform(key: Tensor, shape: torch.Size, salt: int = 0, *, device: torch.devi
 
 
 class Dropout(nn.Module):
-    """:class:`torch.nn.Dropout` whose mask depends on the site's seed and the step alone.
+    """:class:`torch.nn.Dropout` whose mask depends on the site's seed, the step and the layer's place in its model.
 
     Parameters
     ----------
     p : float
         Share of entries set to zero, in [0, 1).
-    salt : int
-        Tells the dropout layers of one model apart.
+    salt : int, optional
+        Tells the dropout layers of one model apart: two of the same salt drop the same entries. Default: the layer's
+        place among them (:func:`give_salts`).
     """
 
-    def __init__(self, p: float = 0.5, *, salt: int = 1) -> None:
+    def __init__(self, p: float = 0.5, *, salt: int | None = None) -> None:
         super().__init__()
         if not 0 <= p < 1:
             raise ValueError(f"p is {p!r}: it must be at least 0 and below 1")
@@ -135,5 +171,27 @@ class Dropout(nn.Module):
         """Drop entries of rows [..., rows, features]: of one site with its key, or of all with theirs."""
         if self.p == 0:
             return x
-        kept = uniform(key + step * 7919, x.shape[key.ndim :], self.salt, device=x.device) >= self.p
+        salt = FIRST_SALT if self.salt is None else self.salt
+        kept = uniform(key + step * 7919, x.shape[key.ndim :], salt, device=x.device) >= self.p
         return x * kept / (1 - self.p)
+
+
+FIRST_SALT = 1
+
+
+def give_salts(model: nn.Module) -> None:
+    """Give each dropout layer of a model a salt of its own, in the order in which they stand; those that have one stay.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(Dropout(), Dropout(salt=2), nn.ReLU(), Dropout())
+    >>> give_salts(model)
+    >>> [layer.salt for layer in model if isinstance(layer, Dropout)]
+    [1, 2, 3]
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, Dropout)]
+    taken = {layer.salt for layer in layers}
+    free = (salt for salt in itertools.count(FIRST_SALT) if salt not in taken)
+    for layer in layers:
+        if layer.salt is None:
+            layer.salt = next(free)

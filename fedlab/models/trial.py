@@ -6,14 +6,17 @@ All of it is found on a copy: the model, torch's global generators and whoever t
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+from fedlab.federation import RowShape
 
 
 class Trial(NamedTuple):
@@ -75,7 +78,51 @@ def check_model(model: nn.Module, said: str) -> None:
         raise ValueError(f"the model {said} has no parameter that requires a gradient: there is nothing to train")
 
 
-def try_model(model: nn.Module, rows: Tensor) -> Trial:
+def two_rows(row: RowShape, *, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Return rows to try a model with, and of bags their mask: one of two instances and one of one.
+
+    Examples
+    --------
+    >>> x, mask = two_rows(RowShape((None, 4)), dtype=torch.float32, device=torch.device("cpu"))
+    >>> x.shape, mask.sum(1).tolist()
+    (torch.Size([2, 3, 4]), [2, 1])
+    """
+    shape = [3 if size is None else size for size in row.shape]
+    mask = torch.tensor([[True, True, False], [True, False, False]], device=device) if row.is_bag else None
+    return torch.zeros(2, *shape, dtype=dtype, device=device), mask
+
+
+def takes_mask(forward: Callable[..., Any]) -> bool:
+    """Return whether a model, or a method of one, takes a bag's mask.
+
+    Examples
+    --------
+    >>> takes_mask(nn.Linear(2, 1)), takes_mask(lambda x, mask: x)
+    (False, True)
+    """
+    of = forward.forward if isinstance(forward, nn.Module) else forward
+    return "mask" in inspect.signature(of).parameters
+
+
+def with_mask(forward: Callable[..., Any], x: Tensor, mask: Tensor) -> Any:
+    """Pass padded bags ``x`` [n, instances, width] and their ``mask`` [n, instances] through a model, or a method.
+
+    Raises
+    ------
+    TypeError
+        If it takes no mask.
+    """
+    if not takes_mask(forward):
+        name = f"{type(forward).__name__}.forward" if isinstance(forward, nn.Module) else forward.__qualname__
+        raise TypeError(
+            f"the rows are bags, and {name} takes no mask, so it would count the zeros that pad a bag as instances: "
+            f"write it as {name.split('.')[-1]}(self, x, mask), where mask [rows, instances] is true for an instance "
+            "that is there"
+        )
+    return forward(x, mask=mask)
+
+
+def try_model(model: nn.Module, rows: Tensor, mask: Tensor | None = None) -> Trial:
     """Pass two rows through a copy of a model, in evaluation and in training, then one row in training.
 
     Parameters
@@ -83,11 +130,15 @@ def try_model(model: nn.Module, rows: Tensor) -> Trial:
     model : Module
     rows : Tensor, shape [2, ...]
         As the model will see them.
+    mask : Tensor, shape [2, instances], optional
+        Where the rows are bags.
 
     Raises
     ------
     TypeError
-        If it gives something else than a tensor.
+        If it gives something else than a tensor, or the rows are bags and it takes no mask.
+    ValueError
+        If it counts what pads a bag.
     Exception
         Whatever it raises itself.
 
@@ -98,12 +149,21 @@ def try_model(model: nn.Module, rows: Tensor) -> Trial:
     """
     twin = copy.deepcopy(model)
     with torch.no_grad(), _own_generators(rows) as drawn:
+        run: Callable[..., Any] = twin if mask is None else lambda x: with_mask(twin, x, mask[: len(x)])
         own, trained = rows.clone(), {k: (p, p.clone()) for k, p in twin.named_parameters() if p.requires_grad}
-        out = twin.eval()(own)
+        twin.eval()
+        out = run(own)
         if not isinstance(out, Tensor):
             raise TypeError(f"it gives a {type(out).__name__}, and must give one tensor, the logits")
+        if mask is not None and not torch.allclose(out, run(torch.where(mask.unsqueeze(-1), rows, 3.0)), atol=1e-4):
+            raise ValueError(
+                "its prediction depends on what stands where there is no instance: where the mask is false, it must "
+                "give an instance no weight (a sum: x * mask.unsqueeze(-1); a softmax: "
+                "scores.masked_fill(~mask, -torch.inf))"
+            )
         before, watched = drawn(), _without_gradient(twin)
-        twin.train()(own)
+        twin.train()
+        run(own)
         for name, (parameter, was) in trained.items():
             if not torch.equal(parameter, was):
                 raise ValueError(
@@ -112,10 +172,10 @@ def try_model(model: nn.Module, rows: Tensor) -> Trial:
                 )
         moved = [name for name, was in watched.items() if _was_written(twin, name, *was)]
         random = before != drawn()
-        return Trial(tuple(out.shape), tuple(moved), random, own._version > 0, _of_one_row(twin, rows[:1].clone()))
+        return Trial(tuple(out.shape), tuple(moved), random, own._version > 0, _of_one_row(run, rows[:1].clone()))
 
 
-def _of_one_row(model: nn.Module, row: Tensor) -> str:
+def _of_one_row(model: Callable[..., Any], row: Tensor) -> str:
     try:
         model(row)
     except Exception as error:

@@ -13,6 +13,7 @@ import torch
 import fedlab
 from benchmarks.workloads import cnn, pictures
 from fedlab.algorithms import ALGORITHMS
+from fedlab.algorithms.base import Batch
 from fedlab.engine import SGD, Adam, Settings
 from fedlab.engine.batched import Part, StackedSites
 from fedlab.engine.batches import Job
@@ -69,9 +70,9 @@ class Feed:
     def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
         self.x, self.y = x, y
 
-    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def batch(self, step: int) -> Batch:
         x = self.x[:6].unflatten(0, (3, 2))
-        return x, self.y[:6].unflatten(0, (3, 2)), torch.ones_like(x[..., 0])
+        return Batch(x, self.y[:6].unflatten(0, (3, 2)), torch.ones_like(x[..., 0]))
 
     def going(self, step: int) -> torch.Tensor | None:
         return None if step == 0 else self.y[:3] > 0

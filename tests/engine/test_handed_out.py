@@ -95,7 +95,7 @@ class Rows(FedAvg):
     """Looks at all its rows."""
 
     def finish(self, vars: Any, at: Any) -> Any:
-        x, _, _ = at.rows
+        x, *_ = at.rows
         return vars, {"mean": self._mean(x)}, at.memory
 
     def _mean(self, x: Tensor) -> Tensor:

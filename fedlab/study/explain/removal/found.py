@@ -205,7 +205,7 @@ def _kinds(federation: Federation, sites: tuple[AtSite, ...]) -> tuple[str, ...]
         "practice": any(s.filled.any() for s in sites),
         "concept": any((s.y != site.rows.y.numpy()).any() for s, site in zip(sites, federation.sites, strict=True)),
         "label": any((s.classes != 1).any() for s in sites),
-        "quantity": max(sizes) > UNEQUAL * min(sizes) and all(site.rows.mask is None for site in federation.sites),
+        "quantity": max(sizes) > UNEQUAL * min(sizes) and not any(site.rows.row.is_bag for site in federation.sites),
         "case mix": any((s.rows != 1).any() for s in sites),
     }
     return tuple(kind for kind in ESTIMATED if moves[kind])
