@@ -81,7 +81,7 @@ class Regression(Task):
         Examples
         --------
         >>> Regression.of(torch.tensor([61.0, 83.0, 72.0]), name="heart rate")
-        Regression(name='heart rate', center=70.0, scale=10.0, unit='')
+        Regression(name='heart rate', center=72.0, scale=9.0, unit='')
         """
         spread = float(y.double().std(correction=0)) if len(y) else 0.0
         if not spread > 1e-9 * float(y.double().abs().max() if len(y) else 0.0):

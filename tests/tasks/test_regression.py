@@ -79,6 +79,19 @@ def test_a_column_that_is_the_label_in_another_unit_is_told() -> None:
         Federation.from_frame(table, site="ward", label="stay", task="regression")
 
 
+def test_a_unit_in_which_errors_round_to_zero_is_told() -> None:
+    table = stays().assign(stay=lambda t: t["stay"] / 1000)
+    with pytest.warns(UserWarning, match="give it in a smaller unit"):
+        Federation.from_frame(table, site="ward", label="stay", task="regression")
+
+
+def test_seeds_side_by_side_are_each_as_if_alone() -> None:
+    study = fedlab.compare(wards(), "mlp", ["fedavg"], seeds=3, dtype="float64", **QUICK)
+    alone = fedlab.train(wards().resplit(2), "mlp", "fedavg", seed=2, dtype="float64", **QUICK)
+    together = study.runs["fedavg"][2]
+    assert together.history["mse"].tolist() == pytest.approx(alone.history["mse"].tolist(), rel=1e-9)
+
+
 def test_tensors_are_classes_or_a_quantity_as_is_said() -> None:
     x, y = torch.randn(40, 3), torch.linspace(3, 9, 40)
     with pytest.raises(ValueError, match=r'cannot be learnt as classes.*task="regression"'):
