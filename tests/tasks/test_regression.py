@@ -113,7 +113,7 @@ def test_tensors_are_classes_or_a_quantity_as_is_said() -> None:
         (Regression(), torch.arange(6), "int64.*floats"),
         (Regression(), torch.tensor([1.0, 2, 3, float("nan"), 5, 6]), "missing or infinite"),
         (Regression(), torch.zeros(6, 2), r"shape \[6, 2\]"),
-        (Classification(("a", "b")), torch.linspace(0, 1, 6), "task is of classes"),
+        (Classification(("a", "b")), torch.linspace(0, 1, 6), "float32.*task is a binary task of 2 classes"),
         (Classification(("a", "b")), torch.arange(6), "outside 0 … 1"),
     ],
 )
