@@ -36,7 +36,8 @@ class Chain:
     @classmethod
     def of(cls, net: Net) -> Chain | None:
         """Return the chain that a model is, or ``None``: then ``vmap`` carries it."""
-        layers = None if net.constants or net.tied else _passes(net.model)
+        by_row = type(net.task).batch_loss is Task.batch_loss  # a chain adds up the losses of rows
+        layers = None if net.constants or net.tied or not by_row else _passes(net.model)
         return None if layers is None else cls(net.task, layers)
 
     def _run(self, params: Tensors, x: Tensor, now: Now) -> Tensor:

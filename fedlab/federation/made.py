@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fedlab.federation.federation import Federation
 
 Duplicates = str | Mapping[str, int]
+FINE = 0.1  # a standard deviation, below which errors with three decimals say little
 
 
 class TableWarning(UserWarning):
@@ -145,6 +146,7 @@ class Made:
             _remark_spellings(df, column[role], remarks)
         remarks.warn(_few_of_a_class(y, asked))
         remarks.note(_about_the_label(y, asked, given=task))
+        remarks.warn(_too_fine(asked))
         for feature in known:
             if feature.kind == "category" and feature.name not in described:
                 _remark_spellings(df, feature.name, remarks)
@@ -233,6 +235,7 @@ class Made:
         read = tensors.read_sites(sites, bags, groups, quantity=task == "regression" or isinstance(task, Regression))
         rows, asked = read.rows, tensors.read_task(read, task)
         remarks.note(_about_the_label(torch.cat([held.y for held in rows.values()]), asked, given=task))
+        remarks.warn(_too_fine(asked))
         if splits is not None:
             splits = tensors.of_sites(splits, rows, "splits=", "a Split")
         if groups is not None:
@@ -293,6 +296,16 @@ def _about_the_label(y: torch.Tensor, task: Task, *, given: Any) -> str:
     read = f"{task.name!r} is predicted as a quantity, around {task.center:g} ± {task.scale:g}{unit}"
     read += "" if isinstance(given, Regression) else ", read off all rows to one digit: constants of the task"
     return read + ("; it has two values only: are they classes?" if len(y.unique()) == 2 else "")
+
+
+def _too_fine(task: Task) -> str:
+    """Say that a quantity is written in a unit in which errors round to zero."""
+    if not isinstance(task, Regression) or task.scale >= FINE:
+        return ""
+    return (
+        f"{task.name!r} differs by {task.scale:g} from patient to patient, and tables and sentences have three "
+        "decimals: give it in a smaller unit, mmol for mol, or its errors look like zero"
+    )
 
 
 def _few_of_a_class(y: torch.Tensor, task: Task) -> str:

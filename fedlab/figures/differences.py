@@ -52,7 +52,7 @@ def differences(
     4
     """
     metric = study.primary if metric is None else metric
-    what = words(metric)
+    what = words(metric, study.federation.task)
     if against not in study.arms:
         raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(study.arms)}")
     paired = study.pairs(metric=metric)  # refuses a study of one arm

@@ -47,7 +47,7 @@ def who_gains(
     ['own model', 'federated (FedAvg)', 'pooled (may not happen)']
     """
     metric = study.primary if metric is None else metric
-    what = words(metric)
+    what = words(metric, study.federation.task)
     arms = _arms(study, federated)
     table = study.table()
     table = table[table["metric"] == metric].set_index(["arm", "where"])

@@ -78,7 +78,7 @@ def verdict(study: Study, *, also: str | Sequence[str] = (), against: str = OWN,
     _known(study, against)
     others = [metric for metric in dict.fromkeys([also] if isinstance(also, str) else also) if metric != study.primary]
     for metric in others:
-        words(metric)  # refuses what there is not
+        words(metric, study.federation.task)  # refuses what there is not
     if len(study.seeds) < 2:
         one = "With one seed, differences across seeds cannot be judged: compare with several, seeds=10."
         return " ".join([*failures(study), one])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedlab.algorithms import ALGORITHMS
-from fedlab.federation import Federation
+from fedlab.federation import Federation, Task
 from fedlab.metrics.cells import is_few, written
 from fedlab.metrics.known import KNOWN
 from fedlab.metrics.scores import LOWER_IS_BETTER
@@ -54,10 +54,11 @@ CALLED = {OWN: "the hospitals’ own models", "centralized": "the pooled model",
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def words(metric: str) -> Words:
-    """Return the words for a metric, or refuse it with the list of those there are."""
-    if metric not in KNOWN:
-        raise ValueError(f"there is no metric {metric!r}; known are {', '.join(KNOWN)}")
+def words(metric: str, task: Task | None = None) -> Words:
+    """Return the words for a metric, or refuse it with the list of those there are, or that the task has."""
+    known = KNOWN if task is None else task.metrics
+    if metric not in known:
+        raise ValueError(f"there is no metric {metric!r}; known are {', '.join(known)}")
     return Words(*WORDS.get(metric, (metric, metric)), higher=metric not in LOWER_IS_BETTER)
 
 

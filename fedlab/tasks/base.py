@@ -24,7 +24,9 @@ class Task(ABC):
     """
 
     dtype: ClassVar[torch.dtype]
-    """Of ``y``, shape [n]."""
+    """Of ``y``: whole numbers or floats."""
+    width: ClassVar[int] = 1
+    """Numbers a row: ``y`` is [n], or [n, width] where there are several."""
     model: ClassVar[str]
     """The model where none is named."""
     elsewhere: ClassVar[Mapping[str, str]] = {}
@@ -57,9 +59,24 @@ class Task(ABC):
     def columns(self) -> tuple[str, ...]:
         """What each column of a prediction is called."""
 
-    @abstractmethod
     def check(self, y: Tensor) -> None:
-        """Refuse what is no target of this task.
+        """Refuse what is no target of this task: another shape, floats for whole numbers or the reverse, no such value.
+
+        Raises
+        ------
+        ValueError
+        """
+        if tuple(y.shape[1:]) != ((self.width,) if self.width > 1 else ()):
+            many = f"{self.width} numbers a row, [n, {self.width}]" if self.width > 1 else "one number a row, [n]"
+            raise ValueError(f"labels of shape {list(y.shape)}, and the task is {self.about}: give {many}")
+        if y.is_floating_point() != self.dtype.is_floating_point:
+            give = "floats, y.double()" if self.dtype.is_floating_point else "the number of each row's class, y.long()"
+            raise ValueError(f"labels of {y.dtype}, and the task is {self.about}: give {give}")
+        self.check_values(y)
+
+    @abstractmethod
+    def check_values(self, y: Tensor) -> None:
+        """Refuse values, of the right shape and dtype, that the target cannot have.
 
         Raises
         ------

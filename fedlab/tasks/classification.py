@@ -72,13 +72,8 @@ class Classification(Task):
         """How many classes it has."""
         return f"a {self.kind} task of {len(self.classes)} classes"
 
-    def check(self, y: Tensor) -> None:
+    def check_values(self, y: Tensor) -> None:
         """Refuse what is no number of a class."""
-        if y.is_floating_point() and bool((y != y.round()).any()):
-            raise ValueError(
-                f"labels of {y.dtype}, and the task is of classes ({', '.join(self.classes[:6])}): give the number "
-                "of each row's class, int64, or of a measured quantity task=Regression(…)"
-            )
         if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(self.classes):
             raise ValueError(f"labels outside 0 … {len(self.classes) - 1}")
 

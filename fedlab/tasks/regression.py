@@ -81,7 +81,7 @@ class Regression(Task):
         Examples
         --------
         >>> Regression.of(torch.tensor([61.0, 83.0, 72.0]), name="heart rate")
-        Regression(name='heart rate', center=70.0, scale=10.0, unit='')
+        Regression(name='heart rate', center=72.0, scale=9.0, unit='')
         """
         spread = float(y.double().std(correction=0)) if len(y) else 0.0
         if not spread > 1e-9 * float(y.double().abs().max() if len(y) else 0.0):
@@ -110,12 +110,8 @@ class Regression(Task):
         """What is predicted."""
         return f"a regression of {self.name!r}" + (f" in {self.unit}" if self.unit else "")
 
-    def check(self, y: Tensor) -> None:
-        """Refuse what is no finite quantity, one a row."""
-        if not y.is_floating_point():
-            raise ValueError(f"labels of {y.dtype}, and the task is {self.about}: give floats, y.double()")
-        if y.ndim != 1:
-            raise ValueError(f"labels of shape {list(y.shape)}, and the task is {self.about}: give one a row, [n]")
+    def check_values(self, y: Tensor) -> None:
+        """Refuse what is missing or infinite."""
         if not bool((y.abs() < LARGEST).all()):
             raise ValueError("missing or infinite labels: leave those rows out, or correct them")
 

@@ -15,8 +15,8 @@ from fedlab.engine import Run
 from fedlab.federation import Federation
 from fedlab.figures import atlas_map, learning_curves, who_gains
 from fedlab.figures.theme import CLEAR, COLOURS, DASHES, GREY, NAME, SYMBOLS, foot, head, style
+from fedlab.metrics.scores import METRICS
 from fedlab.study import Study
-from fedlab.study.words import WORDS
 from tests.figures.drawn import contrast, luminance, notes_of
 
 SITES = ["Cleveland", "Hungary", "Switzerland", "Long Beach"]
@@ -111,7 +111,7 @@ def test_its_title_is_what_was_found_and_its_notes_say_how(study: Study) -> None
     assert f"Test was opened {study.test_openings} time" in notes
 
 
-@pytest.mark.parametrize("metric", list(WORDS))
+@pytest.mark.parametrize("metric", list(METRICS))
 def test_every_metric_can_be_drawn_and_no_interval_leaves_its_scale(study: Study, metric: str) -> None:
     figure = who_gains(study, metric)
     top = float("inf") if metric == "log_loss" else 1.0
