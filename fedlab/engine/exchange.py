@@ -1,6 +1,7 @@
 """The gate: everything between the server and the sites passes here.
 
-It is the only place that orders sites by name, screens their replies, insists on enough of them, and keeps the ledger.
+It is the only place that orders sites by name, screens their replies, insists on enough of them, and keeps the ledger
+and the policy of what may leave them.
 What is true of a run in a notebook is therefore true of it on Flower's simulation and between hospitals.
 """
 
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.ledger import Ledger
-from fedlab.engine.trees import finite, tree_map
+from fedlab.engine.purposes import PURPOSES, Purpose, accept, withheld
+from fedlab.engine.trees import tree_map
+from fedlab.privacy import SIMULATED, Policy
 
 FATAL = "RowsChanged"
 """The class of an error at a site that ends the run: its rows are no longer those of its patients."""
@@ -112,12 +115,15 @@ class Exchange:
     ledger: Ledger = field(default_factory=Ledger)
     tell: Callable[[str], None] = lambda doing: None
     errors: list[tuple[int, str, str, str]] = field(default_factory=list)
+    policy: Policy = SIMULATED
 
     def ask(self, question: Ask) -> Answers:
         """Ask and return the answers that pass the screen.
 
         Raises
         ------
+        ValueError, Refused
+            If no site answers such a question, or the policy does not allow it.
         TooFewSites
             If fewer than ``min_sites`` are left (or none, or a pooled place fails).
         """
@@ -126,6 +132,7 @@ class Exchange:
 
     def send(self, question: Ask) -> list[str]:
         """Enter a question into the ledger; return whom it goes to."""
+        accept(self.policy, question.purpose)
         asked = list(self.transport.sites if question.who is None else question.who)
         self.ledger.add(question.round, question.purpose, asked, "down", question.payload)
         self.tell(f"{question.purpose}, {len(asked)} sites")
@@ -133,10 +140,7 @@ class Exchange:
 
     def receive(self, question: Ask, asked: list[str], got: Sequence[Reply] | Stacked) -> Answers:
         """Screen what came back, enter it into the ledger, and insist on enough of it."""
-        if isinstance(got, Stacked):
-            answers, errors = Answers(got.sites, [], got.content), got.errors
-        else:
-            answers, errors = _one_by_one(got, asked, question.like)
+        answers, errors = self._screened(question, asked, got)
         self._enter(question.round, question.purpose, answers, errors)
         for site, error in errors.items():
             self.errors.append((question.round, question.purpose, site, error))
@@ -150,6 +154,18 @@ class Exchange:
             causes = [r.cause for r in got if r.cause] if not isinstance(got, Stacked) else []
             raise self._too_few(question, asked, errors, needed) from (causes[0] if causes else None)
         return answers
+
+    def _screened(
+        self, question: Ask, asked: list[str], got: Sequence[Reply] | Stacked
+    ) -> tuple[Answers, dict[str, str]]:
+        """Return what passes, and what is wrong with the rest."""
+        entry = PURPOSES[question.purpose]
+        if not isinstance(got, Stacked):
+            return _one_by_one(got, asked, entry, self.policy, question.like)
+        why = withheld(self.policy, entry, got.content, stacked=True)
+        if not why:
+            return Answers(got.sites, [], got.content), got.errors
+        return Answers([], []), {**got.errors, **dict.fromkeys(got.sites, why)}
 
     def _enter(self, round: int, purpose: str, answers: Answers, errors: dict[str, str]) -> None:
         if answers.together is not None and answers.sites:
@@ -178,44 +194,38 @@ def _plain(contents: list[dict[str, Any]]) -> bool:
     )
 
 
-def _one_by_one(got: Sequence[Reply], asked: list[str], like: Tensors | None) -> tuple[Answers, dict[str, str]]:
+def _one_by_one(
+    got: Sequence[Reply], asked: list[str], entry: Purpose, policy: Policy, like: Tensors | None
+) -> tuple[Answers, dict[str, str]]:
     by_name = {reply.site: reply for reply in got}
-    looks = {reply.site: _looks(reply.content) for reply in got if not reply.error}
+    faults = {reply.site: reply.error or _fault(reply.content, entry, policy, like) for reply in got}
+    looks = {site: _looks(by_name[site].content, entry.alike) for site, fault in faults.items() if not fault}
     usual = Counter(looks.values()).most_common(1)[0][0] if any(looks.values()) else ""  # ties to the first
     good: list[Reply] = []
     errors: dict[str, str] = {}
     for site in asked:
-        reply = by_name.get(site)
-        fault = "no answer" if reply is None else reply.error or _fault(reply.content, like)
+        fault = faults.get(site, "no answer")
         if not fault and looks[site] != usual:
             fault = "sent other tensors than most sites"
-        if fault or reply is None:
+        if fault:
             errors[site] = fault
         else:
-            good.append(reply)
+            good.append(by_name[site])
     return Answers([r.site for r in good], [r.content for r in good]), errors
 
 
-def _fault(content: dict[str, Any], like: Tensors | None) -> str:
+def _fault(content: dict[str, Any], entry: Purpose, policy: Policy, like: Tensors | None) -> str:
     """Say what is wrong with an answer; empty if nothing."""
-    if like is not None:
-        for name, tensor in content["model"].items():
-            if name not in like or tensor.shape != like[name].shape or tensor.dtype != like[name].dtype:
-                return f"sent a tensor {name!r} that does not fit the model"
-        if not finite(content["model"]) or not finite(content["extra"]):
-            return "sent a model that is not finite"
-    return ""
+    return withheld(policy, entry, content) or (entry.screen(content, like) if entry.screen is not None else "")
 
 
-def _looks(content: dict[str, Any]) -> str:
-    """Say what tensors an answer holds: names, shapes, dtypes; ``""`` for plain numbers."""
-    if "model" not in content and "extra" not in content:
-        return ""
+def _looks(content: dict[str, Any], names: tuple[str, ...]) -> str:
+    """Say what tensors an answer holds under these names: their own names, shapes, dtypes; ``""`` without any."""
 
     def look(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: look(v) for k, v in sorted(value.items())}
         return (tuple(value.shape), str(value.dtype)) if isinstance(value, Tensor) else ""
 
-    held = {name: look(content[name]) for name in ("model", "extra") if name in content}
-    return repr(held)
+    held = {name: look(content[name]) for name in names if name in content}
+    return repr(held) if held else ""

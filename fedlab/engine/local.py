@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,13 +15,16 @@ from torch import Tensor
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.batched import Part, StackedSites
 from fedlab.engine.batches import steps_alone
+from fedlab.engine.client import Door
 from fedlab.engine.exchange import Reply, Stacked
 from fedlab.engine.net import home
+from fedlab.engine.purposes import PURPOSES, Refused, withheld
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.site import NotFinite, SiteWork, one_thread
 from fedlab.engine.trees import tree_map
 from fedlab.engine.work import Stop, Stopped
+from fedlab.privacy import SIMULATED, Policy
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 WASTE = 4.0  # stacking pays while its padded steps are at most this many times the real ones
@@ -36,7 +40,7 @@ class LocalTransport:
     threads would share. ``note`` says what was chosen and why.
     """
 
-    def __init__(self, run: Run, *, stop: Stop) -> None:
+    def __init__(self, run: Run, *, stop: Stop, policy: Policy = SIMULATED) -> None:
         federation, alg, net, settings = run.federation, run.algorithm, run.net, run.settings
         self._halt = halt = threading.Event()
         self.stop: Stop = lambda: stop() or halt.is_set()  # not of self: a circle would keep all rows after the run
@@ -53,6 +57,11 @@ class LocalTransport:
         ]
         self.trainers = {place.name: place for place in places}
         self.places = tuple(self.trainers)
+        self.policy = policy
+        self.doors, self.training_doors = (
+            {name: Door(name, partial(work.get, name), policy=policy) for name in work}
+            for work in (self.work, self.trainers)
+        )
         self.net, self.tell = net, run.tell
         self.stacked: StackedSites | None = None
         self.offset = 0  # where this run's sites begin in the stack
@@ -146,16 +155,10 @@ class LocalTransport:
     # ------------------------------------------------------------------ one at a time
 
     def _ask_one(self, purpose: str, name: str, payload: dict[str, Any]) -> Reply:
-        work = self.trainers[name] if purpose == "train" else self.work[name]
         self.tell(f"{purpose}, {name}")
-        try:
-            if purpose == "prepare" and name == self.sites[0]:
-                self._prepare_places(payload)
-            return Reply(name, work.answer(purpose, payload))
-        except (Stopped, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            return Reply(name, error=type(error).__name__, cause=error)
+        if purpose == "prepare" and name == self.sites[0]:
+            self._prepare_places(payload)
+        return (self.training_doors if purpose == "train" else self.doors)[name].answer(purpose, payload)
 
     def _prepare_places(self, payload: dict[str, Any]) -> None:
         for place, work in self.trainers.items():
@@ -193,18 +196,47 @@ class LocalTransport:
         return Part(numbers, payload["model"], payload["extra"], payload["job"])
 
     def _ask_all(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
+        """Let all sites work as one: each door lets the question in, and their answers out, for its own."""
+        refused = [] if self.policy == SIMULATED else self._refused(purpose, who, payload)
+        if refused:
+            shut = {reply.site for reply in refused}
+            who = [name for name in who if name not in shut]
+            got = self._work_all(purpose, who, payload) if who else []
+            if isinstance(got, Stacked):
+                return Stacked(got.sites, got.content, {**got.errors, **{r.site: r.error for r in refused}})
+            return [*got, *refused]
+        return self._work_all(purpose, who, payload)
+
+    def _refused(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
+        """Return the replies of the doors that do not let the question in."""
+        doors = self.training_doors if purpose == "train" else self.doors
+        refused = []
+        for name in who:
+            try:
+                doors[name].accept(purpose, payload)
+            except Refused as error:
+                refused.append(doors[name].fault(purpose, error))
+        return refused
+
+    def _work_all(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
         assert self.stacked is not None
         if purpose == "train":
-            return self._train_all(who, payload)
+            return self._let_out(purpose, self._train_all(who, payload))
         if purpose == "evaluate":
             every = self.stacked.evaluate([self.part(self.sites, payload)])
             numbers = [self.number[name] for name in who]
-            return Stacked(list(who), {score: each[numbers] for score, each in every.items()})
+            return self._let_out(purpose, Stacked(list(who), {score: each[numbers] for score, each in every.items()}))
         numbers = [self.offset + self.number[name] for name in who]
         if purpose == "keep":
             self.stacked.keep(numbers)
             return [Reply(name) for name in who]
         return [Reply(name, {"models": self.stacked.export(i)}) for name, i in zip(who, numbers, strict=True)]
+
+    def _let_out(self, purpose: str, got: Sequence[Reply] | Stacked) -> Sequence[Reply] | Stacked:
+        """Let out what all sites answered at once."""
+        if not isinstance(got, Stacked) or not withheld(self.policy, PURPOSES[purpose], got.content, stacked=True):
+            return got
+        return Stacked([], {}, {**got.errors, **dict.fromkeys(got.sites, Refused.__name__)})
 
     def _train_all(self, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
         assert self.stacked is not None
