@@ -8,32 +8,41 @@ What is true of a run in a notebook is therefore true of it on Flower's simulati
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from fedlab.algorithms.ranges import in_range
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.ledger import Ledger
-from fedlab.engine.purposes import PURPOSES, Purpose, accept, withheld
+from fedlab.engine.purposes import PURPOSES, Purpose, Refused, accept, withheld
 from fedlab.engine.trees import tree_map
 from fedlab.privacy import SIMULATED, Policy
 
 FATAL = "RowsChanged"
 """The class of an error at a site that ends the run: its rows are no longer those of its patients."""
+LOST = "StateLost"
+"""The class of an error of a site that no longer holds what it held."""
+LATE = "late"
+"""The status of an answer that came after the deadline, or did not come until then."""
 REFUSED = "the site could not answer; its own log says why"
 
 
 @dataclass
 class Reply:
-    """What one site answered, or the class of what went wrong there; the text of an exception stays at the site."""
+    """What one site answered, or the class of what went wrong there; the text of an exception stays at the site.
+
+    ``hash`` stamps what the site holds now, where that could get lost: at a node.
+    """
 
     site: str
     content: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     cause: BaseException | None = None
+    hash: str = ""
 
 
 @dataclass
@@ -54,8 +63,19 @@ class Transport(Protocol):
     sites: tuple[str, ...]
     places: tuple[str, ...]
 
-    def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
-        """Put one question to these sites (or places); answer for each, in any order."""
+    def ask(
+        self,
+        purpose: str,
+        who: Sequence[str],
+        payload: dict[str, Any],
+        *,
+        each: Mapping[str, dict[str, Any]] | None = None,
+        deadline: float | None = None,
+    ) -> Sequence[Reply] | Stacked:
+        """Put one question to these sites (or places); answer for each, in any order.
+
+        ``each`` is what goes to one site alone, ``deadline`` the seconds in which it must answer.
+        """
 
     def close(self) -> None:
         """Let go of what the transport holds."""
@@ -93,8 +113,9 @@ class Answers:
 class Ask:
     """One question to the sites.
 
-    ``who`` are names (default: all); ``like`` is what an uploaded model must look like: names, shapes and dtypes. At
-    least ``least`` must answer; of a question that can be spared, fewer count as nobody.
+    ``who`` are names (default: all), ``each`` what goes to one of them alone, beside the payload; ``like`` is what an
+    uploaded model must look like: names, shapes and dtypes. At least ``least`` must answer; of a question that can be
+    spared, fewer count as nobody.
     """
 
     purpose: str
@@ -104,11 +125,27 @@ class Ask:
     like: Tensors | None = None
     least: int = 1
     spare: bool = False
+    each: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
 class Exchange:
-    """The gate in front of a transport."""
+    """The gate in front of a transport.
+
+    Parameters
+    ----------
+    transport : Transport
+    min_sites : int
+        So many must answer a question.
+    ledger : Ledger
+    tell : callable
+        Told what is asked.
+    policy : Policy
+        What may be asked, and what may come back: that of the sites, looked at once more.
+    deadline : float, optional
+        Seconds in which a question must be answered. What comes later is entered in the ledger as *late*, and dropped;
+        the site is asked again in the next round.
+    """
 
     transport: Transport
     min_sites: int = 1
@@ -116,6 +153,38 @@ class Exchange:
     tell: Callable[[str], None] = lambda doing: None
     errors: list[tuple[int, str, str, str]] = field(default_factory=list)
     policy: Policy = SIMULATED
+    deadline: float | None = None
+    _asked: list[tuple[int, str]] = field(default_factory=list, repr=False)
+    _prepared: dict[str, Any] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.deadline is not None:
+            in_range("deadline", self.deadline, 0, open_low=True)
+        for reply in sorted(getattr(self.transport, "greetings", ()), key=lambda reply: reply.site):
+            self._enter(0, "greet", *_greeting(reply))
+
+    def forbidden(self, purposes: Sequence[str]) -> list[str]:
+        """Say of these purposes which are not allowed, and where: by the policy of this gate, or of a site."""
+        here = [(purpose, PURPOSES[purpose].reserved) for purpose in purposes]
+        found = [f"{name!r} here" for name, reserved in here if not self.policy.allows(name, reserved=reserved)]
+        theirs: dict[str, list[str]] = getattr(self.transport, "allowed", {})
+        return found + [
+            f"{name!r} at {site}" for site, told in sorted(theirs.items()) for name in purposes if name not in told
+        ]
+
+    def require(self, purposes: Sequence[str]) -> None:
+        """Refuse, before anything is asked, a run whose questions are not allowed.
+
+        Raises
+        ------
+        Refused
+            With each such purpose, and where.
+        """
+        if why := self.forbidden(purposes):
+            raise Refused(
+                f"this run asks what the policy does not allow: {', '.join(why)}. Allow it in Policy(purposes=…), or "
+                "choose an algorithm and settings that do without"
+            )
 
     def ask(self, question: Ask) -> Answers:
         """Ask and return the answers that pass the screen.
@@ -128,13 +197,51 @@ class Exchange:
             If fewer than ``min_sites`` are left (or none, or a pooled place fails).
         """
         asked = self.send(question)
-        return self.receive(question, asked, self.transport.ask(question.purpose, asked, question.payload))
+        return self.receive(question, asked, self._put(question, asked))
+
+    def _put(self, question: Ask, who: Sequence[str]) -> Sequence[Reply] | Stacked:
+        """Put a question to these sites; whoever has lost what it held is asked to restore it, and once more."""
+        got = self._carried(question, who)
+        lost = [] if isinstance(got, Stacked) else [reply.site for reply in got if reply.error == LOST]
+        if not lost or self._prepared is None:
+            return got
+        restore = Ask("restore", self._prepared, question.round, lost)
+        replies = self._carried(restore, self.send(restore))
+        assert not isinstance(got, Stacked) and not isinstance(replies, Stacked)
+        answers, errors = self._screened(restore, lost, replies)
+        self._enter(question.round, "restore", answers, errors)
+        if not answers.sites:
+            return got
+        again = replace(question, who=answers.sites)
+        more = self._carried(again, self.send(again))
+        assert not isinstance(more, Stacked)
+        return [*(reply for reply in got if reply.site not in answers.sites), *more]
+
+    def _carried(self, question: Ask, who: Sequence[str]) -> Sequence[Reply] | Stacked:
+        """Let the transport carry a question, and enter what has come late of those before."""
+        self._asked.append((question.round, question.purpose))
+        options: dict[str, Any] = {"each": question.each} if question.each else {}
+        if self.deadline is not None:
+            options["deadline"] = self.deadline
+        got = self.transport.ask(question.purpose, who, question.payload, **options)
+        late: list[tuple[int, Reply]] = getattr(self.transport, "late", [])
+        while late:
+            number, reply = late.pop(0)
+            self.ledger.add(*self._asked[number], [reply.site], "up", reply.content, status=reply.error)
+        return got
 
     def send(self, question: Ask) -> list[str]:
         """Enter a question into the ledger; return whom it goes to."""
         accept(self.policy, question.purpose)
         asked = list(self.transport.sites if question.who is None else question.who)
-        self.ledger.add(question.round, question.purpose, asked, "down", question.payload)
+        if question.purpose == "prepare":
+            self._prepared = question.payload
+        own = [site for site in asked if site in question.each]
+        rest = [site for site in asked if site not in question.each] if own else asked
+        self.ledger.add(question.round, question.purpose, rest, "down", question.payload)
+        for site in own:
+            payload = {**question.payload, **question.each[site]}
+            self.ledger.add(question.round, question.purpose, [site], "down", payload)
         self.tell(f"{question.purpose}, {len(asked)} sites")
         return asked
 
@@ -185,6 +292,11 @@ class Exchange:
             f" but at least {needed} must; missing: {left}. The rounds before are kept (the error's .run). "
             "Lower min_sites, or look into the log of those sites."
         )
+
+
+def _greeting(reply: Reply) -> tuple[Answers, dict[str, str]]:
+    """Return what a site said of itself as an answer, or what was wrong."""
+    return (Answers([], []), {reply.site: reply.error}) if reply.error else (Answers([reply.site], [reply.content]), {})
 
 
 def _plain(contents: list[dict[str, Any]]) -> bool:

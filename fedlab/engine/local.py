@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.batched import Part, StackedSites
 from fedlab.engine.batches import steps_alone
 from fedlab.engine.client import Door
-from fedlab.engine.exchange import Reply, Stacked
+from fedlab.engine.exchange import LATE, Reply, Stacked
 from fedlab.engine.net import home
 from fedlab.engine.purposes import PURPOSES, Refused, withheld
 from fedlab.engine.run import Run
@@ -28,6 +29,33 @@ from fedlab.privacy import SIMULATED, Policy
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 WASTE = 4.0  # stacking pays while its padded steps are at most this many times the real ones
+
+
+class Late(RuntimeError):
+    """A site that trains in this process has come to the deadline."""
+
+
+class Limit(threading.local):
+    """How long a site may train, each in its own thread."""
+
+    seconds: float | None = None  # set by the thread that asks; those of the pool are told with the question
+    due: float | None = None
+
+    def start(self) -> None:
+        """Begin to count."""
+        self.due = None if self.seconds is None else time.monotonic() + self.seconds
+
+    def over(self) -> bool:
+        """Return ``False``, as long as there is time.
+
+        Raises
+        ------
+        Late
+            When there is none left.
+        """
+        if self.due is not None and time.monotonic() > self.due:
+            raise Late
+        return False
 
 
 class LocalTransport:
@@ -43,7 +71,9 @@ class LocalTransport:
     def __init__(self, run: Run, *, stop: Stop, policy: Policy = SIMULATED) -> None:
         federation, alg, net, settings = run.federation, run.algorithm, run.net, run.settings
         self._halt = halt = threading.Event()
-        self.stop: Stop = lambda: stop() or halt.is_set()  # not of self: a circle would keep all rows after the run
+        self._limit = limit = Limit()
+        # not of self: a circle would keep all rows after the run
+        self.stop: Stop = lambda: limit.over() or stop() or halt.is_set()
         sites = sorted(federation.sites, key=lambda site: site.name)
         options: dict[str, Any] = dict(
             alg=alg, net=net, optimizer=settings.optimizer, prepared=federation.prepared, stop=self.stop
@@ -62,7 +92,7 @@ class LocalTransport:
             {name: Door(name, partial(work.get, name), policy=policy) for name in work}
             for work in (self.work, self.trainers)
         )
-        self.net, self.tell = net, run.tell
+        self.net, self.tell, self.deadline = net, run.tell, settings.deadline
         self.stacked: StackedSites | None = None
         self.offset = 0  # where this run's sites begin in the stack
         self.mode, self.note = self._choose(settings)
@@ -80,7 +110,7 @@ class LocalTransport:
     def can_share(self) -> bool:
         """Whether several such runs can work as one stack: also places that pool all rows, one per run."""
         alone = len(self.places) == 1 and not self.net.obstacle() and not self.net.slow_stacked()
-        return self.stackable or alone
+        return (self.stackable or alone) and self.deadline is None
 
     def _choose(self, settings: Settings) -> tuple[str, str]:
         """Return the mode, and the reason where it is not all at once."""
@@ -114,11 +144,26 @@ class LocalTransport:
         ]
         return not settings.local_steps and len(steps) * max(steps) > WASTE * sum(steps)
 
-    def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
-        """Answer with one torch thread a site."""
+    def ask(
+        self,
+        purpose: str,
+        who: Sequence[str],
+        payload: dict[str, Any],
+        *,
+        each: Mapping[str, dict[str, Any]] | None = None,
+        deadline: float | None = None,
+    ) -> Sequence[Reply] | Stacked:
+        """Answer with one torch thread a site; a site that trains is cut off at the deadline."""
+        self._limit.seconds = deadline
         with one_thread():
             if purpose in ("train", "evaluate", "keep", "export") and self._stack():
+                if each:
+                    raise ValueError(
+                        f"{purpose!r} with a payload for each site goes one at a time: engine='sequential'"
+                    )
                 return self._ask_all(purpose, who, payload)
+            if each:
+                return [self._ask_one(purpose, name, {**payload, **each.get(name, {})}) for name in who]
             if purpose in ("train", "evaluate") and self._pool:
                 return self._ask_threads(purpose, who, payload)
             return [self._ask_one(purpose, name, payload) for name in who]
@@ -158,7 +203,9 @@ class LocalTransport:
         self.tell(f"{purpose}, {name}")
         if purpose == "prepare" and name == self.sites[0]:
             self._prepare_places(payload)
-        return (self.training_doors if purpose == "train" else self.doors)[name].answer(purpose, payload)
+        self._limit.start()
+        reply = (self.training_doors if purpose == "train" else self.doors)[name].answer(purpose, payload)
+        return Reply(name, error=LATE) if isinstance(reply.cause, Late) else reply
 
     def _prepare_places(self, payload: dict[str, Any]) -> None:
         for place, work in self.trainers.items():
@@ -175,7 +222,13 @@ class LocalTransport:
 
     def _ask_threads(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
         assert self._pool is not None
-        futures = [self._pool.submit(self._ask_one, purpose, name, payload) for name in who]
+        seconds = self._limit.seconds
+
+        def one(name: str) -> Reply:
+            self._limit.seconds = seconds
+            return self._ask_one(purpose, name, payload)
+
+        futures = [self._pool.submit(one, name) for name in who]
         try:
             return [future.result() for future in futures]
         except BaseException:  # an interrupt reaches this thread alone: tell the others
@@ -240,10 +293,13 @@ class LocalTransport:
 
     def _train_all(self, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
         assert self.stacked is not None
+        self._limit.start()
         try:
             got = self.stacked.train([self.part(who, payload)])
         except (Stopped, KeyboardInterrupt):
             raise
+        except Late:
+            return [Reply(name, error=LATE) for name in who]
         except Exception as error:
             if not (self.careful and payload["job"].round == 1):
                 raise

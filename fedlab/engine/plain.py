@@ -40,7 +40,9 @@ def encode(value: Any, tensors: dict[str, Tensor], at: str = "") -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {TAG: "float", "of": repr(value)}
     if isinstance(value, Tensor):
-        name = at if at not in tensors else f"{at}.{len(tensors)}"
+        name = at
+        while name in tensors:  # two nests may write one path: {"a/b": …} and {"a": {"b": …}}
+            name += "'"
         tensors[name] = value
         return {TAG: "tensor", "of": name}
     if isinstance(value, (list, tuple)):

@@ -33,6 +33,8 @@ class Purpose:
         Whose patients it tells of: the policy asks for at least so many.
     screened : bool
         It withholds by itself what is of fewer than five patients: only a policy that asks for more refuses it.
+    on_held : bool
+        It needs what the site holds from the questions before.
     reserved : bool
         It hands out what is a site's own: a policy must name it.
     screen : callable, optional
@@ -47,6 +49,7 @@ class Purpose:
     numbers: bool = False
     tells_of: str = ""
     screened: bool = False
+    on_held: bool = False
     reserved: bool = False
     screen: Callable[[dict[str, Any], Any], str] | None = None
     alike: tuple[str, ...] = ()

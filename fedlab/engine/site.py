@@ -59,6 +59,7 @@ class SiteWork:
     prepared: bool
     stop: Stop = lambda: False
     state: Tensors = field(default_factory=dict)
+    columns: tuple[str, ...] = ()  # as the site's file has them, where it is asked who it is
     _ready: Batch | None = None
 
     @classmethod
@@ -258,10 +259,12 @@ def _misfit(content: dict[str, Any], like: Tensors | None) -> str:
 UPLOAD = ("model", "extra")
 register(Purpose("statistics", _statistics, sends=Summary._fields, tells_of="train", alike=Summary._fields))
 register(Purpose("prepare", _prepare))
-register(Purpose("train", _train, sends=(*UPLOAD, "rows"), tells_of="train", screen=_misfit, alike=UPLOAD))
-register(Purpose("evaluate", _evaluate, sends=None, numbers=True, tells_of="valid", screened=True))
-register(Purpose("keep", _keep))
-register(Purpose("export", _export, sends=("models",), tells_of="train", reserved=True))
+register(
+    Purpose("train", _train, sends=(*UPLOAD, "rows"), tells_of="train", on_held=True, screen=_misfit, alike=UPLOAD)
+)
+register(Purpose("evaluate", _evaluate, sends=None, numbers=True, tells_of="valid", screened=True, on_held=True))
+register(Purpose("keep", _keep, on_held=True))
+register(Purpose("export", _export, sends=("models",), tells_of="train", on_held=True, reserved=True))
 
 
 def changed(where: str) -> str:

@@ -6,13 +6,14 @@ is read at its door alone, by the code of the purpose.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from fedlab.engine.client import Door
-from fedlab.engine.exchange import Exchange, Reply
+from fedlab.engine.exchange import LATE, Exchange, Reply
 from fedlab.engine.ledger import Ledger
 from fedlab.privacy import SIMULATED, Policy
 
@@ -33,9 +34,23 @@ class Surveyed(Generic[T]):
         self.sites = self.places = tuple(sorted(self.held))
         self.doors = {site: Door(site, partial(self.held.__getitem__, site), policy=self.policy) for site in self.sites}
 
-    def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
-        """Put one question to these sites; what goes wrong at one is its class alone."""
-        return [self.doors[site].answer(purpose, payload) for site in who]
+    def ask(
+        self,
+        purpose: str,
+        who: Sequence[str],
+        payload: dict[str, Any],
+        *,
+        each: Mapping[str, dict[str, Any]] | None = None,
+        deadline: float | None = None,
+    ) -> list[Reply]:
+        """Put one question to these sites; what goes wrong at one is its class alone, and what takes too long late."""
+        replies = []
+        for site in who:
+            began = time.monotonic()
+            reply = self.doors[site].answer(purpose, {**payload, **(each or {}).get(site, {})})
+            late = deadline is not None and time.monotonic() - began > deadline
+            replies.append(Reply(site, error=LATE) if late else reply)
+        return replies
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -37,7 +37,13 @@ def run_live(
         transport = _transport(run, stop)
     except Stopped:  # a simulation takes its time to start
         return
-    exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
+    exchange = Exchange(
+        transport,
+        min_sites=run.settings.min_sites,
+        ledger=run.ledger_book,
+        tell=run.tell,
+        deadline=run.settings.deadline,
+    )
     try:
         yield from rounds(run, exchange, keep=keep, before=before)
     except Stopped:
