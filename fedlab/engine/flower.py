@@ -36,6 +36,7 @@ logging.getLogger("flwr").setLevel(logging.ERROR)  # only after the import, whic
 
 POLL = 0.01  # seconds between two looks for replies
 START = 300.0  # seconds in which some node must come, or say its name: a busy machine needs one or two minutes
+RETURN = 60.0  # seconds in which a node that has gone may come back before its site is left out of a question
 LONGEST = 86_400.0  # seconds in which some site must answer, where all lives that can be looked at
 KINDS = {"train": MessageType.TRAIN, "evaluate": MessageType.EVALUATE}
 FETCHED = ("keep", "export")
@@ -277,6 +278,7 @@ class FlowerTransport:
         self.notes: list[str] = []
         self._hashes: dict[str, str] = {}
         self._met: set[int] = set()
+        self._gone: set[str] = set()
         self._greeted: dict[str, int] = {}
         self._rivals: dict[int, tuple[str, int]] = {}
         self._overdue: dict[str, tuple[int, str, str]] = {}
@@ -285,8 +287,10 @@ class FlowerTransport:
         if self.expected is not None and len(set(self.expected)) < len(self.expected):
             raise ValueError(f"sites are {list(self.expected)}: give each a name of its own")
         count = sites if isinstance(sites, int) else len(sites)
-        self._wait_for(count, START if patience is None else patience, tell)
+        self.patience = START if patience is None else patience
+        self._wait_for(count, self.patience, tell)
         self.sites = self.places = self.expected or tuple(sorted(self.nodes))
+        self._gone = set(self.sites) - set(self.nodes)
 
     def ask(
         self,
@@ -424,14 +428,18 @@ class FlowerTransport:
             )
 
     def _await_return(self, who: Sequence[str], deadline: float | None) -> None:
-        """Wait a little for a site that has gone, where a node that has come has not yet said who it is."""
-        wait = Patience(START if deadline is None else deadline)
-        while self._greeted and not wait.over(len(self._greeted)):
+        """Wait a while, and once, for a site that has gone: a node that is started again needs a minute."""
+
+        def away() -> set[str]:
             there = set(self.grid.get_node_ids())
-            if all(self.nodes.get(name, 0) in there for name in who) and not self._rivals:
-                return
+            return {name for name in who if self.nodes.get(name, 0) not in there}
+
+        self._gone &= away() | (self._gone - set(who))
+        wait = Patience(min(RETURN, self.patience, deadline or RETURN))
+        while (away() - self._gone or self._rivals) and not wait.over(0):
             self._look_around()
             self._rest()
+        self._gone |= away()
 
     # ------------------------------------------------------------------ messages
 
