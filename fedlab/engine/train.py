@@ -72,6 +72,7 @@ def train(
     *,
     progress: bool = True,
     save: str | Path | None = None,
+    keep_messages: bool = False,
     **settings: Any,
 ) -> Run:
     """Train and return the :class:`~fedlab.engine.run.Run`.
@@ -89,6 +90,9 @@ def train(
     save : str or Path, optional
         A folder that keeps the run after every round, whole or not at all; what is killed goes on with
         ``Run.resume(folder)``, to the same bits.
+    keep_messages : bool
+        Keep every message of the run as it was sent, with its round, as ``run.messages``: to be read, or attacked. They
+        are as large as all that the ledger counts, and no record keeps them.
     **settings
         See :class:`~fedlab.engine.settings.Settings`: ``rounds, local_epochs, batch_size, lr, seed, …``
 
@@ -104,7 +108,9 @@ def train(
     >>> run.history["round"].max().item()
     3
     """
-    return carry(begin(federation, model, algorithm, settings), progress=progress, save=save)
+    run = begin(federation, model, algorithm, settings)
+    run.ledger_book.keep = keep_messages
+    return carry(run, progress=progress, save=save)
 
 
 def carry(run: Run, *, progress: bool, save: str | Path | None = None, before: Tensors | None = None) -> Run:

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from fedlab.engine.exchange import Ask, Exchange
+from fedlab.engine.ledger import Message
 from fedlab.engine.progress import progress_line
 from fedlab.engine.purposes import Purpose, register
 from fedlab.engine.survey import survey
@@ -87,8 +88,8 @@ class Harmony:
         return self.gate.ledger.frame()
 
     @property
-    def messages(self) -> list[tuple[str, str, str, Any]]:
-        """What they held: ``(purpose, site, direction, payload)`` each."""
+    def messages(self) -> list[Message]:
+        """What they held: ``(round, purpose, site, direction, content)`` each; all of round 0, before any training."""
         return self.gate.ledger.messages
 
     @property

@@ -297,3 +297,57 @@ def test_every_site_may_be_sent_something_of_its_own(uneven: Federation) -> None
     sent = gate.ledger.frame().query("purpose == 'statistics' and direction == 'down'").set_index("site")["bytes"]
     assert sent.to_dict() == {"site 0": 0, "site 1": 9, "site 2": 0}
     assert all(torch.is_tensor(what["rows"]) for what in told.contents)
+
+
+# ---------------------------------------------------------------------- surveys
+
+
+def test_the_harmoniser_hears_the_same_from_nodes() -> None:
+    from data_recipes import heart_disease
+    from fedlab.engine.flower import client_app
+    from fedlab.engine.survey import survey
+    from fedlab.study.harmony import Desk
+
+    desks = {site: Desk(table, table) for site, table in heart_disease.raw().items()}
+    grid = Grid()
+    app = client_app(lambda context: desks[context.node_config["site"]], name_of=lambda c: str(c.node_config["site"]))
+    for site in desks:
+        grid.start(app, site=site)
+    far, near = Exchange(transport_of(grid, list(desks))), survey(desks)
+    question = Ask("summarise", {"least": 5})
+    told, expected = far.ask(question), near.ask(question)
+    assert told.sites == expected.sites
+    for one, other in zip(told.contents, expected.contents, strict=True):
+        assert repr(one) == repr(other)
+    bytes_of = [gate.ledger.frame().query("purpose == 'summarise'")["bytes"].tolist() for gate in (far, near)]
+    assert bytes_of[0] == bytes_of[1]
+
+
+def test_the_measures_hear_the_same_from_nodes(hospitals: Federation) -> None:
+    from functools import partial
+
+    from fedlab.engine.flower import client_app
+    from fedlab.engine.survey import survey
+    from fedlab.study.heterogeneity.binned import Leave
+    from fedlab.study.heterogeneity.by_updates import risks_of
+    from fedlab.study.heterogeneity.census import AtSite, take_census
+    from fedlab.study.heterogeneity.concept import ask_bands
+
+    run = fedlab.train(hospitals, rounds=1, engine="sequential", progress=False)
+    leave, risks = Leave(5), partial(risks_of, run)
+
+    def held_of(context: Any) -> AtSite:
+        site = hospitals[str(context.node_config["site"])]
+        return AtSite(site, hospitals.select(site.name), leave, 0, risks)  # a node has its own rows alone
+
+    grid = Grid()
+    for name in hospitals.names:
+        grid.start(client_app(held_of, name_of=lambda context: str(context.node_config["site"])), site=name)
+    near = survey({site.name: AtSite(site, hospitals, leave, 0, risks) for site in hospitals.sites})
+    far = Exchange(transport_of(grid, hospitals.names))
+    one, other = (take_census(gate, hospitals, bins=8, leave=leave) for gate in (far, near))
+    assert one.sites == other.sites and one.tables.keys() == other.tables.keys() and len(one.tables) > 5
+    for name, table in one.tables.items():
+        assert (table.told == other.tables[name].told).all(), name
+    bands = [ask_bands(gate, run.weights, leave) for gate in (far, near)]
+    assert (bands[0] == bands[1]).all() and bands[0].sum() > 0
