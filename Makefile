@@ -57,8 +57,8 @@ lab: .venv/.lab ## install, check, open JupyterLab on the first notebook (WHEELS
 	exec $(PY) -m jupyterlab "$$@" $(LAB_ARGS)
 
 test: .venv/.test ## all tests that this machine can run: what needs no peace on all cores, then the rest one by one
-	@$(PY) -m pytest -n auto -m "not (notebooks or browser or ray)"; first=$$?; \
-	$(PY) -m pytest -m "notebooks or browser or ray" && exit $$first
+	@$(PY) -m pytest -n auto -m "not (notebooks or browser or ray or deploy)"; first=$$?; \
+	$(PY) -m pytest -m "notebooks or browser or ray or deploy" && exit $$first
 
 report: .venv/.lab ## the main result without a browser: report.html
 	.venv/bin/fedlab report heart_disease -o report.html

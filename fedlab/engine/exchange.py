@@ -1,36 +1,48 @@
 """The gate: everything between the server and the sites passes here.
 
-It is the only place that orders sites by name, screens their replies, insists on enough of them, and keeps the ledger.
+It is the only place that orders sites by name, screens their replies, insists on enough of them, and keeps the ledger
+and the policy of what may leave them.
 What is true of a run in a notebook is therefore true of it on Flower's simulation and between hospitals.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from fedlab.algorithms.ranges import in_range
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.ledger import Ledger
-from fedlab.engine.trees import finite, tree_map
+from fedlab.engine.purposes import PURPOSES, Purpose, Refused, accept, withheld
+from fedlab.engine.trees import tree_map
+from fedlab.privacy import SIMULATED, Policy
 
 FATAL = "RowsChanged"
 """The class of an error at a site that ends the run: its rows are no longer those of its patients."""
+LOST = "StateLost"
+"""The class of an error of a site that no longer holds what it held."""
+LATE = "late"
+"""The status of an answer that came after the deadline, or did not come until then."""
 REFUSED = "the site could not answer; its own log says why"
 
 
 @dataclass
 class Reply:
-    """What one site answered, or the class of what went wrong there; the text of an exception stays at the site."""
+    """What one site answered, or the class of what went wrong there; the text of an exception stays at the site.
+
+    ``hash`` stamps what the site holds now, where that could get lost: at a node.
+    """
 
     site: str
     content: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     cause: BaseException | None = None
+    hash: str = ""
 
 
 @dataclass
@@ -51,8 +63,19 @@ class Transport(Protocol):
     sites: tuple[str, ...]
     places: tuple[str, ...]
 
-    def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
-        """Put one question to these sites (or places); answer for each, in any order."""
+    def ask(
+        self,
+        purpose: str,
+        who: Sequence[str],
+        payload: dict[str, Any],
+        *,
+        each: Mapping[str, dict[str, Any]] | None = None,
+        deadline: float | None = None,
+    ) -> Sequence[Reply] | Stacked:
+        """Put one question to these sites (or places); answer for each, in any order.
+
+        ``each`` is what goes to one site alone, ``deadline`` the seconds in which it must answer.
+        """
 
     def close(self) -> None:
         """Let go of what the transport holds."""
@@ -90,8 +113,9 @@ class Answers:
 class Ask:
     """One question to the sites.
 
-    ``who`` are names (default: all); ``like`` is what an uploaded model must look like: names, shapes and dtypes. At
-    least ``least`` must answer; of a question that can be spared, fewer count as nobody.
+    ``who`` are names (default: all), ``each`` what goes to one of them alone, beside the payload; ``like`` is what an
+    uploaded model must look like: names, shapes and dtypes. At least ``least`` must answer; of a question that can be
+    spared, fewer count as nobody.
     """
 
     purpose: str
@@ -101,42 +125,129 @@ class Ask:
     like: Tensors | None = None
     least: int = 1
     spare: bool = False
+    each: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
 class Exchange:
-    """The gate in front of a transport."""
+    """The gate in front of a transport.
+
+    Parameters
+    ----------
+    transport : Transport
+    min_sites : int
+        So many must answer a question.
+    ledger : Ledger
+    tell : callable
+        Told what is asked.
+    policy : Policy
+        What may be asked, and what may come back: that of the sites, looked at once more.
+    deadline : float, optional
+        Seconds in which a question must be answered. What comes later is entered in the ledger as *late*, and dropped;
+        the site is asked again in the next round.
+    """
 
     transport: Transport
     min_sites: int = 1
     ledger: Ledger = field(default_factory=Ledger)
     tell: Callable[[str], None] = lambda doing: None
     errors: list[tuple[int, str, str, str]] = field(default_factory=list)
+    policy: Policy = SIMULATED
+    deadline: float | None = None
+    _asked: list[tuple[int, str]] = field(default_factory=list, repr=False)
+    _prepared: dict[str, Any] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.deadline is not None:
+            in_range("deadline", self.deadline, 0, open_low=True)
+        for reply in sorted(getattr(self.transport, "greetings", ()), key=lambda reply: reply.site):
+            self._enter(0, "greet", *_greeting(reply))
+
+    def forbidden(self, purposes: Sequence[str]) -> list[str]:
+        """Say of these purposes which are not allowed, and where: by the policy of this gate, or of a site."""
+        here = [(purpose, PURPOSES[purpose].reserved) for purpose in purposes]
+        found = [f"{name!r} here" for name, reserved in here if not self.policy.allows(name, reserved=reserved)]
+        theirs: dict[str, list[str]] = getattr(self.transport, "allowed", {})
+        return found + [
+            f"{name!r} at {site}" for site, told in sorted(theirs.items()) for name in purposes if name not in told
+        ]
+
+    def require(self, purposes: Sequence[str]) -> None:
+        """Refuse, before anything is asked, a run whose questions are not allowed.
+
+        Raises
+        ------
+        Refused
+            With each such purpose, and where.
+        """
+        if why := self.forbidden(purposes):
+            raise Refused(
+                f"this run asks what the policy does not allow: {', '.join(why)}. Allow it in Policy(purposes=…), or "
+                "choose an algorithm and settings that do without"
+            )
 
     def ask(self, question: Ask) -> Answers:
         """Ask and return the answers that pass the screen.
 
         Raises
         ------
+        ValueError, Refused
+            If no site answers such a question, or the policy does not allow it.
         TooFewSites
             If fewer than ``min_sites`` are left (or none, or a pooled place fails).
         """
         asked = self.send(question)
-        return self.receive(question, asked, self.transport.ask(question.purpose, asked, question.payload))
+        return self.receive(question, asked, self._put(question, asked))
+
+    def _put(self, question: Ask, who: Sequence[str]) -> Sequence[Reply] | Stacked:
+        """Put a question to these sites; whoever has lost what it held is asked to restore it, and once more."""
+        got = self._carried(question, who)
+        lost = [] if isinstance(got, Stacked) else [reply.site for reply in got if reply.error == LOST]
+        if not lost or self._prepared is None:
+            return got
+        restore = Ask("restore", self._prepared, question.round, lost)
+        replies = self._carried(restore, self.send(restore))
+        assert not isinstance(got, Stacked) and not isinstance(replies, Stacked)
+        answers, errors = self._screened(restore, lost, replies)
+        self._enter(question.round, "restore", answers, errors)
+        if not answers.sites:
+            return got
+        again = replace(question, who=answers.sites)
+        more = self._carried(again, self.send(again))
+        assert not isinstance(more, Stacked)
+        return [*(reply for reply in got if reply.site not in answers.sites), *more]
+
+    def _carried(self, question: Ask, who: Sequence[str]) -> Sequence[Reply] | Stacked:
+        """Let the transport carry a question, and enter what has come late of those before."""
+        self._asked.append((question.round, question.purpose))
+        options: dict[str, Any] = {"each": question.each} if question.each else {}
+        if self.deadline is not None:
+            options["deadline"] = self.deadline
+        got = self.transport.ask(question.purpose, who, question.payload, **options)
+        late: list[tuple[int, Reply]] = getattr(self.transport, "late", [])
+        while late:
+            number, reply = late.pop(0)
+            self.ledger.add(*self._asked[number], [reply.site], "up", reply.content, status=reply.error)
+        return got
 
     def send(self, question: Ask) -> list[str]:
         """Enter a question into the ledger; return whom it goes to."""
+        accept(self.policy, question.purpose)
         asked = list(self.transport.sites if question.who is None else question.who)
-        self.ledger.add(question.round, question.purpose, asked, "down", question.payload)
+        if question.purpose == "prepare":
+            self._prepared = question.payload
+        own = [site for site in asked if site in question.each]
+        rest = [site for site in asked if site not in question.each] if own else asked
+        self.ledger.add(question.round, question.purpose, rest, "down", question.payload)
+        for site in own:
+            payload = {**question.payload, **question.each[site]}
+            self.ledger.add(question.round, question.purpose, [site], "down", payload)
         self.tell(f"{question.purpose}, {len(asked)} sites")
         return asked
 
     def receive(self, question: Ask, asked: list[str], got: Sequence[Reply] | Stacked) -> Answers:
         """Screen what came back, enter it into the ledger, and insist on enough of it."""
-        if isinstance(got, Stacked):
-            answers, errors = Answers(got.sites, [], got.content), got.errors
-        else:
-            answers, errors = _one_by_one(got, asked, question.like)
+        answers, errors = self._screened(question, asked, got)
         self._enter(question.round, question.purpose, answers, errors)
         for site, error in errors.items():
             self.errors.append((question.round, question.purpose, site, error))
@@ -150,6 +261,18 @@ class Exchange:
             causes = [r.cause for r in got if r.cause] if not isinstance(got, Stacked) else []
             raise self._too_few(question, asked, errors, needed) from (causes[0] if causes else None)
         return answers
+
+    def _screened(
+        self, question: Ask, asked: list[str], got: Sequence[Reply] | Stacked
+    ) -> tuple[Answers, dict[str, str]]:
+        """Return what passes, and what is wrong with the rest."""
+        entry = PURPOSES[question.purpose]
+        if not isinstance(got, Stacked):
+            return _one_by_one(got, asked, entry, self.policy, question.like)
+        why = withheld(self.policy, entry, got.content, stacked=True)
+        if not why:
+            return Answers(got.sites, [], got.content), got.errors
+        return Answers([], []), {**got.errors, **dict.fromkeys(got.sites, why)}
 
     def _enter(self, round: int, purpose: str, answers: Answers, errors: dict[str, str]) -> None:
         if answers.together is not None and answers.sites:
@@ -171,6 +294,11 @@ class Exchange:
         )
 
 
+def _greeting(reply: Reply) -> tuple[Answers, dict[str, str]]:
+    """Return what a site said of itself as an answer, or what was wrong."""
+    return (Answers([], []), {reply.site: reply.error}) if reply.error else (Answers([reply.site], [reply.content]), {})
+
+
 def _plain(contents: list[dict[str, Any]]) -> bool:
     """Tell whether all sites sent the same few plain numbers: then one entry does for all."""
     return bool(contents) and all(
@@ -178,44 +306,38 @@ def _plain(contents: list[dict[str, Any]]) -> bool:
     )
 
 
-def _one_by_one(got: Sequence[Reply], asked: list[str], like: Tensors | None) -> tuple[Answers, dict[str, str]]:
+def _one_by_one(
+    got: Sequence[Reply], asked: list[str], entry: Purpose, policy: Policy, like: Tensors | None
+) -> tuple[Answers, dict[str, str]]:
     by_name = {reply.site: reply for reply in got}
-    looks = {reply.site: _looks(reply.content) for reply in got if not reply.error}
+    faults = {reply.site: reply.error or _fault(reply.content, entry, policy, like) for reply in got}
+    looks = {site: _looks(by_name[site].content, entry.alike) for site, fault in faults.items() if not fault}
     usual = Counter(looks.values()).most_common(1)[0][0] if any(looks.values()) else ""  # ties to the first
     good: list[Reply] = []
     errors: dict[str, str] = {}
     for site in asked:
-        reply = by_name.get(site)
-        fault = "no answer" if reply is None else reply.error or _fault(reply.content, like)
+        fault = faults.get(site, "no answer")
         if not fault and looks[site] != usual:
             fault = "sent other tensors than most sites"
-        if fault or reply is None:
+        if fault:
             errors[site] = fault
         else:
-            good.append(reply)
+            good.append(by_name[site])
     return Answers([r.site for r in good], [r.content for r in good]), errors
 
 
-def _fault(content: dict[str, Any], like: Tensors | None) -> str:
+def _fault(content: dict[str, Any], entry: Purpose, policy: Policy, like: Tensors | None) -> str:
     """Say what is wrong with an answer; empty if nothing."""
-    if like is not None:
-        for name, tensor in content["model"].items():
-            if name not in like or tensor.shape != like[name].shape or tensor.dtype != like[name].dtype:
-                return f"sent a tensor {name!r} that does not fit the model"
-        if not finite(content["model"]) or not finite(content["extra"]):
-            return "sent a model that is not finite"
-    return ""
+    return withheld(policy, entry, content) or (entry.screen(content, like) if entry.screen is not None else "")
 
 
-def _looks(content: dict[str, Any]) -> str:
-    """Say what tensors an answer holds: names, shapes, dtypes; ``""`` for plain numbers."""
-    if "model" not in content and "extra" not in content:
-        return ""
+def _looks(content: dict[str, Any], names: tuple[str, ...]) -> str:
+    """Say what tensors an answer holds under these names: their own names, shapes, dtypes; ``""`` without any."""
 
     def look(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: look(v) for k, v in sorted(value.items())}
         return (tuple(value.shape), str(value.dtype)) if isinstance(value, Tensor) else ""
 
-    held = {name: look(content[name]) for name in ("model", "extra") if name in content}
-    return repr(held)
+    held = {name: look(content[name]) for name in names if name in content}
+    return repr(held) if held else ""

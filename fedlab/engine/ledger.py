@@ -8,9 +8,10 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 import pandas as pd
+from torch import Tensor
 
 from fedlab.algorithms.payload import declared
-from fedlab.engine.trees import tree_cut
+from fedlab.engine.trees import tree_cut, tree_map
 
 COLUMNS = ("round", "purpose", "site", "direction", "bytes", "content", "status")
 
@@ -32,6 +33,16 @@ class Entry(NamedTuple):
         return self.status != "ok"
 
 
+class Message(NamedTuple):
+    """One message, with all that it held."""
+
+    round: int
+    purpose: str
+    site: str
+    direction: str
+    content: Any
+
+
 @dataclass
 class Ledger:
     """What passed between the server and the sites.
@@ -40,7 +51,7 @@ class Ledger:
     """
 
     keep: bool = False
-    messages: list[tuple[str, str, str, Any]] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
     rows: list[Entry] = field(default_factory=list)
     total: int = 0
 
@@ -57,7 +68,9 @@ class Ledger:
         self.total += each * len(sites)
         if self.keep:
             told = tree_cut(payload, len(sites), list) if stacked else repeat(payload, len(sites))
-            self.messages += [(purpose, site, direction, one) for site, one in zip(sites, told, strict=True)]
+            self.messages += [
+                Message(round, purpose, site, direction, _copied(one)) for site, one in zip(sites, told, strict=True)
+            ]
 
     def frame(self) -> pd.DataFrame:
         """Return one row a message."""
@@ -67,3 +80,8 @@ class Ledger:
             for site in sites
         ]
         return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _copied(held: Any) -> Any:
+    """Return what a message held, on its own: what becomes of the tensors later is not what was sent."""
+    return tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, held)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,16 +16,46 @@ from torch import Tensor
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.batched import Part, StackedSites
 from fedlab.engine.batches import steps_alone
-from fedlab.engine.exchange import Reply, Stacked
+from fedlab.engine.client import Door
+from fedlab.engine.exchange import LATE, Reply, Stacked
 from fedlab.engine.net import home
+from fedlab.engine.purposes import PURPOSES, Refused, withheld
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.site import NotFinite, SiteWork, one_thread
 from fedlab.engine.trees import tree_map
 from fedlab.engine.work import Stop, Stopped
+from fedlab.privacy import SIMULATED, Policy
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 WASTE = 4.0  # stacking pays while its padded steps are at most this many times the real ones
+
+
+class Late(RuntimeError):
+    """A site that trains in this process has come to the deadline."""
+
+
+class Limit(threading.local):
+    """How long a site may train, each in its own thread."""
+
+    seconds: float | None = None  # set by the thread that asks; those of the pool are told with the question
+    due: float | None = None
+
+    def start(self) -> None:
+        """Begin to count."""
+        self.due = None if self.seconds is None else time.monotonic() + self.seconds
+
+    def over(self) -> bool:
+        """Return ``False``, as long as there is time.
+
+        Raises
+        ------
+        Late
+            When there is none left.
+        """
+        if self.due is not None and time.monotonic() > self.due:
+            raise Late
+        return False
 
 
 class LocalTransport:
@@ -36,10 +68,12 @@ class LocalTransport:
     threads would share. ``note`` says what was chosen and why.
     """
 
-    def __init__(self, run: Run, *, stop: Stop) -> None:
+    def __init__(self, run: Run, *, stop: Stop, policy: Policy = SIMULATED) -> None:
         federation, alg, net, settings = run.federation, run.algorithm, run.net, run.settings
         self._halt = halt = threading.Event()
-        self.stop: Stop = lambda: stop() or halt.is_set()  # not of self: a circle would keep all rows after the run
+        self._limit = limit = Limit()
+        # not of self: a circle would keep all rows after the run
+        self.stop: Stop = lambda: limit.over() or stop() or halt.is_set()
         sites = sorted(federation.sites, key=lambda site: site.name)
         options: dict[str, Any] = dict(
             alg=alg,
@@ -58,7 +92,12 @@ class LocalTransport:
         ]
         self.trainers = {place.name: place for place in places}
         self.places = tuple(self.trainers)
-        self.net, self.tell = net, run.tell
+        self.policy = policy
+        self.doors, self.training_doors = (
+            {name: Door(name, partial(work.get, name), policy=policy) for name in work}
+            for work in (self.work, self.trainers)
+        )
+        self.net, self.tell, self.deadline = net, run.tell, settings.deadline
         self.stacked: StackedSites | None = None
         self.offset = 0  # where this run's sites begin in the stack
         self.mode, self.note = self._choose(settings)
@@ -76,7 +115,7 @@ class LocalTransport:
     def can_share(self) -> bool:
         """Whether several such runs can work as one stack: also places that pool all rows, one per run."""
         alone = len(self.places) == 1 and not self.net.obstacle() and not self.net.slow_stacked()
-        return self.stackable or alone
+        return (self.stackable or alone) and self.deadline is None
 
     def _choose(self, settings: Settings) -> tuple[str, str]:
         """Return the mode, and the reason where it is not all at once."""
@@ -110,11 +149,26 @@ class LocalTransport:
         ]
         return not settings.local_steps and len(steps) * max(steps) > WASTE * sum(steps)
 
-    def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
-        """Answer with one torch thread a site."""
+    def ask(
+        self,
+        purpose: str,
+        who: Sequence[str],
+        payload: dict[str, Any],
+        *,
+        each: Mapping[str, dict[str, Any]] | None = None,
+        deadline: float | None = None,
+    ) -> Sequence[Reply] | Stacked:
+        """Answer with one torch thread a site; a site that trains is cut off at the deadline."""
+        self._limit.seconds = deadline
         with one_thread():
             if purpose in ("train", "evaluate", "keep", "export") and self._stack():
+                if each:
+                    raise ValueError(
+                        f"{purpose!r} with a payload for each site goes one at a time: engine='sequential'"
+                    )
                 return self._ask_all(purpose, who, payload)
+            if each:
+                return [self._ask_one(purpose, name, {**payload, **each.get(name, {})}) for name in who]
             if purpose in ("train", "evaluate") and self._pool:
                 return self._ask_threads(purpose, who, payload)
             return [self._ask_one(purpose, name, payload) for name in who]
@@ -151,16 +205,12 @@ class LocalTransport:
     # ------------------------------------------------------------------ one at a time
 
     def _ask_one(self, purpose: str, name: str, payload: dict[str, Any]) -> Reply:
-        work = self.trainers[name] if purpose == "train" else self.work[name]
         self.tell(f"{purpose}, {name}")
-        try:
-            if purpose == "prepare" and name == self.sites[0]:
-                self._prepare_places(payload)
-            return Reply(name, work.answer(purpose, payload))
-        except (Stopped, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            return Reply(name, error=type(error).__name__, cause=error)
+        if purpose == "prepare" and name == self.sites[0]:
+            self._prepare_places(payload)
+        self._limit.start()
+        reply = (self.training_doors if purpose == "train" else self.doors)[name].answer(purpose, payload)
+        return Reply(name, error=LATE) if isinstance(reply.cause, Late) else reply
 
     def _prepare_places(self, payload: dict[str, Any]) -> None:
         for place, work in self.trainers.items():
@@ -177,7 +227,13 @@ class LocalTransport:
 
     def _ask_threads(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
         assert self._pool is not None
-        futures = [self._pool.submit(self._ask_one, purpose, name, payload) for name in who]
+        seconds = self._limit.seconds
+
+        def one(name: str) -> Reply:
+            self._limit.seconds = seconds
+            return self._ask_one(purpose, name, payload)
+
+        futures = [self._pool.submit(one, name) for name in who]
         try:
             return [future.result() for future in futures]
         except BaseException:  # an interrupt reaches this thread alone: tell the others
@@ -198,25 +254,57 @@ class LocalTransport:
         return Part(numbers, payload["model"], payload["extra"], payload["job"])
 
     def _ask_all(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
+        """Let all sites work as one: each door lets the question in, and their answers out, for its own."""
+        refused = [] if self.policy == SIMULATED else self._refused(purpose, who, payload)
+        if refused:
+            shut = {reply.site for reply in refused}
+            who = [name for name in who if name not in shut]
+            got = self._work_all(purpose, who, payload) if who else []
+            if isinstance(got, Stacked):
+                return Stacked(got.sites, got.content, {**got.errors, **{r.site: r.error for r in refused}})
+            return [*got, *refused]
+        return self._work_all(purpose, who, payload)
+
+    def _refused(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
+        """Return the replies of the doors that do not let the question in."""
+        doors = self.training_doors if purpose == "train" else self.doors
+        refused = []
+        for name in who:
+            try:
+                doors[name].accept(purpose, payload)
+            except Refused as error:
+                refused.append(doors[name].fault(purpose, error))
+        return refused
+
+    def _work_all(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
         assert self.stacked is not None
         if purpose == "train":
-            return self._train_all(who, payload)
+            return self._let_out(purpose, self._train_all(who, payload))
         if purpose == "evaluate":
             every = self.stacked.evaluate([self.part(self.sites, payload)])
             numbers = [self.number[name] for name in who]
-            return Stacked(list(who), {score: each[numbers] for score, each in every.items()})
+            return self._let_out(purpose, Stacked(list(who), {score: each[numbers] for score, each in every.items()}))
         numbers = [self.offset + self.number[name] for name in who]
         if purpose == "keep":
             self.stacked.keep(numbers)
             return [Reply(name) for name in who]
         return [Reply(name, {"models": self.stacked.export(i)}) for name, i in zip(who, numbers, strict=True)]
 
+    def _let_out(self, purpose: str, got: Sequence[Reply] | Stacked) -> Sequence[Reply] | Stacked:
+        """Let out what all sites answered at once."""
+        if not isinstance(got, Stacked) or not withheld(self.policy, PURPOSES[purpose], got.content, stacked=True):
+            return got
+        return Stacked([], {}, {**got.errors, **dict.fromkeys(got.sites, Refused.__name__)})
+
     def _train_all(self, who: Sequence[str], payload: dict[str, Any]) -> Sequence[Reply] | Stacked:
         assert self.stacked is not None
+        self._limit.start()
         try:
             got = self.stacked.train([self.part(who, payload)])
         except (Stopped, KeyboardInterrupt):
             raise
+        except Late:
+            return [Reply(name, error=LATE) for name in who]
         except Exception as error:
             if not (self.careful and payload["job"].round == 1):
                 raise

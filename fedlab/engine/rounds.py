@@ -73,6 +73,13 @@ class Event:
         return f"<Event round {self.round} of {self.rounds}: {by.replace('_', ' ')} {loss or 'not computed'}{failed}>"
 
 
+def asked_for(run: Run) -> list[str]:
+    """Name what a run asks its sites before its last round is over."""
+    scored = run.settings.evaluate
+    own = scored and not whole(run.algorithm)
+    return ["statistics", "prepare", "train"] + ["evaluate"] * scored + ["keep"] * own
+
+
 Step: TypeAlias = Ask | Combine | Event
 """A question to the sites, models to be combined, or the end of a round."""
 
@@ -166,6 +173,7 @@ class Loop(Held):
     def _prepare(self) -> Steps:
         """Learn how many rows there are, settle the preparation, and set out."""
         self.run.hooks.check(self.alg, self.net)
+        self.exchange.require(asked_for(self.run))
         own = self.alg.alone
         told: Answers = yield Ask("statistics", {"own": own})
         rows = {site: int(what["rows"]) for site, what in zip(told.sites, told.contents, strict=True)}
@@ -348,6 +356,9 @@ class Loop(Held):
         if keeps_own(self.alg):
             owners = [site for site in owners if site not in never_trained(self.run)]
         if not owners:
+            return
+        if why := self.exchange.forbidden(["export"]):
+            run.notes.append(f"the sites' own models stay there: the policy does not allow {', '.join(why)}")
             return
         if not self.settings.evaluate:  # nothing was held while training: hold what there is
             yield Ask("evaluate", self._payload(self._job(last)), last, owners)

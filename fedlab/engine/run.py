@@ -19,7 +19,7 @@ from fedlab.engine import closer, openings
 from fedlab.engine.absences import NO_MODEL, absences, never_trained
 from fedlab.engine.hooks import Hooks
 from fedlab.engine.kept import Kept
-from fedlab.engine.ledger import Ledger
+from fedlab.engine.ledger import Ledger, Message
 from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join
 from fedlab.engine.opened import counted, report
@@ -226,6 +226,11 @@ class Run(Kept):
     def ledger(self) -> pd.DataFrame:
         """One row per message: round, purpose, site, direction, bytes, content, status."""
         return self.ledger_book.frame()
+
+    @property
+    def messages(self) -> list[Message]:
+        """What the messages held, each with its round; kept by ``train(…, keep_messages=True)`` alone."""
+        return self.ledger_book.messages
 
     @property
     def errors(self) -> pd.DataFrame:

@@ -61,6 +61,11 @@ class Settings:
     evaluate : bool
         Compute the task's two scores (of classes log loss and AUC) on ``valid`` after each round and report the best
         round; ``False`` reports the last.
+    deadline : float, optional
+        Seconds in which a site must answer a question, more than 0. One that does not is left out of that round, as if
+        it had failed; an answer that comes later is entered in the ledger as late, and dropped. Where sites have
+        processes of their own (Ray, Flower) all have so long together; in this process each has, while it trains.
+        Which sites are late is up to the machine: such a run need not repeat.
     patience : int, optional
         Stop early, when so many rounds in a row were no better on ``valid``.
     choose : {"patients", "hospitals"}
@@ -87,6 +92,7 @@ class Settings:
     dtype: str = "float32"
     shuffle: bool = True
     evaluate: bool = True
+    deadline: float | None = None
     patience: int | None = None
     choose: str = "patients"
 
@@ -98,7 +104,7 @@ class Settings:
         object.__setattr__(self, "seed", whole("seed", self.seed, 0))
         if not (is_number(self.lr) and self.lr > 0):
             raise ValueError(f"lr is {self.lr!r}: the learning rate must be a finite number above 0, e.g. 0.1")
-        for name in ("lr", "fraction", "stragglers", "clip"):  # a record holds Python's numbers
+        for name in ("lr", "fraction", "stragglers", "clip", "deadline"):  # a record holds Python's numbers
             if isinstance(value := getattr(self, name), np.generic):
                 object.__setattr__(self, name, value.item())
         in_range("fraction", self.fraction, 0, 1, open_low=True)
@@ -106,6 +112,8 @@ class Settings:
             raise ValueError(f"stragglers is {self.stragglers!r}: it must be at least 0 and below 1")
         if self.clip is not None:
             in_range("clip", self.clip, 0, open_low=True)
+        if self.deadline is not None:
+            in_range("deadline", self.deadline, 0, open_low=True)
         if isinstance(self.schedule, str) and self.schedule not in SCHEDULES:
             raise ValueError(
                 f"schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}, or give a function of "

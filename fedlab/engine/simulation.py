@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,7 @@ class SimulationTransport:
         self.run, self.stop = run, stop
         self.note = NOTE
         self.sites: tuple[str, ...] = ()
+        self.late: list[tuple[int, Reply]] = []  # answers that came after the deadline of their question
         self._step, self._number, self._broken_off = "its process", 0, False
         self._lost: SimulationLost | None = None
         self._heard: queue.Queue[tuple[str, Any]] = queue.Queue()
@@ -92,12 +93,20 @@ class SimulationTransport:
             raise
         self.places = self.sites
 
-    def ask(self, purpose: str, who: Sequence[str], payload: dict[str, Any]) -> list[Reply]:
+    def ask(
+        self,
+        purpose: str,
+        who: Sequence[str],
+        payload: dict[str, Any],
+        *,
+        each: Mapping[str, dict[str, Any]] | None = None,
+        deadline: float | None = None,
+    ) -> list[Reply]:
         """Ask the nodes."""
         if self._lost is not None:
             raise self._lost
         self._number += 1
-        self._say("ask", self._number, purpose, list(who), payload)
+        self._say("ask", self._number, purpose, list(who), payload, {"each": each, "deadline": deadline})
 
         def doing(seconds: float) -> str:
             return f"{purpose}, {len(who)} sites" + (f", {seconds:.0f} s" if seconds > LONG else "")
@@ -156,6 +165,8 @@ class SimulationTransport:
             if kind == "alive" and value:
                 often = "once" if value == 1 else f"{value} times"
                 self.note = f"{NOTE}; a site's process ended and was started again {often}"
+            if kind == "late":
+                self.late += value
             if kind == "doing":
                 self._step, began = value, now
             elif kind in ("dead", "gone"):

@@ -222,11 +222,13 @@ class Simulator:
             )
             self.line.say("ready", nodes.sites)
             while (question := self.questions.get())[0] == "ask":
-                number, purpose, who, payload = question[1:]
+                number, purpose, who, payload, options = question[1:]
                 self.broken_off.clear()
                 with suppress(Stopped):
-                    replies = nodes.ask(purpose, who, payload)
+                    replies = nodes.ask(purpose, who, payload, **options)
                     self._count()
+                    self.line.say("late", nodes.late)
+                    nodes.late = []
                     self.line.say("alive", self.again)
                     self.line.say("replies", (number, replies))
         except Exception as error:

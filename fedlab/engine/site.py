@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,12 @@ from fedlab.engine.batches import Draws, Job, row_plan, site_keys
 from fedlab.engine.hooks import Hooks, leave_alone
 from fedlab.engine.net import Net, RawRows, all_digits, home
 from fedlab.engine.optimisers import Optimizer
+from fedlab.engine.purposes import PURPOSES, Purpose, register
 from fedlab.engine.rows import OwnRows, Rows, SharedRows, Source
 from fedlab.engine.scores import ALL, Leaving, leaving, screened
 from fedlab.engine.trees import finite
 from fedlab.engine.work import Stop, Work, first_memory, theirs
-from fedlab.federation import Site, fit, summarise
+from fedlab.federation import Site, Summary, fit, summarise
 from fedlab.federation.preparation import patients_with, told
 
 
@@ -60,6 +61,7 @@ class SiteWork:
     stop: Stop = lambda: False
     state: Tensors = field(default_factory=dict)
     hooks: Hooks = Hooks()
+    columns: tuple[str, ...] = ()  # as the site's file has them, where it is asked who it is
     _source: Source | None = None
 
     @classmethod
@@ -74,19 +76,13 @@ class SiteWork:
         return cls(name=" + ".join(site.name for site in sites), train_rows=train, valid_rows=valid, **options)
 
     def answer(self, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Answer one question of the exchange.
+        """Answer one question of the exchange, as :data:`~fedlab.engine.purposes.PURPOSES` has it."""
+        return PURPOSES[purpose].work(self, payload)
 
-        Raises
-        ------
-        RowsChanged
-            If the rows are no longer what they were; it ends the run.
-        """
-        before = self.written()
-        try:
-            return self._answer(purpose, payload)
-        finally:
-            if self.written() != before:
-                raise RowsChanged(changed(self.name))
+    def patients(self, part: str) -> int | None:
+        """Count the patients of a part of the rows; ``None`` of one that is not here."""
+        rows: Rows | None = getattr(self, f"{part}_rows", None)
+        return None if rows is None else len(rows.patients.first)
 
     def written(self) -> int:
         """Return how often the site's rows were written in place."""
@@ -98,24 +94,6 @@ class SiteWork:
     def valid(self) -> RawRows:
         """What is predicted each round: of a table a copy, for it is small; else what gives the rows."""
         return self.valid_rows.raw
-
-    def _answer(self, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
-        if purpose == "statistics":
-            return self.statistics(own=payload["own"])
-        if purpose == "prepare":
-            self.prepare(payload["buffers"])
-            return {}
-        if purpose == "train":
-            upload, sent, rows = self.train(payload["model"], payload["extra"], payload["job"])
-            return {"model": upload, "extra": sent, "rows": torch.tensor(float(rows), dtype=torch.float64)}
-        if purpose == "evaluate":
-            return dict(self.evaluate(payload["model"], payload["extra"], payload["job"]))
-        if purpose == "keep":
-            self.keep()
-            return {}
-        if purpose == "export":
-            return {"models": self.export()}
-        raise ValueError(f"a site does not answer {purpose!r}")
 
     # ------------------------------------------------------------------ before the first round
 
@@ -234,6 +212,75 @@ class SiteWork:
         held: Tensors = self.state.get("kept") or self.state.get("latest") or {}
         out: Tensors = home(held)
         return out
+
+
+def on_rows(work: Callable[[SiteWork, dict[str, Any]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Let what works on a site's rows end the run if it changes them: what is computed from then on is of others."""
+
+    @wraps(work)
+    def guarded(site: SiteWork, payload: dict[str, Any]) -> dict[str, Any]:
+        before = site.written()
+        try:
+            return work(site, payload)
+        finally:
+            if site.written() != before:
+                raise RowsChanged(changed(site.name))
+
+    return guarded
+
+
+@on_rows
+def _statistics(site: SiteWork, asked: dict[str, Any]) -> dict[str, Any]:
+    return site.statistics(own=asked["own"])
+
+
+@on_rows
+def _prepare(site: SiteWork, asked: dict[str, Any]) -> dict[str, Any]:
+    site.prepare(asked["buffers"])
+    return {}
+
+
+@on_rows
+def _train(site: SiteWork, asked: dict[str, Any]) -> dict[str, Any]:
+    upload, sent, rows = site.train(asked["model"], asked["extra"], asked["job"])
+    return {"model": upload, "extra": sent, "rows": torch.tensor(float(rows), dtype=torch.float64)}
+
+
+@on_rows
+def _evaluate(site: SiteWork, asked: dict[str, Any]) -> dict[str, Any]:
+    return dict(site.evaluate(asked["model"], asked["extra"], asked["job"]))
+
+
+def _keep(site: SiteWork, asked: dict[str, Any]) -> dict[str, Any]:
+    site.keep()
+    return {}
+
+
+def _export(site: SiteWork, asked: dict[str, Any]) -> dict[str, Any]:
+    return {"models": site.export()}
+
+
+def _misfit(content: dict[str, Any], like: Tensors | None) -> str:
+    """Say what is wrong with an upload."""
+    if like is None:
+        return ""
+    for name, tensor in content["model"].items():
+        if name not in like or tensor.shape != like[name].shape or tensor.dtype != like[name].dtype:
+            return f"sent a tensor {name!r} that does not fit the model"
+    if not finite(content["model"]) or not finite(content["extra"]):
+        return "sent a model that is not finite"
+    return ""
+
+
+UPLOAD = ("model", "extra")
+register(Purpose("statistics", _statistics, sends=Summary._fields, tells_of="train", alike=Summary._fields))
+register(Purpose("prepare", _prepare))
+register(
+    Purpose("train", _train, sends=(*UPLOAD, "rows"), tells_of="train", on_held=True, screen=_misfit, alike=UPLOAD)
+)
+register(Purpose("evaluate", _evaluate, sends=None, numbers=True, tells_of="valid", screened=True, on_held=True))
+register(Purpose("keep", _keep, on_held=True))
+register(Purpose("export", _export, sends=("models",), tells_of="train", on_held=True, reserved=True))
 
 
 def changed(where: str) -> str:

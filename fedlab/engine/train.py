@@ -32,7 +32,13 @@ def run_live(
         transport = _transport(run, stop)
     except Stopped:  # a simulation takes its time to start
         return
-    exchange = Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
+    exchange = Exchange(
+        transport,
+        min_sites=run.settings.min_sites,
+        ledger=run.ledger_book,
+        tell=run.tell,
+        deadline=run.settings.deadline,
+    )
     try:
         yield from rounds(run, exchange, keep=keep, before=before)
     except Stopped:
@@ -61,6 +67,7 @@ def train(
     *,
     progress: bool = True,
     save: str | Path | None = None,
+    keep_messages: bool = False,
     **settings: Any,
 ) -> Run:
     """Train and return the :class:`~fedlab.engine.run.Run`.
@@ -79,6 +86,9 @@ def train(
     save : str or Path, optional
         A folder that keeps the run after every round, whole or not at all; what is killed goes on with
         ``Run.resume(folder)``, to the same bits.
+    keep_messages : bool
+        Keep every message of the run as it was sent, with its round, as ``run.messages``: to be read, or attacked. They
+        are as large as all that the ledger counts, and no record keeps them.
     **settings
         See :class:`~fedlab.engine.settings.Settings`: ``rounds, local_epochs, batch_size, lr, seed, …``
 
@@ -95,6 +105,7 @@ def train(
     3
     """
     run = begin(planned(federation, model, algorithm, settings))
+    run.ledger_book.keep = keep_messages
     if save is None:
         return carry(run, progress=progress)
     from fedlab.engine.resume import keeping

@@ -11,7 +11,9 @@ import pandas as pd
 import torch
 
 from fedlab.engine.exchange import Ask, Exchange
+from fedlab.engine.ledger import Message
 from fedlab.engine.progress import progress_line
+from fedlab.engine.purposes import Purpose, register
 from fedlab.engine.survey import survey
 from fedlab.federation.harmonise import Findings, apply, contradictory, propose, summarise
 from fedlab.federation.harmonise.changes import Change
@@ -41,15 +43,22 @@ class Desk:
         return int(kept[0])
 
 
-def answer(desk: Desk, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """Speak for one site: summarise its table, or change it."""
-    if purpose == "summarise":
-        told = summarise(desk.table, least=payload["least"], patient=payload.get("patient"))
-        return {"columns": _packed(told)}
-    changes = [Change(**change) for change in payload["changes"].values()]
+def _summarise(desk: Desk, asked: dict[str, Any]) -> dict[str, Any]:
+    """Summarise the table of a site."""
+    told = summarise(desk.table, least=asked["least"], patient=asked.get("patient"))
+    return {"columns": _packed(told)}
+
+
+def _apply(desk: Desk, asked: dict[str, Any]) -> dict[str, Any]:
+    """Change the table of a site; tell how many patients' cells changed."""
+    changes = [Change(**change) for change in asked["changes"].values()]
     desk.table = apply(desk.written, changes)
-    changed = {str(c): desk.changed(c, least=payload["least"]) for c in desk.written}
+    changed = {str(c): desk.changed(c, least=asked["least"]) for c in desk.written}
     return {"changed": {c: n for c, n in changed.items() if n}}
+
+
+register(Purpose("summarise", _summarise, sends=("columns",)))
+register(Purpose("apply", _apply, sends=("changed",), numbers=True))
 
 
 @dataclass
@@ -79,8 +88,8 @@ class Harmony:
         return self.gate.ledger.frame()
 
     @property
-    def messages(self) -> list[tuple[str, str, str, Any]]:
-        """What they held: ``(purpose, site, direction, payload)`` each."""
+    def messages(self) -> list[Message]:
+        """What they held: ``(round, purpose, site, direction, content)`` each; all of round 0, before any training."""
         return self.gate.ledger.messages
 
     @property
@@ -282,7 +291,7 @@ def harmonise(
     if least < 1:
         raise ValueError(f"least is {least}: the smallest cell that may leave a site holds at least 1 patient")
     desks = {site: Desk(table, table, patient) for site, table in tables.items()}
-    gate = survey(desks, answer)
+    gate = survey(desks)
     payload = {"least": least} | ({"patient": patient} if patient is not None else {})
     summaries = {}
     with progress_line(len(desks), "summaries", "site", show=progress) as line:

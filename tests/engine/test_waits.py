@@ -60,15 +60,18 @@ class Nodes:
     def pull_messages(self, numbers: Iterable[str]) -> Iterator[Any]:
         from flwr.app import Error, Message
 
-        from fedlab.engine.flower import pack
+        from fedlab.engine.flower import pack, version
 
         for number in list(numbers):
             site, message = self.waiting.get(number, ("", None))
-            named = message is not None and message.content["plain"]["purpose"] == "name"
+            named = message is not None and message.content["plain"]["purpose"] == "greet"
             does = "answer" if named else self.does(site, self.asked.count(site) - 1)
             if message is not None and does != "nothing":
                 del self.waiting[number]
-                content = pack({"site": site, "rows": 1.0}) if does == "answer" else Error(code=0, reason="it died")
+                told = {"purposes": []} if named else {"rows": 1.0}
+                content = (
+                    pack(told, site=site, fedlab=version()) if does == "answer" else Error(code=0, reason="it died")
+                )
                 yield Message(content, reply_to=message)
 
 

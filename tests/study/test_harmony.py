@@ -154,7 +154,7 @@ def test_the_ledger_holds_no_row_and_no_cell_of_fewer_than_five() -> None:
     tables = heart_disease.raw()
     harmony = fedlab.harmonise(tables, progress=False)
     harmony.accept().apply()
-    ups = [(site, message) for _, site, direction, message in harmony.messages if direction == "up"]
+    ups = [(site, message) for _, _, site, direction, message in harmony.messages if direction == "up"]
     assert len(ups) == 2 * len(tables)
     for site, message in ups:
         for value in leaves(message):

@@ -26,7 +26,7 @@ def found(hospitals: Federation) -> Heterogeneity:
 
 
 def answers(found: Heterogeneity) -> list[tuple[str, dict[str, Any]]]:
-    return [(purpose, payload) for purpose, _, way, payload in found.messages if way == "up"]
+    return [(purpose, payload) for _, purpose, _, way, payload in found.messages if way == "up"]
 
 
 def test_a_table_of_sites_and_kinds_and_the_known_of_the_four_hospitals(
@@ -51,15 +51,16 @@ def test_no_row_and_no_cell_of_fewer_than_five_leaves(found: Heterogeneity, hosp
     for _, payload in answers(found):
         for told in (v for part in payload.values() for v in (part.values() if isinstance(part, dict) else [part])):
             assert not isinstance(told, torch.Tensor) or told.numel() <= 20 < most
-    for purpose, site, way, payload in found.messages:
+    for _, purpose, site, way, payload in found.messages:
         if purpose == "blocks" and way == "up":
             ages, told = hospitals[site].train.x[:, 0], payload["blocks"]["age"]
             assert ages.min() < told.min() and told.max() < ages.max()
 
 
 def test_what_a_histogram_withholds_cannot_be_subtracted(found: Heterogeneity) -> None:
-    patients = {site: p["patients"] for purpose, site, way, p in found.messages if purpose == "blocks" and way == "up"}
-    for purpose, site, way, payload in found.messages:
+    ups = [each for each in found.messages if each.direction == "up"]
+    patients = {each.site: each.content["patients"] for each in ups if each.purpose == "blocks"}
+    for _, purpose, site, way, payload in found.messages:
         if purpose == "histograms" and way == "up":
             withheld = [patients[site] - int(counts.sum()) for counts in payload.values()]
             assert all(w == 0 or w >= LEAST for w in withheld)
@@ -151,7 +152,7 @@ def test_a_planted_difference_is_found_in_its_kind(shift: str, kind: str) -> Non
 
 def test_with_epsilon_counts_are_noised_and_the_budget_is_split(hospitals: Federation) -> None:
     found = fedlab.heterogeneity(hospitals, epsilon=2.0, seed=1, **QUIET)
-    sent = [p for purpose, _, way, p in found.messages if purpose == "histograms" and way == "down"]
+    sent = [p for _, purpose, _, way, p in found.messages if purpose == "histograms" and way == "down"]
     assert sent[0]["epsilon"] * len(sent[0]["edges"]) == pytest.approx(2.0) and len(sent[0]["edges"]) == 14
     assert not {"blocks", "bands", "train"} & set(found.ledger["purpose"])
     assert any("2-private" in note and "14 histograms" in note for note in found.notes)

@@ -12,7 +12,7 @@ from fedlab.engine.exchange import Exchange
 from fedlab.engine.progress import progress_line
 from fedlab.engine.site import one_thread
 from fedlab.engine.survey import survey
-from fedlab.federation import Federation, Site
+from fedlab.federation import Federation
 from fedlab.metrics.cells import LEAST
 from fedlab.models import ModelLike
 from fedlab.study.heterogeneity.binned import Leave
@@ -21,7 +21,6 @@ from fedlab.study.heterogeneity.by_rows import joint
 from fedlab.study.heterogeneity.by_updates import EVERY, concept, risks_of, training
 from fedlab.study.heterogeneity.census import AtSite, Census, take_census
 from fedlab.study.heterogeneity.chance import DRAWS, finding
-from fedlab.study.heterogeneity.concept import bands_at
 from fedlab.study.heterogeneity.drift import one_round
 from fedlab.study.heterogeneity.found import Heterogeneity, in_cells
 from fedlab.study.heterogeneity.measures import KINDS, MEASURES, chosen
@@ -157,15 +156,9 @@ def _train(
 
 
 def _gate(federation: Federation, leave: Leave, run: Any, seed: int) -> Exchange:
-    counts = AtSite(federation, leave, seed)
-
-    def answer(held: Site, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
-        if purpose in ("risks", "bands"):
-            return bands_at(held, purpose, payload, risks=partial(risks_of, run), leave=leave)
-        return counts(held, purpose, payload)
-
-    held = {site.name: site for site in federation.sites}
-    return survey(held, answer, min_sites=len(held))
+    risks = partial(risks_of, run)
+    held = {site.name: AtSite(site, federation, leave, seed, risks) for site in federation.sites}
+    return survey(held, min_sites=len(held))
 
 
 def _of_counts(

@@ -11,6 +11,7 @@ Only training rows are read, and of a patient with several rows the first: then 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from fedlab.engine.exchange import Ask, Exchange
+from fedlab.engine.purposes import Purpose, register
 from fedlab.federation import Examples, Feature, Federation, Regression, Site, Task
 from fedlab.federation.frame import columns
 from fedlab.metrics.cells import block_means, block_size
@@ -163,19 +165,39 @@ def values(federation: Federation, x: Tensor) -> dict[str, Floats]:
 
 @dataclass(frozen=True)
 class AtSite:
-    """What a site answers to the census; the only code that reads its rows for it."""
+    """What a site holds for a census; the only code that reads its rows for it.
 
+    Parameters
+    ----------
+    site : Site
+    federation : Federation
+        Its features and its task count; at a hospital it holds this site alone.
+    leave : Leave
+    seed : int
+    risks : callable, optional
+        ``risks(model, x)`` are the probabilities of the positive class, where risks are asked for too.
+    """
+
+    site: Site
     federation: Federation
     leave: Leave
     seed: int
+    risks: Callable[[dict[str, Tensor], Tensor], Floats] | None = None
 
-    def __call__(self, held: Site, purpose: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Answer one question."""
-        mine = patients(held)
-        if purpose == "blocks":
-            return self._blocks(mine)
-        rng = np.random.default_rng([self.seed, zlib.crc32(held.name.encode()), 3])
-        return self._histograms(mine, payload["edges"], Leave(self.leave.least, payload.get("epsilon")), rng)
+    def patients(self, part: str) -> int:
+        """Count the patients of a part of the rows."""
+        rows: Examples = getattr(self.site, part)
+        return len(rows.patients.first)
+
+    def blocks(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Tell how many patients there are, and block means of every number."""
+        return self._blocks(patients(self.site))
+
+    def histograms(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Tell how many patients are in each cell."""
+        rng = np.random.default_rng([self.seed, zlib.crc32(self.site.name.encode()), 3])
+        leave = Leave(self.leave.least, asked.get("epsilon"))
+        return self._histograms(patients(self.site), asked["edges"], leave, rng)
 
     def _blocks(self, mine: Examples) -> dict[str, Any]:
         if len(mine) < self.leave.least:
@@ -197,3 +219,7 @@ class AtSite:
                 number = len(feature.codes or {}) if between is None else len(between) + 1
                 counts[_key(feature.name)] = counted(column[feature.name], between, number)
         return {key: torch.from_numpy(leave(counts[key], rng)) for key in edges}
+
+
+register(Purpose("blocks", AtSite.blocks, sends=("patients", "blocks")))
+register(Purpose("histograms", AtSite.histograms, sends=None))

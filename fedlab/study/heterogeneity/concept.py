@@ -14,7 +14,6 @@ prevalence, and a difference within a band.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlab.engine.exchange import Ask, Exchange
-from fedlab.federation import Feature, Site
+from fedlab.engine.purposes import Purpose, register
+from fedlab.federation import Feature
 from fedlab.metrics.cells import block_means, block_size
 from fedlab.study.heterogeneity.binned import Leave, agree, counted, filled
-from fedlab.study.heterogeneity.census import patients
+from fedlab.study.heterogeneity.census import AtSite, patients
 from fedlab.study.heterogeneity.chance import in_full
 from fedlab.study.heterogeneity.distances import Floats
 from fedlab.study.heterogeneity.likely import likeliest
@@ -97,25 +97,32 @@ def by_class(told: Floats, totals: Floats, least: int) -> Floats:
     return np.stack(each, axis=-2)
 
 
-def bands_at(
-    held: Site,
-    purpose: str,
-    payload: dict[str, Any],
-    *,
-    risks: Callable[[dict[str, Tensor], Tensor], Floats],
-    leave: Leave,
-) -> dict[str, Any]:
-    """Answer both questions at a site; ``risks(model, x)`` are the probabilities of the positive class."""
-    mine = patients(held)
-    column, y = risks(payload["model"], mine.x), mine.y.numpy()
-    if purpose == "risks":
-        return {"risk": torch.from_numpy(block_means(column, least=block_size(len(column), leave.least)))}
-    edges = payload["edges"].numpy()
+def _risks(held: AtSite, asked: dict[str, Any]) -> dict[str, Any]:
+    """Tell block means of the patients' risks."""
+    column, _ = _of_patients(held, asked)
+    return {"risk": torch.from_numpy(block_means(column, least=block_size(len(column), held.leave.least)))}
+
+
+def _bands(held: AtSite, asked: dict[str, Any]) -> dict[str, Any]:
+    """Tell how many patients of each class are in each band of risk."""
+    column, y = _of_patients(held, asked)
+    edges = asked["edges"].numpy()
     counts = np.stack([counted(column[y == k], edges, len(edges) + 1)[:-1] for k in (0, 1)])
     told = np.zeros(counts.shape)
-    if counts.sum(1).min() >= leave.least:  # else the totals were not told either
-        told = leave(counts, np.random.default_rng(0))
+    if counts.sum(1).min() >= held.leave.least:  # else the totals were not told either
+        told = held.leave(counts, np.random.default_rng(0))
     return {"negative": torch.from_numpy(told[0]), "positive": torch.from_numpy(told[1])}
+
+
+def _of_patients(held: AtSite, asked: dict[str, Any]) -> tuple[Floats, NDArray[np.int64]]:
+    if held.risks is None:
+        raise ValueError("this site was given no model to read risks with")
+    mine = patients(held.site)
+    return held.risks(asked["model"], mine.x), mine.y.numpy()
+
+
+register(Purpose("risks", _risks, sends=("risk",)))
+register(Purpose("bands", _bands, sends=("negative", "positive")))
 
 
 def null_bands(told: Floats, bands: Floats, leave: Leave) -> Floats:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from fedlab.engine.ledger import Message
 from fedlab.federation import Federation
 from fedlab.study.heterogeneity.by_counts import COUNTED, of_pairs
 from fedlab.study.heterogeneity.by_updates import EVERY
@@ -35,7 +36,7 @@ class Heterogeneity:
     ledger : DataFrame
         One row a message: of the questions for counts, and of the training run.
     messages : list
-        The questions and answers themselves: ``(purpose, site, "down" or "up", payload)``.
+        The questions and answers themselves: ``(round, purpose, site, "down" or "up", content)``.
     notes : tuple of str
         On which rows, with which protection, and what chance means.
     """
@@ -44,7 +45,7 @@ class Heterogeneity:
     detail: pd.DataFrame
     cells: pd.DataFrame
     ledger: pd.DataFrame
-    messages: list[tuple[str, str, str, Any]]
+    messages: list[Message]
     measures: tuple[str, ...]
     notes: tuple[str, ...]
     census: Census = field(repr=False)

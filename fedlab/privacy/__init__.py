@@ -1,0 +1,5 @@
+"""What may leave a site. It knows no run."""
+
+from fedlab.privacy.policy import SIMULATED, Policy
+
+__all__ = ["SIMULATED", "Policy"]
