@@ -22,7 +22,6 @@ from fedlab.federation import (
     LabelShift,
     PracticeShift,
     QuantityShift,
-    Shift,
     Shifts,
 )
 from fedlab.study import Explanation
@@ -243,25 +242,6 @@ def test_prevalence_and_reading_at_one_hospital_are_not_told_apart(seed: int) ->
 @pytest.mark.parametrize("seed", range(4))
 def test_chance_is_no_difference(hospitals: Federation, seed: int) -> None:
     assert look(hospitals.partition(IID(), sites=4, seed=seed)).kinds == ()
-
-
-@pytest.mark.parametrize(
-    "shifts",
-    [
-        [ConceptShift(0.9)],
-        [AcquisitionShift(0.6, offset=3.0), ConceptShift(0.62)],
-        [LabelShift(0.6), ConceptShift(0.6)],
-    ],
-    ids=["reading", "reading and devices", "reading and prevalence"],
-)
-def test_one_that_reads_otherwise_is_no_measure_for_the_others(alike: Federation, shifts: list[Shift]) -> None:
-    shifted = alike.shift(Shifts({"site 2": shifts}, seed=1))
-    for name, site, found in zip(shifted.names, shifted.sites, look(shifted).sites, strict=True):
-        read, mine = found.y, site.rows.y.numpy()
-        if name != "site 2":
-            assert np.array_equal(read, mine) and (found.classes == 1).all()
-        else:  # who was called ill, and would not have been
-            assert read.mean() < mine.mean() - 0.1 and (read <= mine).mean() > 0.95
 
 
 def test_removing_nothing_is_the_identity(hospitals: Federation) -> None:

@@ -58,36 +58,37 @@ def sorted_out(tables: Sequence[Table], classes: int, rng: np.random.Generator) 
     """Tell prevalence from reading at every site, and undo both.
 
     Of more than two classes all is taken for prevalence, and so it is where a model cannot be made of the other sites;
-    that it may be another reading is then said. Each site is measured by those whose labels are not otherwise.
+    that it may be another reading is then said.
     """
     counts = np.array([np.bincount(t.y, minlength=classes) for t in tables]) + 0.5
     logs = np.log(counts / counts[:, :1])
-    measure = _measure(tables, logs) if classes == 2 else list(range(len(tables)))
-    usual = np.median(logs[measure], axis=0)
-    apart = logs - usual
+    apart = logs - np.median(logs, axis=0)
     differs = _differs(counts)
     either = frozenset({LABEL, CONCEPT}) if differs.any() else frozenset()
-    ratios = _ratios(tables, logs, measure) if classes == 2 else [None] * len(tables)
+    ratios = [_likelihood(tables, k) if classes == 2 else None for k in range(len(tables))]
+    seen = [_prevalence(r) for r in ratios if r is not None]
+    usual = float(np.median(logs[:, 1]))
     out = []
     for k, t in enumerate(tables):
         ratio = ratios[k]
         if ratio is None:
             out.append(Labels(np.exp(-apart[k] * differs[k]), t.y, either, either & {LABEL}))
             continue
-        known = _known(tables, k, measure)
-        if not differs[k] and not _otherwise(t.y, ratio + usual[1], known) < LEVEL / len(tables):
+        ratio = ratio + float(np.median(seen)) - usual  # so that what is usual for the model is so for the labels
+        known = 1 - len(t.y) / sum(len(each.y) for each in tables)
+        if not differs[k] and not _otherwise(t.y, ratio + usual, known, LEVEL / len(tables)):
             out.append(Labels(np.ones(classes), t.y))
             continue
-        told = read(ratio, t.y, float(_sigmoid(usual[1])), known, rng)
+        told = read(ratio, t.y, float(_sigmoid(np.array(usual))), known, rng)
         moved = 0.0
         if LABEL in told.causes:
-            labels, patients = float(apart[k, 1]), told.patients - float(usual[1])
+            labels, patients = float(apart[k, 1]), told.patients - usual
             both = float(np.sign(labels)) * min(abs(labels), abs(patients)) if labels * patients > 0 else 0.0
             moved = both if CONCEPT in told.causes else labels
         wrong = told.possible == {WRONG}
         y: Ints = t.y
         if told.causes & {CONCEPT, WRONG}:
-            y = _reread(t.y, _sigmoid(ratio + usual[1] + moved), rng)
+            y = _reread(t.y, _sigmoid(ratio + usual + moved), rng)
         weights = np.array([1.0, np.exp(-moved)])
         out.append(Labels(weights, y, told.possible - {NOTHING}, told.causes, wrong, told.strength))
     return out
@@ -102,50 +103,15 @@ def _differs(counts: Floats) -> NDArray[np.bool_]:
     return np.repeat(min(p) < LEVEL / len(p), len(p)) if len(p) > 1 else np.zeros(1, dtype=bool)
 
 
-def _measure(tables: Sequence[Table], logs: Floats) -> list[int]:
-    """Name the sites that each is measured by: all but those whose labels are otherwise, half of the sites at least.
-
-    The least likely are left out first, a quarter of the odd ones at a time: with an odd one among its measure, every
-    other site looks odd too. Of two sites none is odd: each is the other's measure.
-    """
-    kept = list(range(len(tables)))
-    most = len(tables) // 2 if len(tables) > 2 else 0
-    while len(tables) - len(kept) < most:
-        usual, ratios = float(np.median(logs[kept, 1])), _ratios(tables, logs, kept)
-        asked = [(k, ratios[k]) for k in kept]
-        p = {k: _otherwise(tables[k].y, r + usual, _known(tables, k, kept)) for k, r in asked if r is not None}
-        odd = sorted((k for k in p if p[k] < LEVEL / len(tables)), key=lambda k: p[k])
-        if not odd:
-            break
-        left = most - (len(tables) - len(kept))
-        gone = odd[: min(max(1, len(odd) // 4), left)]
-        kept = [k for k in kept if k not in gone]
-    return kept
-
-
-def _known(tables: Sequence[Table], k: int, measure: Sequence[int]) -> float:
-    """How many of a site's rows and those that it is measured by are theirs, as a share."""
-    others = sum(len(tables[i].y) for i in measure if i != k)
-    return others / (others + len(tables[k].y))
-
-
-def _ratios(tables: Sequence[Table], logs: Floats, measure: Sequence[int]) -> list[Floats | None]:
-    """Log likelihood ratios of each site's rows, so that what is usual for the models is so for the labels."""
-    ratios = [_likelihood(tables, k, [i for i in measure if i != k]) for k in range(len(tables))]
-    seen = [_prevalence(r) for k in measure if (r := ratios[k]) is not None]
-    move = float(np.median(seen)) - float(np.median(logs[measure, 1])) if seen else 0.0
-    return [None if r is None else r + move for r in ratios]
-
-
-def _likelihood(tables: Sequence[Table], k: int, measure: Sequence[int]) -> Floats | None:
-    """Log likelihood ratio of the second class to the first in each of a site's rows, by a model of other sites.
+def _likelihood(tables: Sequence[Table], k: int) -> Floats | None:
+    """Log likelihood ratio of the second class to the first in each row, by a model of the other sites.
 
     The ratio is counted, between cuts of what the model says, on rows of theirs that it has not seen: a model's own
     probabilities are too bold for that, and labels here would then seem to be wrong.
     """
     from sklearn.model_selection import cross_val_predict
 
-    others = [tables[i] for i in measure]
+    others = [t for i, t in enumerate(tables) if i != k]
     x, y = np.concatenate([t.x for t in others]), np.concatenate([t.y for t in others])
     rare = int(np.bincount(y, minlength=2).min())
     if rare < FOLDS or not (np.nanmax(x, axis=0, initial=-np.inf) > np.nanmin(x, axis=0, initial=np.inf)).any():
@@ -189,8 +155,8 @@ def _reread(y: Ints, expected: Floats, rng: np.random.Generator) -> Ints:
     return np.where(down, 0, np.where(up, 1, y))
 
 
-def _otherwise(y: Ints, logit: Floats, known: float) -> float:
-    """P of labels that follow the measurements as at the other sites, in level and in slope.
+def _otherwise(y: Ints, logit: Floats, known: float, level: float) -> bool:
+    """Test whether the labels follow the measurements otherwise than at the other sites, in level or in slope.
 
     ``known`` is the others' share of all rows: what is expected of few is itself uncertain.
     """
@@ -200,7 +166,7 @@ def _otherwise(y: Ints, logit: Floats, known: float) -> float:
         z = line[0] + line[1] * logit
         return float(np.logaddexp(0, np.where(y == 1, -z, z)).sum())
 
-    return float(chi2.sf(2 * known * (loss(np.array([0.0, 1.0])) - loss(_line(logit, y))), 2))
+    return bool(chi2.sf(2 * known * (loss(np.array([0.0, 1.0])) - loss(_line(logit, y))), 2) < level)
 
 
 def _line(logit: Floats, y: Ints) -> Floats:
