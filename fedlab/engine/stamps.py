@@ -24,8 +24,7 @@ from torch import Tensor
 from fedlab.algorithms.base import whole
 from fedlab.algorithms.tensors import PREPARATION, Tensors
 from fedlab.engine.purposes import Purpose, register
-from fedlab.engine.tensorfile import from_bytes, to_bytes
-from fedlab.storage.codec import decode, encode
+from fedlab.storage.codec import decode, encode, from_bytes, to_bytes
 
 if TYPE_CHECKING:
     from fedlab.engine.site import SiteWork

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fedlab.engine.tensorfile import to_bytes
 from flwr.serverapp import ServerApp
 
 from fedlab.engine.exchange import Exchange
 from fedlab.engine.flower import FlowerTransport
 from fedlab.engine.rounds import rounds
 from fedlab.federation import Federation, Task
+from fedlab.storage.codec import to_bytes
 
 from .hospital_agreed import CLASSES, COLUMNS, run_of
 

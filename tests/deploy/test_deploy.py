@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fedlab.engine.tensorfile import from_bytes
 
 import fedlab
+from fedlab.storage.codec import from_bytes
 from tests.deploy.hospital_agreed import COLUMNS, federation_of, read
 from tests.patience import until
 
