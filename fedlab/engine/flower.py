@@ -29,7 +29,7 @@ from fedlab.engine.purposes import PURPOSES, Purpose, register
 from fedlab.engine.site import SiteWork, one_thread
 from fedlab.engine.stamps import Copy, Holding
 from fedlab.engine.work import Stop, Stopped
-from fedlab.privacy import SIMULATED, Policy
+from fedlab.privacy import Policy
 from fedlab.storage.codec import decode, encode
 
 logging.getLogger("flwr").setLevel(logging.ERROR)  # only after the import, which sets its own level
@@ -42,6 +42,7 @@ KINDS = {"train": MessageType.TRAIN, "evaluate": MessageType.EVALUATE}
 FETCHED = ("keep", "export")
 LOG = logging.getLogger("fedlab.site")
 SILENT = "no answer"
+HOSPITAL = Policy()
 
 
 def version() -> str:
@@ -116,7 +117,7 @@ def client_app(
     held_of: Callable[[Context], Any],
     *,
     name_of: Callable[[Context], str] | None = None,
-    policy: Policy = SIMULATED,
+    policy: Policy = HOSPITAL,
     folder_of: Callable[[Context], str | Path | None] = lambda context: None,
 ) -> ClientApp:
     """Make a Flower ClientApp that answers the exchange.
@@ -129,7 +130,8 @@ def client_app(
         Returns the site's name, which has to be known where the rest cannot be read; by default the name of what is
         held. Nodes of a hospital have it in their configuration: ``lambda context: context.node_config["site"]``.
     policy : Policy
-        Of the site.
+        Of the site; by default that of a hospital, whose personal models stay there. A simulation has
+        :data:`~fedlab.privacy.SIMULATED`.
     folder_of : callable
         Returns where a site keeps what a restart would lose, on its own disk; by default nowhere.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from fedlab.privacy import Policy
+from fedlab.privacy.policy import EVERYTHING, Policy
 
 
 class Refused(PermissionError):
@@ -119,12 +119,15 @@ def withheld(policy: Policy, entry: Purpose, content: dict[str, Any], *, stacked
         for name in content:
             if name not in entry.sends:
                 return f"{entry.name!r} sends no {name!r}"
-    if not entry.numbers and policy.names == policy.dtypes == ("*",):
+    open_to_all = policy.names == policy.dtypes == EVERYTHING
+    if open_to_all and not entry.numbers:
         return ""
     for path, leaf in _leaves(content):
         tensor = isinstance(leaf, (Tensor, np.ndarray))
         if entry.numbers and tensor and leaf.ndim > stacked:
             return f"{path!r} is no single number"
+        if open_to_all:
+            continue
         if not policy.lets_out(path, str(leaf.dtype).removeprefix("torch.") if tensor else None):
             return f"the policy lets no {path!r} out" + (f" as {leaf.dtype}" if tensor else "")
     return ""

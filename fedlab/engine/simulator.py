@@ -106,6 +106,7 @@ class Simulator:
         from flwr.simulation import run_simulation
 
         from fedlab.engine.flower import client_app
+        from fedlab.privacy import SIMULATED
 
         self.line.say("doing", "starting Ray" if self.order.address == "local" else JOINING)
         self._start_ray()
@@ -118,7 +119,7 @@ class Simulator:
 
         run_simulation(
             server_app=server,
-            client_app=client_app(partial(_work, self.order.work)),
+            client_app=client_app(partial(_work, self.order.work), policy=SIMULATED),
             num_supernodes=self.order.sites,
             # A site's process that ends is started again, and does again what it was at: else it would fail all that
             # Flower gives it from then on. What kills it twice is an error reply.

@@ -60,7 +60,9 @@ class Policy:
 
     def allows(self, purpose: str, *, reserved: bool = False) -> bool:
         """Return whether questions of this purpose are answered; a reserved one has to be named."""
-        return not reserved if self.purposes is None else _fits(purpose, self.purposes)
+        if self.purposes is None:
+            return not reserved
+        return self.purposes == EVERYTHING or _fits(purpose, self.purposes)
 
     def lets_out(self, name: str, dtype: str | None = None) -> bool:
         """Return whether this may leave: its path and, if it is a tensor, its dtype."""

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from fedlab.engine import Run
+from fedlab.engine.plan import planned
 from fedlab.engine.train import begin
 from fedlab.federation import Feature, Federation
 
@@ -34,4 +35,4 @@ def read(path: str, site: str) -> pd.DataFrame:
 def run_of(federation: Federation, config: Any) -> Run:
     """The run that is asked for."""
     settings = {"seed": 0, "rounds": int(config["rounds"]), "engine": "sequential"}
-    return begin(federation, "logistic", str(config["algorithm"]), settings)
+    return begin(planned(federation, "logistic", str(config["algorithm"]), settings))

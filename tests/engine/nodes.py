@@ -10,6 +10,7 @@ from fedlab.engine import Run
 from fedlab.engine.exchange import Exchange
 from fedlab.engine.rounds import rounds
 from fedlab.engine.site import SiteWork
+from fedlab.privacy import SIMULATED
 
 
 class Grid:
@@ -78,6 +79,7 @@ def app_of(run: Run, **options: Any) -> Any:
     def name_of(context: Any) -> str:
         return str(context.node_config["site"])
 
+    options = {"policy": SIMULATED, **options}
     return client_app(lambda context: site_work(run, name_of(context)), name_of=name_of, **options)
 
 

@@ -13,6 +13,7 @@ import torch
 import fedlab
 from fedlab.engine import Run, TooFewSites
 from fedlab.engine.exchange import Ask, Exchange
+from fedlab.engine.plan import planned
 from fedlab.engine.purposes import Refused
 from fedlab.engine.train import begin
 from fedlab.engine.trees import tree_leaves
@@ -33,7 +34,7 @@ def messages() -> Iterator[None]:
 
 
 def run_of(federation: Federation, alg: str = "fedavg", model: str = "mlp_norm", **options: Any) -> Run:
-    return begin(federation, model, alg, {"rounds": 3, "batch_size": 16, "engine": "sequential"} | options)
+    return begin(planned(federation, model, alg, {"rounds": 3, "batch_size": 16, "engine": "sequential"} | options))
 
 
 def grid_of(run: Run, **options: Any) -> Grid:
