@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from fedlab.engine import Run
-from fedlab.engine.plan import planned
-from fedlab.engine.train import begin
+from fedlab.engine.plan import Plan
 from fedlab.federation import Feature, Federation
+from fedlab.federation.dictionary import DataDictionary
 
 COLUMNS = ("age", "trestbps", "chol", "thalach", "oldpeak")
 CLASSES = (0, 1)
+FEATURES = [Feature(name) for name in COLUMNS]
 
 
 def federation_of(frame: pd.DataFrame) -> Federation:
     """Rows as both have agreed to read them."""
-    features = [Feature(name) for name in COLUMNS]
     return Federation.from_frame(
-        frame, site="site", label="label", group="patient", features=features, classes=list(CLASSES), seed=0
+        frame, site="site", label="label", group="patient", features=FEATURES, classes=list(CLASSES), seed=0
     )
 
 
@@ -32,7 +32,9 @@ def read(path: str, site: str) -> pd.DataFrame:
     return frame.assign(site=site)
 
 
-def run_of(federation: Federation, config: Any) -> Run:
-    """The run that is asked for."""
-    settings = {"seed": 0, "rounds": int(config["rounds"]), "engine": "sequential"}
-    return begin(planned(federation, "logistic", str(config["algorithm"]), settings))
+def plan_of(sites: Sequence[str], algorithm: str, **settings: Any) -> Plan:
+    """What server and sites are asked, in one file for all of them."""
+    agreed = DataDictionary.of(FEATURES)
+    return Plan.agreed(
+        agreed, sites, list(map(str, CLASSES)), "logistic", algorithm, seed=0, engine="sequential", **settings
+    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fedlab.engine.flower import client_app
+from fedlab.engine.plan import Plan
 from fedlab.engine.site import SiteWork
 from fedlab.privacy import Policy
 
-from .hospital_agreed import COLUMNS, federation_of, read, run_of
+from .hospital_agreed import COLUMNS, federation_of, read
 
 
 def name_of(context: Any) -> str:
@@ -18,11 +19,12 @@ def name_of(context: Any) -> str:
 
 def work_of(context: Any) -> SiteWork:
     """Read the file and put the site to work."""
-    federation = federation_of(read(str(context.node_config["data"]), name_of(context)))
-    run = run_of(federation, context.run_config)
+    plan = Plan.load(str(context.run_config["plan"]))
+    made = plan.setup()
+    site = plan.admit(federation_of(read(str(context.node_config["data"]), name_of(context))).sites[0])
     return SiteWork.of(
-        federation.sites[0], alg=run.algorithm, net=run.net, optimizer=run.settings.optimizer,
-        prepared=federation.prepared, columns=COLUMNS,
+        site, alg=made.algorithm, net=made.net, optimizer=made.settings.optimizer, prepared=plan.prepared,
+        columns=COLUMNS,
     )  # fmt: skip
 
 

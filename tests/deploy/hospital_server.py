@@ -8,16 +8,16 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import torch
 from flwr.serverapp import ServerApp
 
 from fedlab.engine.exchange import Exchange
 from fedlab.engine.flower import FlowerTransport
+from fedlab.engine.plan import Plan
 from fedlab.engine.rounds import rounds
-from fedlab.federation import Federation, Task
+from fedlab.engine.train import begin
 from fedlab.storage.codec import to_bytes
 
-from .hospital_agreed import CLASSES, COLUMNS, run_of
+from .hospital_agreed import COLUMNS
 
 app = ServerApp()
 
@@ -26,12 +26,11 @@ app = ServerApp()
 def main(grid: Any, context: Any) -> None:
     """Carry the run through and write down what came of it."""
     config = context.run_config
-    out, names = Path(str(config["out"])), str(config["sites"]).split(",")
+    out = Path(str(config["out"]))
     try:
-        # a Run still needs a Federation with rows: three invented ones a site, which nobody reads
-        rows = {s: (torch.rand(3, len(COLUMNS), dtype=torch.float64), torch.tensor([0, 1, 0])) for s in names}
-        run = run_of(Federation.from_tensors(rows, task=Task(tuple(map(str, CLASSES))), prepared=False), config)
-        transport = FlowerTransport(grid, names, columns=COLUMNS)
+        plan = Plan.load(str(config["plan"]))
+        run = begin(plan)
+        transport = FlowerTransport(grid, plan.sites, columns=COLUMNS)
         for event in rounds(run, Exchange(transport, ledger=run.ledger_book)):
             (out / f"round {event.round}").touch()
             while event.round == 1 and config["waits"] and not (out / "go").exists():

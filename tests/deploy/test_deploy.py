@@ -18,7 +18,7 @@ import pytest
 
 import fedlab
 from fedlab.storage.codec import from_bytes
-from tests.deploy.hospital_agreed import COLUMNS, federation_of, read
+from tests.deploy.hospital_agreed import COLUMNS, federation_of, plan_of, read
 from tests.patience import until
 
 pytestmark = pytest.mark.deploy
@@ -43,9 +43,7 @@ serverapp = "hospital.hospital_server:app"
 clientapp = "hospital.hospital_client:app"
 [tool.flwr.app.config]
 out = ""
-algorithm = "fedavg"
-rounds = 1
-sites = ""
+plan = ""
 waits = false
 """
 
@@ -147,11 +145,12 @@ class Deployment:
             self.node(name)
         return self
 
-    def begin(self, name: str, **config: Any) -> Path:
+    def begin(self, name: str, algorithm: str = "fedavg", *, rounds: int, waits: bool = False) -> Path:
         """Submit a run; return the folder it writes to."""
         out = self.folder / name
         out.mkdir()
-        told = {"out": str(out), "sites": ",".join(SITES), **config}
+        plan = plan_of(SITES, algorithm, rounds=rounds).save(out / "plan.json")
+        told = {"out": str(out), "plan": str(plan), "waits": waits}
         words = " ".join(f"{k}={json.dumps(v)}" for k, v in told.items())
         done = subprocess.run(
             [str(self.bin / "flwr"), "run", "app", "here", "--run-config", words, "--format", "json"],
@@ -179,7 +178,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 def test_a_run_between_hospitals_is_that_in_process_also_when_a_node_starts_again(deployed: Deployment) -> None:
-    out = deployed.begin("scaffold", algorithm="scaffold", rounds=2, waits=True)
+    out = deployed.begin("scaffold", "scaffold", rounds=2, waits=True)
     until(lambda: (out / "round 1").exists() or (out / "told.json").exists(), moves=deployed.said)
     deployed.end("Hungary")
     deployed.node("Hungary")
