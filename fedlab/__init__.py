@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fedlab.engine import SGD, Adam, Event, Run, Settings, TooFewSites, stream, train
+from fedlab.engine import SGD, Adam, Event, Plan, Run, Settings, TooFewSites, stream, train
 from fedlab.federation import Examples, Feature, Federation, Site, Split, Task
 from fedlab.study import (
     Explanation,
@@ -79,6 +79,7 @@ __all__ = [
     "Harmony",
     "Heterogeneity",
     "LearningCurve",
+    "Plan",
     "Run",
     "Settings",
     "Site",

@@ -100,7 +100,7 @@ def _run(path: Path, where: str) -> Row:
 def _study(path: Path, where: str) -> Row:
     about = _whole(path, STUDY)
     kept = about["study"]
-    plan = kept.get("plan") or {}
+    plan = kept.get("asked", kept.get("plan")) or {}
     asked = plan.get("arms", about["arms"])
     what = f"study, {kept['model_name']}, {len(kept['seeds'])} seeds"
     missing = len(asked) - len(about["arms"])

@@ -90,7 +90,30 @@ def train(
     >>> run.history["round"].max().item()
     3
     """
-    return carry(begin(planned(federation, model, algorithm, settings)), progress=progress, save=save)
+    return carry_out(planned(federation, model, algorithm, settings), progress=progress, save=save)
+
+
+def carry_out(
+    plan: Plan, federation: Federation | None = None, *, progress: bool = True, save: str | Path | None = None
+) -> Run:
+    """Train what a plan asks.
+
+    Parameters
+    ----------
+    plan : Plan
+    federation : Federation, optional
+        The plan's data; default: those that it was made of, or the recipe's.
+    progress, save
+        As for :func:`train`.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> plan = fedlab.Plan.of(fedlab.load("heart_disease"), rounds=2)
+    >>> carry_out(fedlab.Plan.from_json(plan.to_json()), progress=False).plan == plan
+    True
+    """
+    return carry(begin(plan, plan.federation() if federation is None else federation), progress=progress, save=save)
 
 
 def carry(run: Run, *, progress: bool, save: str | Path | None = None, before: Tensors | None = None) -> Run:

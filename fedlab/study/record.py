@@ -140,8 +140,15 @@ def read_study(folder: Path, main: Mapping[str, Any], federation: Federation, gi
     for name, path in main["arms"].items():
         arms[name], other = read_arm(folder, path, main, splits, name, given)
         apart += [what for what in other if what not in apart]
+    kept["asked"] = asked_of(kept)
     known = {f.name for f in dataclasses.fields(Study)}
     return study_of(arms, federation=federation, **{k: v for k, v in kept.items() if k in known}), apart
+
+
+def asked_of(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a kept study was asked; an older fedlab called it its plan."""
+    asked: dict[str, Any] = kept.get("asked", kept.get("plan", {}))
+    return asked
 
 
 def study_of(arms: Mapping[str, Arm], *, failed: Sequence[pd.DataFrame] = (), **kept: Any) -> Study:

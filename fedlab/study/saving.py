@@ -12,7 +12,7 @@ from fedlab.engine.record import differences, tell
 from fedlab.federation import Federation
 from fedlab.study.openings import place_of
 from fedlab.study.plan import Given, apart
-from fedlab.study.record import ARM, STUDY, Arm, arm_of, pack_arm, pack_study, place, read_study
+from fedlab.study.record import ARM, STUDY, Arm, arm_of, asked_of, pack_arm, pack_study, place, read_study
 from fedlab.study.study import Study
 
 
@@ -41,7 +41,7 @@ class Saving:
         self.before: Study | None = None
         self.entered: dict[str, bytes] = {}
         name, seeds = plan["model"]["name"], list(plan["seeds"])
-        self.so_far = Study(federation, name, {}, seeds, plan=self.plan, **plan["stated"])
+        self.so_far = Study(federation, name, {}, seeds, asked=self.plan, **plan["stated"])
         if self.folder is not None:
             files.recover(self.folder)
             files.check_ours(self.folder, STUDY)
@@ -52,7 +52,7 @@ class Saving:
 
     def _take_up(self, folder: Path, federation: Federation, given: Given) -> None:
         main = files.read_main(folder, STUDY)
-        there = decode(main["study"], {}).get("plan", {})
+        there = asked_of(decode(main["study"], {}))
         other = apart(there, self.plan, list(main["arms"]), federation)
         if other:
             raise ValueError(
@@ -82,7 +82,7 @@ class Saving:
         files.write_folder(self.folder / path, packed, main=ARM)
         self.entered[f"{path}/{ARM}"] = packed[ARM]
         self.so_far.runs[name] = arm.runs
-        self.so_far.plan = self.plan
+        self.so_far.asked = self.plan
         self.so_far._reports = {}  # of fewer arms
         files.replace_file(self.folder / STUDY, pack_study(self.so_far, self.entered))
 
