@@ -160,7 +160,7 @@ def begin(plan: Plan, federation: Federation | None = None, *, like: Run | None 
     Examples
     --------
     >>> import fedlab
-    >>> plan = Plan.from_json(Plan.of(fedlab.load("heart_disease"), algorithm="trimmedmean").to_json())
+    >>> plan = Plan.from_json(Plan.of(fedlab.load("heart_disease"), "logistic", "trimmedmean").to_json())
     >>> begin(plan).algorithm
     TrimmedMean(trim=1)
     """
