@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fedlab.engine import SGD, Adam, Event, Run, Settings, TooFewSites, stream, train
+from fedlab.engine import SGD, Adam, Event, Plan, Run, Settings, TooFewSites, stream, train
 from fedlab.federation import Classification, Examples, Feature, Federation, Regression, Site, Split, Task
 from fedlab.study import (
     Explanation,
@@ -80,6 +80,7 @@ __all__ = [
     "Harmony",
     "Heterogeneity",
     "LearningCurve",
+    "Plan",
     "Regression",
     "Run",
     "Settings",

@@ -231,6 +231,26 @@ def simulate(
             typer.echo(line)
 
 
+@app.command(epilog="Examples:\n\n  fedlab run plan.json\n\n  fedlab run plan.json -o results/first")
+def run(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A file that plan.save(FILE) wrote.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="The record; default: beside the plan.")
+    ] = None,
+) -> None:
+    """Train what a plan asks, and keep the run after every round.
+
+    The data are a recipe's, made again and checked; code of your own is imported from the plan's folder.
+
+    What is interrupted is kept: go on with fedlab.Run.resume(FOLDER).
+    """
+    with endings("Interrupted: the rounds that are finished are kept."):
+        from fedlab.cli.run import carry_out
+
+        for line in carry_out(plan, output):
+            typer.echo(line)
+
+
 @app.command(epilog="Examples:\n\n  fedlab runs\n\n  fedlab runs results/")
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to look, three folders deep.")] = Path(),

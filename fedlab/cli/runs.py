@@ -108,7 +108,7 @@ def _run(path: Path, where: str) -> Row:
 def _study(path: Path, where: str) -> Row:
     about = read_folder(path, STUDY, MAIN).body
     kept = about["study"]
-    plan = kept.get("plan") or {}
+    plan = kept.get("asked", kept.get("plan")) or {}
     asked = plan.get("arms", about["arms"])
     what = f"study, {kept['model_name']}, {len(kept['seeds'])} seeds"
     missing = len(asked) - len(about["arms"])

@@ -2,6 +2,7 @@
 
 from fedlab.engine.exchange import TooFewSites
 from fedlab.engine.optimisers import SGD, Adam
+from fedlab.engine.plan import Plan
 from fedlab.engine.rounds import Event
 from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
@@ -9,4 +10,4 @@ from fedlab.engine.spread import Spread
 from fedlab.engine.stream import stream
 from fedlab.engine.train import train
 
-__all__ = ["SGD", "Adam", "Event", "Run", "Settings", "Spread", "TooFewSites", "stream", "train"]
+__all__ = ["SGD", "Adam", "Event", "Plan", "Run", "Settings", "Spread", "TooFewSites", "stream", "train"]

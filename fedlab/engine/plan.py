@@ -384,6 +384,10 @@ class Plan(_Strict):
         object.__setattr__(made, "_objects", held and held._replace(settings=chosen))
         return made
 
+    def judged_by(self, primary: str | None) -> Plan:
+        """Return the plan with the metric that is judged."""
+        return self.model_copy(update={"primary": primary})
+
     def with_away(self, away: Mapping[str, Sequence[Spell]]) -> Plan:
         """Return the plan with these absences, which a run that is under way has checked."""
         said = {site: tuple(spells) for site, spells in away.items() if spells}

@@ -31,7 +31,7 @@ from fedlab.engine.parts import (
     find_settings,
     say_model,
 )
-from fedlab.engine.plan import planned
+from fedlab.engine.plan import Plan, planned
 from fedlab.engine.rounds import Loop
 from fedlab.engine.run import Record, Run
 from fedlab.engine.train import begin
@@ -110,7 +110,8 @@ def say_run(run: Run) -> dict[str, Any]:
         "algorithm": run.asked_for["algorithm"],
         "model": say_model(run.model_name, run.net),
         "settings": run.asked_for["settings"],
-        "data": say_data(run.federation),
+        "plan": run.plan.model_dump(mode="json", by_alias=True),
+        "data": say_data(run.federation) if run.has_rows else say_no_data(run.plan),
         "rounds": len(run.records),
         "chosen": dict(run.chosen),
         "test_openings": run.test_openings,
@@ -151,6 +152,11 @@ def say_data(federation: Federation) -> dict[str, Any]:
         "fingerprint": federation.fingerprint,
         **locked,
     }
+
+
+def say_no_data(plan: Plan) -> dict[str, Any]:
+    """Say which data a server asked for, which has none of them."""
+    return {"name": plan.about, "sites": dict.fromkeys(plan.sites, 0), "fingerprint": ""}
 
 
 def versions() -> dict[str, str]:

@@ -171,7 +171,8 @@ class Run(Kept):
         --------
         >>> import fedlab
         >>> for event in fedlab.stream(fedlab.load("heart_disease"), rounds=4):
-        ...     event.run.away(*["Hungary"] * (event.round == 1))
+        ...     if event.round < 3:
+        ...         event.run.away(*["Hungary"] * (event.round == 1))
         >>> event.run.plan.away, event.run.asked["Hungary"]
         ({'Hungary': ((2, 2),)}, 3)
         """

@@ -106,6 +106,34 @@ def train(
     """
     run = begin(planned(federation, model, algorithm, settings))
     run.ledger_book.keep = keep_messages
+    return _carry_kept(run, progress=progress, save=save)
+
+
+def carry_out(
+    plan: Plan, federation: Federation | None = None, *, progress: bool = True, save: str | Path | None = None
+) -> Run:
+    """Train what a plan asks.
+
+    Parameters
+    ----------
+    plan : Plan
+    federation : Federation, optional
+        The plan's data; default: those that it was made of, or the recipe's.
+    progress, save
+        As for :func:`train`.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> plan = fedlab.Plan.of(fedlab.load("heart_disease"), rounds=2)
+    >>> carry_out(fedlab.Plan.from_json(plan.to_json()), progress=False).plan == plan
+    True
+    """
+    run = begin(plan, plan.federation() if federation is None else federation)
+    return _carry_kept(run, progress=progress, save=save)
+
+
+def _carry_kept(run: Run, *, progress: bool, save: str | Path | None) -> Run:
     if save is None:
         return carry(run, progress=progress)
     from fedlab.engine.resume import keeping
@@ -153,7 +181,7 @@ def begin(plan: Plan, federation: Federation | None = None, *, like: Run | None 
     Examples
     --------
     >>> import fedlab
-    >>> plan = Plan.from_json(Plan.of(fedlab.load("heart_disease"), algorithm="trimmedmean").to_json())
+    >>> plan = Plan.from_json(Plan.of(fedlab.load("heart_disease"), "logistic", "trimmedmean").to_json())
     >>> begin(plan).algorithm
     TrimmedMean(trim=1)
     """

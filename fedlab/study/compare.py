@@ -133,7 +133,7 @@ def compare(
                 raise
     if lost and not done:
         raise lost[0][1]
-    about: dict[str, Any] = {"federation": federation, "model_name": model_name(model), "seeds": numbers, "plan": plan}
+    about: dict[str, Any] = {"federation": federation, "model_name": model_name(model), "seeds": numbers, "asked": plan}
     study = kept.finish(study_of(done, failed=[table for table, _ in lost], **about, **stated))
     for what in told(study):
         warnings.warn(what, SeedsFailed, stacklevel=2)

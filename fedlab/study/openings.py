@@ -55,7 +55,7 @@ def enter(study: Study, what: str) -> None:
 
 def asked(study: Study) -> dict[str, Any]:
     """Return what a study is known by in the file of all openings: what it was asked, and that in words."""
-    plan = {name: said for name, said in study.plan.items() if name != "data"} or [study.arms, study.seeds]
+    plan = {name: said for name, said in study.asked.items() if name != "data"} or [study.arms, study.seeds]
     seeds = f"{len(study.seeds)} seed{'s' * (len(study.seeds) != 1)}"
     return {"by": plan, "words": f"a study of {', '.join(study.arms)} ({study.model_name}), {seeds}"}
 

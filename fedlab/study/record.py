@@ -151,8 +151,15 @@ def read_study(found: Content, federation: Federation, given: Given) -> tuple[St
     for name, path in found.body["arms"].items():
         arms[name], other = read_arm(found, path, splits, name, given)
         apart += [what for what in other if what not in apart]
+    kept["asked"] = asked_of(kept)
     known = {f.name for f in dataclasses.fields(Study)}
     return study_of(arms, federation=federation, **{k: v for k, v in kept.items() if k in known}), apart
+
+
+def asked_of(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a kept study was asked; an older fedlab called it its plan."""
+    asked: dict[str, Any] = kept.get("asked", kept.get("plan", {}))
+    return asked
 
 
 def study_of(arms: Mapping[str, Arm], *, failed: Sequence[pd.DataFrame] = (), **kept: Any) -> Study:

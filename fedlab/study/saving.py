@@ -12,7 +12,7 @@ from fedlab.federation import Federation
 from fedlab.storage import Writer, codec, hold, read
 from fedlab.study.openings import Place, place_in
 from fedlab.study.plan import Given, apart
-from fedlab.study.record import ARM, MAIN, STUDY, Arm, arm_of, pack_arm, pack_study, place, read_study
+from fedlab.study.record import ARM, MAIN, STUDY, Arm, arm_of, asked_of, pack_arm, pack_study, place, read_study
 from fedlab.study.study import Study
 
 
@@ -44,7 +44,7 @@ class Saving:
         self.kept_in: Place | None = None
         self.places: list[str] = []
         name, seeds = plan["model"]["name"], list(plan["seeds"])
-        self.so_far = Study(federation, name, {}, seeds, plan=self.plan, **plan["stated"])
+        self.so_far = Study(federation, name, {}, seeds, asked=self.plan, **plan["stated"])
         self._held = ExitStack()
         self._writer: Writer | None = None
 
@@ -68,7 +68,7 @@ class Saving:
     def _take_up(self, writer: Writer) -> None:
         found = read(writer.folder, STUDY, MAIN)
         main = found.body
-        there = codec.decode(main["study"], {}).get("plan", {})
+        there = asked_of(codec.decode(main["study"], {}))
         other = apart(there, self.plan, list(main["arms"]), self.federation)
         if other:
             raise ValueError(
@@ -95,7 +95,7 @@ class Saving:
             return
         where = place(len(self.places))
         self.so_far.runs[name] = arm.runs
-        self.so_far.plan = self.plan
+        self.so_far.asked = self.plan
         self.so_far._reports = {}  # of fewer arms
         body = pack_study(self.so_far, [*self.places, where])
         self._writer.commit(body, pack_arm(arm, where), kept=self._writer.entries)

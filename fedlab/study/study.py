@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fedlab.engine.openings import quiet
+from fedlab.engine.plan import Plan
 from fedlab.engine.run import Run
 from fedlab.federation import Federation
 from fedlab.federation.reserved import MEANS
@@ -46,7 +47,9 @@ class Study(Kept):
         How often ``test`` was looked at in this study; the same report again returns the stored one.
     opened : dict
         What :meth:`final` found, and when; empty as long as it was not called.
-    plan : dict
+    plan : list of Plan
+        What each run was asked, over one and the same data.
+    asked : dict
         What ``compare`` was asked, in words: by it a saved study is told from another.
     primary : str
         The metric that was named beforehand: it alone is judged.
@@ -61,7 +64,7 @@ class Study(Kept):
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
     failed: pd.DataFrame = field(default_factory=no_failures)
     test_openings: int = 0
-    plan: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)
     primary: str = ""
     smallest: float | None = None
     opened: dict[str, Any] = field(default_factory=dict)
@@ -82,6 +85,19 @@ class Study(Kept):
     def arms(self) -> tuple[str, ...]:
         """Names of the algorithms that have a result."""
         return tuple(self.runs)
+
+    @property
+    def plan(self) -> list[Plan]:
+        """What was asked of every run, arm by arm and seed by seed; a seed is a split of the same data.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> study = fedlab.compare(fedlab.load("heart_disease"), algorithms=["fedavg"], seeds=2, rounds=1)
+        >>> [(plan.algorithm.name, plan.seed, plan.data.steps[-1]["seed"]) for plan in study.plan]
+        [('fedavg', 0, 0), ('fedavg', 1, 1)]
+        """
+        return [run.plan.judged_by(self.primary) for runs in self.runs.values() for run in runs]
 
     def report(self, *, resamples: int = 0) -> pd.DataFrame:
         """Open ``test`` and score every run: one row per arm, seed, ``train``, ``test`` and metric.

@@ -64,7 +64,7 @@ def test_a_metric_of_two_classes_is_refused_where_there_are_three() -> None:
 def test_it_is_kept_and_read_again(hospitals: Federation, tmp_path: Path) -> None:
     options = TWO | {"primary": "auc", "smallest": 0.05}
     study = compare(hospitals, save=tmp_path / "kept", **options)
-    assert (study.primary, study.smallest) == ("auc", 0.05) == tuple(study.plan["stated"].values())
+    assert (study.primary, study.smallest) == ("auc", 0.05) == tuple(study.asked["stated"].values())
     again = Study.load(tmp_path / "kept", hospitals)
     assert (again.primary, again.smallest) == ("auc", 0.05) and again.verdict() == study.verdict()
     saved = Study.load(study.save(tmp_path / "saved"), hospitals)
