@@ -15,9 +15,9 @@ who were in ``test`` of any seed. AUC and all that averages classes alike do not
 On a published split the seeds show starts and batch orders alone: there ``v`` is added too, and which patients of a class
 were drawn stays unseen.
 
-At a hospital where fewer than five patients of a class are tested, the mean of the class is that of all hospitals
-together, and a class of fewer than five counts as two and a half: so no interval tells of these few, and none is
-narrow because there happen to be none.
+At a hospital where fewer than five patients of a class are tested, the mean of the class is that of the hospitals
+where more are (of none, the class is left out), and a class of fewer than five counts as two and a half: so no interval
+tells of these few, and none is narrow because there happen to be none.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FEW = LEAST / 2
 BEYOND = "for the share of each class, which every split keeps"
 
 
-class Tested(NamedTuple):
+class Counts(NamedTuple):
     """The patients of hospitals [sites, classes] whom the seeds have tested: the ``shares`` of the classes at each.
 
     ``many`` are the patients of each class who were in ``test`` of any seed, ``patients`` all of them [sites], and
@@ -61,7 +61,7 @@ class Tested(NamedTuple):
 class Prevalence(NamedTuple):
     """What each class at each hospital adds to a mean over patients: [sites, classes] by arm, place and metric."""
 
-    tested: Tested
+    counts: Counts
     parts: dict[tuple[str, str, str], Floats]
 
     def of(self, metric: str, where: str, arm: str, *, less: str = "", at: str = "") -> float:
@@ -72,23 +72,23 @@ class Prevalence(NamedTuple):
         one, other = self.parts.get((arm, where, metric)), self.parts.get((less, at or where, metric))
         if one is None or (less and other is None):
             return 0.0
-        return between(one if other is None else one - other, self.tested)
+        return between(one if other is None else one - other, self.counts)
 
 
-def between(parts: Floats, tested: Tested) -> float:
+def between(parts: Floats, counts: Counts) -> float:
     """Return the variance of a mean over patients between classes, of what each adds [sites, classes]; ``nan`` of none.
 
     Examples
     --------
-    >>> tested = Tested(["A"], np.array([[0.7, 0.3]]), np.array([[70, 30]]), [100], np.array([100.0]))
-    >>> round(between(np.array([[0.0, 1.0]]), tested), 5)
+    >>> counts = Counts(["A"], np.array([[0.7, 0.3]]), np.array([[70, 30]]), [100], np.array([100.0]))
+    >>> round(between(np.array([[0.0, 1.0]]), counts), 5)
     0.0021
     """
-    shares = np.where(np.isfinite(parts), tested.shares, 0.0)
+    shares = np.where(np.isfinite(parts), counts.shares, 0.0)
     shares = shares / np.maximum(shares.sum(1, keepdims=True), np.finfo(float).tiny)
     apart = np.nan_to_num(parts)
     apart = apart - (shares * apart).sum(1, keepdims=True)
-    return float(((shares * apart**2).sum(1) / tested.worth).sum())
+    return float(((shares * apart**2).sum(1) / counts.worth).sum())
 
 
 def prevalence(study: Study) -> Prevalence:
@@ -98,7 +98,7 @@ def prevalence(study: Study) -> Prevalence:
     return study._prevalence
 
 
-def tested(study: Study) -> Tested:
+def counted(study: Study) -> Counts:
     """Count the patients whom a study's seeds have tested, those of several seeds once."""
     classes, runs = len(study.federation.task.classes), [run for each in study.runs.values() for run in each]
     splits = {run.settings.seed: run.federation for run in runs}
@@ -106,18 +106,26 @@ def tested(study: Study) -> Tested:
     for site in study.federation.sites:
         y, who = site.rows.y.numpy(), site.rows.patients.of
         rows = np.unique(np.concatenate([site.split.test, *(each[site.name].split.test for each in splits.values())]))
-        counts = patients_by_class(who, y, classes)
-        told = np.where(counts < LEAST, FEW, counts)
-        shares.append(told / told.sum())
+        shares.append(_shares(patients_by_class(who, y, classes)))
         many.append(patients_by_class(who[rows], y[rows], classes))
         patients.append(len(np.unique(who[rows])))
         worths.append(worth(who[rows]))
-    return Tested(list(study.federation.names), np.array(shares), np.array(many), patients, np.array(worths))
+    return Counts(list(study.federation.names), np.array(shares), np.array(many), patients, np.array(worths))
+
+
+def _shares(counts: NDArray[np.int64]) -> Floats:
+    """Return the classes' shares; those of few patients do not say how few, and the others' do not either."""
+    few = counts < LEAST
+    if few.all():
+        return np.full(len(counts), 1 / len(counts))
+    rest = max(counts.sum() - FEW * few.sum(), 0.0) * counts / counts[~few].sum()
+    told: Floats = np.where(few, FEW, rest)
+    return told / told.sum()
 
 
 def patients_tested(study: Study) -> dict[str, float]:
     """Return how many patients of each site the seeds have tested, those of several seeds once."""
-    counts = tested(study)
+    counts = counted(study)
     return dict(zip(counts.sites, counts.patients, strict=True))
 
 
@@ -150,7 +158,7 @@ def _columns(study: Study) -> list[str]:
 
 
 def _found(study: Study) -> Prevalence:
-    counts = tested(study)
+    counts = counted(study)
     scores = study.report()
     scores = scores[scores["metric"].isin(OVER_PATIENTS)]
     if scores.empty or not any(study.runs.values()):
@@ -168,15 +176,15 @@ def _found(study: Study) -> Prevalence:
     return Prevalence(counts, parts)
 
 
-def _parts(rows: pd.DataFrame, counts: Tested, columns: list[str]) -> Floats:
+def _parts(rows: pd.DataFrame, counts: Counts, columns: list[str]) -> Floats:
     weight = rows["test"].value_counts(normalize=True).reindex(counts.sites).fillna(0.0).to_numpy(dtype=float)
     return np.where(weight[:, None] > 0, weight[:, None] * _means(rows, counts, columns), 0.0)
 
 
-def _means(rows: pd.DataFrame, counts: Tested, columns: list[str]) -> Floats:
-    """Average each class over models and seeds at each site [sites, classes], of few patients over all sites."""
+def _means(rows: pd.DataFrame, counts: Counts, columns: list[str]) -> Floats:
+    """Average each class over models and seeds at each site [sites, classes], of few patients over the other sites."""
     means: Floats = rows.groupby("test")[columns].mean().reindex(counts.sites).to_numpy(dtype=float)
-    known = np.isfinite(means) * counts.many
-    many = known.sum(0)
-    every = np.where(many >= LEAST, np.nansum(means * known, axis=0) / np.maximum(many, 1), np.nan)
-    return np.where((counts.many < LEAST) | np.isnan(means), every, means)
+    fit = np.isfinite(means) & (counts.many >= LEAST)
+    many = (fit * counts.many).sum(0)
+    every = np.where(many > 0, (np.where(fit, means, 0) * counts.many).sum(0) / np.maximum(many, 1), np.nan)
+    return np.where(fit, means, every)
