@@ -141,7 +141,8 @@ def _notes(rows: pd.DataFrame, drawn: list[str], table: pd.DataFrame) -> list[st
     notes = ["Test patients of each hospital, read by the model it would use."]
     if "seeds" in rows and rows["seeds"].max() > 1:
         notes.append("Dot and line: mean over seeds and its 95 % interval (corrected resampled t: other splits "
-                     "and training of these patients, not other patients); n: patients of one split, on average. Some groups are large enough on some seeds only: see the hover.")  # fmt: skip
+                     "and training of these patients, not other patients); n: patients of one "
+                     "split, on average. Some groups are large enough on some seeds only: see the hover.")  # fmt: skip
     elif rows["low"].notna().any():
         notes.append("Line: 95 % interval over patients.")
     else:

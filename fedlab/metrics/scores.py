@@ -136,7 +136,7 @@ def class_means(y: NDArray[np.int64], p: Floats) -> dict[str, Floats]:
     [0.5, 1.0]
     """
     each = (y == np.arange(p.shape[-1])[:, None]).astype(float)
-    fit = np.isfinite(p).all((-2, -1))[..., None]
+    fit = np.asarray(np.isfinite(p).all((-2, -1)))[..., None]
     return {name: np.where(fit, METRICS[name](y, p, each), np.nan) for name in OVER_PATIENTS}
 
 

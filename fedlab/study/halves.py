@@ -146,9 +146,7 @@ def _mean(values: Floats) -> Floats:
     return np.where(many > 0, np.where(known, values, 0).sum(-1) / np.maximum(many, 1), np.nan)
 
 
-def _tested(
-    differences: Floats, cuts: NDArray[np.intp], overlap: float, prevalence: Floats
-) -> tuple[Floats, Floats]:
+def _tested(differences: Floats, cuts: NDArray[np.intp], overlap: float, prevalence: Floats) -> tuple[Floats, Floats]:
     """Return mean and p of the corrected t, ``[rows, 2, halvings]``: :func:`fedlab.study.corrected_t`, all at once."""
     from scipy.stats import t  # a second to import: only when a report asks
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.study.statistics import over_seeds, error_of_mean
+from fedlab.study.statistics import error_of_mean, over_seeds
 
 LEVEL = 0.05
 

@@ -8,12 +8,12 @@ within them; Cochran, *Sampling Techniques*, 1977, chapter 5):
 
 .. math:: v = \sum_s \Big(\sum_k \pi_{sk} d_{sk}^2 - \big(\sum_k \pi_{sk} d_{sk}\big)^2\Big) / N_s,
 
-over the hospitals s of a mean over hospitals, with :math:`d_{sk}` what class k at s adds to it (:math:`m_k` of all models
-that are read there, by what the hospital counts in the mean; of two arms the difference), and :math:`N_s` patients
-who were in ``test`` of any seed. AUC and all that averages classes alike do not depend on the share, and have none.
+over the hospitals s of a mean over hospitals, with :math:`d_{sk}` what class k at s adds to it (:math:`m_k` of all
+models that are read there, by what the hospital counts in the mean; of two arms the difference), and :math:`N_s`
+patients who were in ``test`` of any seed. AUC and all that averages classes alike do not depend on the share, and have none.
 
-On a published split the seeds show starts and batch orders alone: there ``v`` is added too, and which patients of a class
-were drawn stays unseen.
+On a published split the seeds show starts and batch orders alone: there ``v`` is added too, and which patients of a
+class were drawn stays unseen.
 
 At a hospital where fewer than five patients of a class are tested, the mean of the class is that of the hospitals
 where more are (of none, the class is left out), and a class of fewer than five counts as two and a half: so no interval
@@ -119,8 +119,9 @@ def _shares(counts: NDArray[np.int64]) -> Floats:
     if few.all():
         return np.full(len(counts), 1 / len(counts))
     rest = max(counts.sum() - FEW * few.sum(), 0.0) * counts / counts[~few].sum()
-    told: Floats = np.where(few, FEW, rest)
-    return told / told.sum()
+    told = np.where(few, FEW, rest)
+    out: Floats = told / told.sum()
+    return out
 
 
 def patients_tested(study: Study) -> dict[str, float]:

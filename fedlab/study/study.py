@@ -234,9 +234,7 @@ class Study(Kept):
         return f"<div>{wide[list(METRICS)].to_html(border=0)}<small>{note}</small></div>"
 
 
-def average(
-    scores: pd.DataFrame, *, overlap: float, tested: Mapping[str, float] | None = None
-) -> pd.DataFrame:
+def average(scores: pd.DataFrame, *, overlap: float, tested: Mapping[str, float] | None = None) -> pd.DataFrame:
     """Average scores over seeds, with an interval over them; of one seed the interval is that of its patients."""
     return over_splits(scores, ["arm", "train", "test", "metric"], overlap=overlap, tested=tested)
 

@@ -12,7 +12,6 @@ import pytest
 from scipy import stats
 from scipy.optimize import brentq
 
-import fedlab
 from fedlab.engine.run import EVERY_SITE
 from fedlab.federation import Federation
 from fedlab.metrics.cells import LEAST
@@ -225,7 +224,7 @@ def test_means_over_patients_are_covered_and_no_winner_is_false() -> None:
         "accuracy": float(weight @ np.where(know(x) > 0.5, risk_of(x), 1 - risk_of(x))),
     }
     arms = {"low": lambda x: np.full(len(x), low), "high": lambda x: np.full(len(x), high)}
-    rng, times = np.random.default_rng(0), 100
+    rng, times = np.random.default_rng(0), 60
     false, covered = 0, dict.fromkeys(truth, 0)
     for _ in range(times):
         federation = drawn(rng)
@@ -237,4 +236,5 @@ def test_means_over_patients_are_covered_and_no_winner_is_false() -> None:
             found = table.loc[("know", "home", metric)]
             covered[metric] += found["low"] <= value <= found["high"]
     assert false <= 0.1 * times  # with the corrected t alone a third are
+    print(false, covered)
     assert all(number >= 0.9 * times for number in covered.values()), covered
