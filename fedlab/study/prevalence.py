@@ -10,7 +10,8 @@ within them; Cochran, *Sampling Techniques*, 1977, chapter 5):
 
 over the hospitals s of a mean over hospitals, with :math:`d_{sk}` what class k at s adds to it (:math:`m_k` of all
 models that are read there, by what the hospital counts in the mean; of two arms the difference), and :math:`N_s`
-patients who were in ``test`` of any seed. AUC and all that averages classes alike do not depend on the share, and have none.
+patients who were in ``test`` of any seed. AUC and all that averages classes alike do not depend on the share, and
+have none.
 
 On a published split the seeds show starts and batch orders alone: there ``v`` is added too, and which patients of a
 class were drawn stays unseen.
