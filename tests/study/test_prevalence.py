@@ -236,5 +236,4 @@ def test_means_over_patients_are_covered_and_no_winner_is_false() -> None:
             found = table.loc[("know", "home", metric)]
             covered[metric] += found["low"] <= value <= found["high"]
     assert false <= 0.1 * times  # with the corrected t alone a third are
-    print(false, covered)
     assert all(number >= 0.9 * times for number in covered.values()), covered
