@@ -23,6 +23,7 @@ from fedlab.metrics.cells import LEAST
 from fedlab.metrics.delong import DeLong, delong
 from fedlab.metrics.reliability import Bin, calibration_error, error_by_chance, reliability
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS, Metric
+from fedlab.metrics.scores import class_means as means_of_classes
 from fedlab.metrics.thresholds import Threshold, choose_thresholds
 
 Models = Sequence[list[Tensors]]
@@ -57,6 +58,11 @@ def report(site: Site, net: Net, models: Models, *, part: str, resamples: int, s
     p, chosen = _predicted(net, models, rows.x), thresholds(site, net, models)
     options: dict[str, Any] = {"resamples": resamples, "seed": seed, "who": rows.patients.of}
     return net.task.many_scores(rows.y.numpy(), p, thresholds=chosen, **options)
+
+
+def class_means(site: Site, net: Net, models: Models) -> dict[str, NDArray[np.float64]]:
+    """Mean of each metric that is one over patients in each class of the site's ``test`` rows, [models, classes]."""
+    return means_of_classes(site.test.y.numpy(), _predicted(net, models, site.test.x))
 
 
 def locked(site: Site, net: Net, models: Models) -> tuple[NDArray[np.float64], list[Threshold]]:

@@ -104,7 +104,8 @@ def _notes(explanation: Explanation) -> list[str]:
     nothing = [kind for kind in explanation.looked_for if kind not in explanation.parts]
     return [
         f"Shapley values over the kinds of difference, {how}; {len(explanation.seeds)} seeds. Lines: where a bar may "
-        "end, 95 % intervals that hold together (corrected resampled t, Bonferroni); of the whole fall its own. Empty: "
+        "end, 95 % intervals that hold together (corrected resampled t, Bonferroni: other splits and training of these "
+        "patients, not other patients); of the whole fall its own. Empty: "
         "it may be none at all, or due to another kind. Hatched: what stays with all of these kinds removed.",
         f"Not found, or without effect: {listed(nothing)}." if nothing else "",
         *(f"Without {site}: {why}." for site, why in explanation.left_out.items()),

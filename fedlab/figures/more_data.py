@@ -146,7 +146,8 @@ def _notes(curve: LearningCurve, metric: str, where: str) -> list[str]:
     else:
         notes = [
             f"Line: mean over {seeds} seeds (split, start, batch order, rows drawn, order of hospitals). Band: 95 % "
-            "interval (corrected resampled t). Filled mark, clear: the interval of the difference to the first point, "
+            "interval (corrected resampled t: other splits and training of these patients, not other patients). Filled "
+            "mark, clear: the interval of the difference to the first point, "
             "on the same seeds, leaves zero out; not corrected for looking at every point."
         ]
     notes.append("All points have as many gradient steps, to within a round. The round is chosen on all valid patients "

@@ -142,7 +142,8 @@ def _finding(rows: pd.DataFrame, name: str) -> str:
 def _notes(rows: pd.DataFrame, drawn: list[str], table: pd.DataFrame) -> list[str]:
     notes = ["Test patients of each hospital, read by the model it would use."]
     if "seeds" in rows and rows["seeds"].max() > 1:
-        notes.append("Dot and line: mean over seeds and its 95 % interval (corrected resampled t); n: patients of one "
+        notes.append("Dot and line: mean over seeds and its 95 % interval (corrected resampled t: other splits "
+                     "and training of these patients, not other patients); n: patients of one "
                      "split, on average. Some groups are large enough on some seeds only: see the hover.")  # fmt: skip
     elif rows["low"].notna().any():
         notes.append("Line: 95 % interval over patients.")

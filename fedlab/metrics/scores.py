@@ -113,6 +113,8 @@ TOP = dict.fromkeys(("log_loss", "mse", "rmse", "mae"), np.inf) | {"brier": 2.0}
 """Where a metric does not end at 1: a Brier score of several classes sums over them."""
 FEW_PATIENTS = f"fewer than {ENOUGH} patients: no interval"
 FLAT = "the bootstrap resamples do not differ: no interval"
+OVER_PATIENTS = ("accuracy", "log_loss", "brier")
+"""Means over patients: worth more or less where more of them are of one class."""
 NEEDS_EVERY_CLASS = {"auc", "balanced_accuracy", "average_precision", *NEEDS_TWO_CLASSES}
 
 
@@ -125,6 +127,20 @@ def bounds(metric: str) -> tuple[float, float]:
     ((0.0, 1.0), (0.0, inf))
     """
     return BOTTOM.get(metric, 0.0), TOP.get(metric, 1.0)
+
+
+def class_means(y: NDArray[np.int64], p: Floats) -> dict[str, Floats]:
+    """Return the metrics in :data:`OVER_PATIENTS` of the patients of each class, shape [..., classes]; ``nan`` of none.
+
+    Examples
+    --------
+    >>> y, p = np.array([0, 0, 1]), np.array([[0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
+    >>> class_means(y, p)["accuracy"].tolist()
+    [0.5, 1.0]
+    """
+    each = (y == np.arange(p.shape[-1])[:, None]).astype(float)
+    fit = np.asarray(np.isfinite(p).all((-2, -1)))[..., None]
+    return {name: np.where(fit, METRICS[name](y, p, each), np.nan) for name in OVER_PATIENTS}
 
 
 def scores(

@@ -13,6 +13,7 @@ from fedlab.report.door import BARS, described
 from fedlab.report.gap import Gap
 from fedlab.report.judged import SAME, UNKNOWN, Difference
 from fedlab.study.failed import told as failures
+from fedlab.study.prevalence import BEYOND
 from fedlab.study.study import REFERENCE
 from fedlab.study.verdict import unjudged
 from fedlab.study.words import arm_name, few, listed, words
@@ -137,7 +138,9 @@ def _judgement(gap: Gap) -> list[str]:
     what = "starts and batch orders on the published split" if published else "splits of the same patients"
     how = "t" if published else "t, corrected for overlapping splits: Nadeau & Bengio 2003"
     return [
-        f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself.",
+        f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself. Those of accuracy, log loss and Brier score "
+        f"are wider {BEYOND}. Of the curves of more data, and of a hospital that was not learnt from, they cover other "
+        "splits and training of these patients, not other patients.",
         f"Judged is one family, by {words(gap.study.primary).name}, which was named beforehand: every pair of arms, "
         "everywhere and at home. A difference is called clear where it stays so after Holm’s correction for all of "
         "these. An interval may leave zero out and its difference still not be called clear.",

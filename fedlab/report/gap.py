@@ -20,6 +20,7 @@ from fedlab.report.judged import Difference, judge
 from fedlab.study import Interval, LearningCurve, Study, over_seeds
 from fedlab.study.pairs import gains, paired, pairs, rows_of, unjudged
 from fedlab.study.places import left_out
+from fedlab.study.prevalence import patients_tested, prevalence
 from fedlab.study.study import REFERENCE, average
 
 LARGE = ", large sites"
@@ -118,7 +119,7 @@ class Gap:
     @cached_property
     def atlas(self) -> pd.DataFrame:
         """Train here, test there: mean over seeds, with intervals."""
-        table = average(self.opened, overlap=self.study.overlap)
+        table = average(self.opened, overlap=self.study.overlap, tested=patients_tested(self.study))
         return table.assign(holdout=table["test"] == self.held_out)
 
     @cached_property
@@ -172,7 +173,13 @@ class Gap:
 
     def interval(self, arm: str, metric: str, where: Place) -> Interval:
         """Mean, sd and interval over seeds."""
-        return over_seeds(self.series(arm, metric, where).tolist(), overlap=self.study.overlap, within=bounds(metric))
+        values, spare = self.series(arm, metric, where).tolist(), self._spare(metric, (arm, where))
+        return over_seeds(values, overlap=self.study.overlap, within=bounds(metric), prevalence=spare)
+
+    def _spare(self, metric: str, one: tuple[str, Place], other: tuple[str, Place] = ("", "")) -> float:
+        """Return the variance that the splits do not show; 0 of what is at none of the study's places."""
+        (arm, where), (less, at) = ((who, _placed(place)) for who, place in (one, other))
+        return prevalence(self.study).of(metric, where, arm, less=less, at=at or "nowhere")
 
     def own(self, arm: str, site: str) -> tuple[str, tuple[str, str]]:
         """Return the place where ``site`` is read by its own arm's model."""
@@ -183,7 +190,8 @@ class Gap:
     def shown(self, metric: str, one: tuple[str, Place], other: tuple[str, Place]) -> Difference:
         """``one`` minus ``other``, each ``(arm, where)``, on the same seeds: shown with its interval, not judged."""
         apart = self.series(one[0], metric, one[1]) - self.series(other[0], metric, other[1])
-        mean, _, low, high = over_seeds(apart.tolist(), overlap=self.study.overlap)
+        spare = self._spare(metric, one, other)
+        mean, _, low, high = over_seeds(apart.tolist(), overlap=self.study.overlap, prevalence=spare)
         return Difference(metric, mean, low, high)
 
     @cached_property
@@ -238,11 +246,19 @@ class Gap:
         rows = []
         for where, ((one, there), (other, here)) in asked.items():
             values = {"away": self.series(one, metric, there), "home": self.series(other, metric, here)}
-            found = paired(self.study, values, "away", "home", metric, where)
+            spare = self._spare(metric, (one, there), (other, here))
+            found = paired(self.study, values, "away", "home", metric, where, unseen=spare)
             rows.append({"where": where, "one": "away", "other": "home"} | found)
         if not rows:
             return {}
         return {row["where"]: row for row in rows_of(unjudged(rows, "what is lost away from home is in no family"))}
+
+
+def _placed(where: Place) -> str:
+    """Return what a study calls a place; nothing where it has no such one."""
+    if isinstance(where, tuple):
+        return where[1] if where[0] in (EVERY_SITE, where[1]) else ""
+    return where
 
 
 def lead(arms: dict[str, Algorithm]) -> str | None:

@@ -15,7 +15,9 @@ from fedlab.report.gap import Gap
 from fedlab.report.short import in_short
 from fedlab.report.tables import on_link
 from fedlab.study.pairs import FAMILY, rows_of
+from fedlab.study.prevalence import BEYOND
 
+OVER_SEEDS = f"corrected resampled t over seeds; of accuracy, log loss and Brier score wider {BEYOND}"
 WITHHELD = f"a count below {LEAST} is withheld"
 COLUMNS = ["arm", "seed", "train", "test", "metric", "value", "low", "high", "patients", "fewest", "reason"]
 
@@ -100,11 +102,15 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
         "over_hospitals": dict(zip(("rows", "reason"), pooled(gap), strict=True)),
         "bars": {"told": LEAST, "in_headline_means": FEW, "interval": ENOUGH, "said": BARS, "home": HOME},
         "intervals": {
-            "arms": "95 %, corrected resampled t over seeds",
-            "judged": "95 %, corrected resampled t over seeds, each by itself; p_holm is adjusted for all of them, "
+            "arms": f"95 %, {OVER_SEEDS}",
+            "judged": f"95 %, {OVER_SEEDS}, each by itself; p_holm is adjusted for all of them, "
             "everywhere and at home, where both arms have one model for all counted once",
-            "shown": "95 %, corrected resampled t over seeds, each by itself; not judged",
-            "atlas": "95 %, corrected resampled t over seeds; with one seed over its test patients",
+            "shown": f"95 %, {OVER_SEEDS}, each by itself; not judged. Of a hospital that was not learnt from: of "
+            "other splits and training of these patients, not of other patients",
+            "atlas": "95 %, corrected resampled t over seeds, no narrower than what the splits say of all patients "
+            "whom they test; with one seed over its test patients",
+            "more_data": "95 %, corrected resampled t over seeds: other splits and training of these patients, not "
+            "other patients",
             "calibration": "as of the atlas, each by itself; ece has none, and is judged by nothing",
             "decisions": "as of the atlas, each by itself; only the named threshold is to be read",
         },

@@ -17,6 +17,7 @@ from fedlab.federation.reserved import ALL_BUT
 from fedlab.models import ModelLike
 from fedlab.study.compare import ARMS, compare
 from fedlab.study.openings import asked
+from fedlab.study.prevalence import patients_tested
 from fedlab.study.study import Study, average
 
 RESAMPLES = 500
@@ -49,13 +50,14 @@ def atlas(
     seeds : int or sequence of int
         Averaged over.
     resamples : int
-        With one seed: as for ``Run.report``, for intervals over the patients of its split.
+        As for ``Run.report``, for intervals over the patients of each split.
 
     Returns
     -------
     DataFrame
         One row per ``arm, train, test, metric``: ``value`` (mean over seeds), ``low`` and ``high`` (95 %; over seeds by
-        the corrected resampled t, with one seed over the patients of its split), ``sd`` over ``seeds``, ``patients``,
+        the corrected resampled t, with ``resamples`` no narrower than what the splits say of their patients, see
+        :mod:`fedlab.study.splits`; with one seed over the patients of its split), ``sd`` over ``seeds``, ``patients``,
         ``fewest`` (test patients of the rarest class), the ``reason`` of a ``nan``, ``holdout`` (whether the test site
         is the one held out). ``train`` is a site, ``all sites`` or ``all but SITE``.
 
@@ -76,7 +78,8 @@ def atlas(
         parts.append(average(at_holdout(study, holdout, resamples), overlap=study.overlap))
     if unseen is not None and len(federation.sites) > 1:
         options: dict[str, Any] = {"seeds": study.seeds, "resamples": resamples, "progress": progress} | settings
-        parts.append(average(unseen_sites(federation, model, unseen, **options), overlap=study.overlap))
+        never = unseen_sites(federation, model, unseen, **options)
+        parts.append(average(never, overlap=study.overlap, tested=patients_tested(study)))
     table = pd.concat(parts, ignore_index=True)
     return table.assign(holdout=table["test"] == (holdout.name if holdout is not None else None))
 

@@ -17,6 +17,7 @@ from fedlab.metrics.benefit import NET_BENEFIT, OVER_TREAT_ALL, THRESHOLDS, TREA
 from fedlab.metrics.calibration import ECE, RATIO
 from fedlab.metrics.reliability import BINS
 from fedlab.study.openings import enter
+from fedlab.study.prevalence import patients_tested
 from fedlab.study.splits import over_splits
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def calibration_summary(self: Study) -> pd.DataFrame:
     -------
     DataFrame
         One row per ``arm, train, test, measure`` as ``Run.calibration_summary`` has them: ``value`` (mean over seeds),
-        ``low, high`` (over seeds, corrected resampled t; with one seed over the patients of its split), ``sd`` and
+        ``low, high`` (over seeds, the wider of the corrected resampled t and of the splits' intervals over patients,
+        narrowed to all whom they test, :mod:`fedlab.study.splits`; with one seed that of its split), ``sd`` and
         number of ``seeds``, what the measure is where every risk is true (``calibrated``), ``patients`` and ``fewest``
         (mean over seeds), and the ``reason`` of a ``nan`` or of seeds that have none. The calibration error has no
         interval.
@@ -74,7 +76,8 @@ def calibration_summary(self: Study) -> pd.DataFrame:
     """
     each = _opened(self, ("calibration_summary",), lambda run: run.calibration_summary())
     keys = ["arm", "train", "test", "measure"]
-    out = over_splits(each, keys, overlap=self.overlap, within=lambda measure: RANGES.get(measure, ANY))
+    options: dict[str, Any] = {"overlap": self.overlap, "tested": patients_tested(self)}
+    out = over_splits(each, keys, within=lambda measure: RANGES.get(measure, ANY), **options)
     told = each.groupby(keys, sort=False)["calibrated"].mean()
     out["calibrated"] = told.to_numpy()
     out.loc[out["measure"] == ECE, ["low", "high"]] = math.nan
@@ -93,7 +96,8 @@ def decisions(self: Study, *, threshold: float, thresholds: Sequence[float] = TH
     -------
     DataFrame
         One row per ``arm, train, test, threshold, measure`` as ``Run.decisions`` has them: ``value`` (mean over seeds),
-        ``low, high`` (over seeds, corrected resampled t; with one seed over the patients of its split), ``sd`` and
+        ``low, high`` (over seeds, the wider of the corrected resampled t and of the splits' intervals over patients,
+        narrowed to all whom they test, :mod:`fedlab.study.splits`; with one seed that of its split), ``sd`` and
         number of ``seeds``, whether the threshold is the ``named`` one, ``patients`` and ``fewest`` (mean over seeds),
         and the ``reason`` of a ``nan`` or of seeds that have none.
 
@@ -108,7 +112,8 @@ def decisions(self: Study, *, threshold: float, thresholds: Sequence[float] = TH
     asked = ("decisions", threshold, tuple(thresholds))
     each = _opened(self, asked, lambda run: run.decisions(threshold=threshold, thresholds=thresholds))
     keys = ["arm", "train", "test", "threshold", "measure"]
-    out = over_splits(self.leaving(each), keys, overlap=self.overlap, within=lambda measure: WORTH.get(measure, SHARE))
+    options: dict[str, Any] = {"overlap": self.overlap, "tested": patients_tested(self)}
+    out = over_splits(self.leaving(each), keys, within=lambda measure: WORTH.get(measure, SHARE), **options)
     return out.assign(named=out["threshold"] == threshold)
 
 
@@ -127,9 +132,10 @@ def subgroups(
     DataFrame
         One row per ``arm, train, test, group, metric``: ``mean, sd, low, high`` over the seeds whose split leaves the
         group large enough (corrected resampled t, 95 %, cut at the metric's
-        ends; each seed's sites are tested on their own split), how many
-        ``seeds`` those are, ``patients`` and ``fewest`` (of the rarest class), mean over all seeds, and a ``reason``
-        where seeds are missing. With fewer than half of the seeds the mean is ``nan``: it would be that of a selection.
+        ends; each seed's sites are tested on their own split; it covers other splits and training of these patients,
+        and not groups of which more or fewer are ill), how many ``seeds`` those are, ``patients`` and ``fewest`` (of
+        the rarest class), mean over all seeds, and a ``reason`` where seeds are missing. With fewer than half of the
+        seeds the mean is ``nan``: it would be that of a selection.
         ``fedlab.figures.subgroup_scores`` draws it.
 
     Examples

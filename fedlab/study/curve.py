@@ -80,7 +80,9 @@ class LearningCurve:
     def table(self, metric: str | None = None) -> pd.DataFrame:
         """Means over seeds and their 95 % intervals.
 
-        Those are of the corrected resampled t with :attr:`overlap`; of the means, cut at the metric's ends.
+        Those are of the corrected resampled t with :attr:`overlap`; of the means, cut at the metric's ends. They cover
+        other splits and training of these patients, not other patients: of accuracy, log loss and Brier score they miss
+        that more or fewer might have been ill (:mod:`fedlab.study.prevalence`).
 
         Parameters
         ----------

@@ -15,7 +15,8 @@ from fedlab.metrics.scores import LOWER_IS_BETTER
 from fedlab.study.paired import LEVEL
 from fedlab.study.pairs import FAMILY, away, series, two
 from fedlab.study.places import per_seed
-from fedlab.study.statistics import FLAT
+from fedlab.study.prevalence import prevalence
+from fedlab.study.statistics import FLAT, error_of_mean
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -44,7 +45,8 @@ def halves(study: Study, *, times: int = 200, seed: int = 0) -> Halves:
     """Cut the seeds in two at random, all arms alike, and see whether both halves name the same winner.
 
     A winner that other seeds do not name is one of these seeds. Each half judges with half of the seeds, so that it
-    misses more than the study does: what is asked is how steady the answer is, and not how strong.
+    misses more than the study does: what is asked is how steady the answer is, and not how strong. What the splits do
+    not show (:mod:`fedlab.study.prevalence`) is for both halves that of the study.
 
     Parameters
     ----------
@@ -90,7 +92,9 @@ def halves(study: Study, *, times: int = 200, seed: int = 0) -> Halves:
     asked = [(EVERYWHERE, pair) for pair in names]
     asked += [(where, pair) for where in FAMILY[1:] for pair in names if apart & {study.arms[k] for k in pair}]
     differences = better * np.array([scores[where][k] - scores[where][j] for where, (k, j) in asked])
-    mean, p = _tested(differences, cuts, study.overlap)
+    beyond = prevalence(study)
+    unseen = [beyond.of(study.primary, where, study.arms[k], less=study.arms[j]) for where, (k, j) in asked]
+    mean, p = _tested(differences, cuts, study.overlap, np.array(unseen))
     won = np.where(_holm(p) < LEVEL, np.sign(mean), 0)[: len(names)]  # [pairs, 2, halvings]; 1: the first of the two
     best = _best(better * scores[EVERYWHERE], cuts)
     both = (best[0] == best[1]) & (best[0] >= 0)
@@ -142,7 +146,7 @@ def _mean(values: Floats) -> Floats:
     return np.where(many > 0, np.where(known, values, 0).sum(-1) / np.maximum(many, 1), np.nan)
 
 
-def _tested(differences: Floats, cuts: NDArray[np.intp], overlap: float) -> tuple[Floats, Floats]:
+def _tested(differences: Floats, cuts: NDArray[np.intp], overlap: float, prevalence: Floats) -> tuple[Floats, Floats]:
     """Return mean and p of the corrected t, ``[rows, 2, halvings]``: :func:`fedlab.study.corrected_t`, all at once."""
     from scipy.stats import t  # a second to import: only when a report asks
 
@@ -150,7 +154,8 @@ def _tested(differences: Floats, cuts: NDArray[np.intp], overlap: float) -> tupl
     mean, many = _mean(values), np.isfinite(values).sum(-1)
     apart = np.where(np.isfinite(values), values - mean[..., None], 0)
     freedom = np.maximum(many - 1, 1)
-    error = np.sqrt((apart**2).sum(-1) / freedom * (1 / np.maximum(many, 1) + overlap))
+    sd, unseen = np.sqrt((apart**2).sum(-1) / freedom), prevalence[:, None, None]
+    error = error_of_mean(sd, np.maximum(many, 1), overlap=overlap, prevalence=unseen)
     flat = np.abs(apart).max(-1) <= FLAT
     p = 2 * t.sf(np.abs(mean) / np.where(flat, 1, error), freedom)
     p = np.where(flat, np.where(np.abs(mean) <= FLAT, 1, np.nan), p)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlab.study.statistics import over_seeds
+from fedlab.study.statistics import error_of_mean, over_seeds
 
 LEVEL = 0.05
 
@@ -32,7 +32,7 @@ class Paired(NamedTuple):
     detectable: float = math.nan
 
 
-def corrected_t(differences: Sequence[float], *, overlap: float) -> Paired:
+def corrected_t(differences: Sequence[float], *, overlap: float, prevalence: float = 0.0) -> Paired:
     r"""Corrected resampled t test of paired differences over seeds.
 
     :math:`t = \bar d / (s \sqrt{1/J + n_{test}/n_{train}})` with :math:`J - 1` degrees of freedom: the splits of one
@@ -46,6 +46,8 @@ def corrected_t(differences: Sequence[float], *, overlap: float) -> Paired:
     overlap : float
         Test rows over training rows, at least 0; 0 where the seeds do not redraw the split (a published one). The
         interval then covers starts and batch orders only, not other patients: :func:`delong` does that.
+    prevalence : float
+        Variance of the mean that stratified splits do not show, added below the root (:mod:`fedlab.study.prevalence`).
 
     Returns
     -------
@@ -72,7 +74,7 @@ def corrected_t(differences: Sequence[float], *, overlap: float) -> Paired:
             f"{len(kept)} of {len(differences)} seeds have a difference, and one seed has no spread: differences "
             "across seeds cannot be judged. Compare with several, seeds=10"
         )
-    mean, sd, low, high = over_seeds(kept, overlap=overlap)
+    mean, sd, low, high = over_seeds(kept, overlap=overlap, prevalence=prevalence)
     if sd == 0 and low == high:
         why = "the two do not differ for any seed: without a spread it cannot be told what would have been seen"
         return Paired(mean, sd, low, high, 1.0, len(kept), why)
@@ -81,12 +83,13 @@ def corrected_t(differences: Sequence[float], *, overlap: float) -> Paired:
         return Paired(mean, sd, low, high, math.nan, len(kept), why)
     from scipy.stats import t  # a second to import: only when a report asks
 
-    error = sd * math.sqrt(1 / len(kept) + overlap)
+    error = float(error_of_mean(sd, len(kept), overlap=overlap, prevalence=prevalence))
     p = float(2 * t.sf(abs(mean) / error, len(kept) - 1))
-    return Paired(mean, sd, low, high, p, len(kept), detectable=detectable(sd, seeds=len(kept), overlap=overlap))
+    seen = detectable(sd, seeds=len(kept), overlap=overlap, prevalence=prevalence)
+    return Paired(mean, sd, low, high, p, len(kept), detectable=seen)
 
 
-def detectable(sd: float, *, seeds: int, overlap: float) -> float:
+def detectable(sd: float, *, seeds: int, overlap: float, prevalence: float = 0.0) -> float:
     r"""Smallest true difference that seeds with this spread find in four studies of five.
 
     :math:`(t_{.975} + t_{.80})\, s \sqrt{1/J + n_{test}/n_{train}}` with :math:`J - 1` degrees of freedom: what the
@@ -99,7 +102,7 @@ def detectable(sd: float, *, seeds: int, overlap: float) -> float:
         Of the paired differences over seeds, above 0.
     seeds : int
         At least 2.
-    overlap : float
+    overlap, prevalence : float
         As in :func:`corrected_t`.
 
     Examples
@@ -109,7 +112,8 @@ def detectable(sd: float, *, seeds: int, overlap: float) -> float:
     """
     from scipy.stats import t  # a second to import: only when a report asks
 
-    return float(t.ppf([0.975, 0.80], seeds - 1).sum() * sd * math.sqrt(1 / seeds + overlap))
+    error = error_of_mean(sd, seeds, overlap=overlap, prevalence=prevalence)
+    return float(t.ppf([0.975, 0.80], seeds - 1).sum() * error)
 
 
 def ahead(low: float, high: float, p: float = 0.0) -> int:

@@ -16,6 +16,7 @@ from fedlab.metrics.cells import is_few
 from fedlab.metrics.scores import LOWER_IS_BETTER
 from fedlab.study.paired import Paired, ahead, corrected_t, holm
 from fedlab.study.places import left_out, per_seed, without
+from fedlab.study.prevalence import prevalence
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -45,7 +46,8 @@ def pairs(study: Study, *, metric: str | None = None, where: str = EVERYWHERE) -
     -------
     DataFrame
         One row per pair: ``one``, ``other``; ``difference`` (one minus other, mean over seeds), ``low`` and ``high``
-        (its corrected 95 % interval, of this pair by itself) and ``p`` of the same test (:func:`corrected_t`);
+        (its corrected 95 % interval, of this pair by itself) and ``p`` of the same test (:func:`corrected_t`, with what
+        stratified splits do not show of a mean over patients: :mod:`fedlab.study.prevalence`);
         ``p_holm``, adjusted for every pair of arms everywhere and at home (where both arms have one model for all
         hospitals the two are one question, and count once), ``nan`` where nothing is judged; ``detectable``, the
         smallest difference that these seeds could have seen (:func:`fedlab.study.paired.detectable`); ``same``, whether
@@ -187,15 +189,18 @@ def paired(
     where: str,
     *,
     told: pd.DataFrame | None = None,
+    unseen: float | None = None,
 ) -> dict[str, Any]:
     """``one`` minus ``other`` on the seeds that both have; a test that cannot be made says why.
 
-    ``told`` are the report's reasons of a metric, for who asks for many places.
+    ``told`` are the report's reasons of a metric, for who asks for many places; ``unseen`` is the variance that the
+    splits do not show, where the two are no arms at a place of the study.
     """
     apart = (values[one] - values[other]).reindex(study.seeds).tolist()
     kept = [d for d in apart if math.isfinite(d)]
     try:
-        found = corrected_t(apart, overlap=study.overlap)
+        unseen = prevalence(study).of(metric, where, one, less=other) if unseen is None else unseen
+        found = corrected_t(apart, overlap=study.overlap, prevalence=unseen)
     except ValueError as problem:
         why = str(problem) if kept else _absent(study, metric, where, (one, other), told)
         mean = sum(kept) / len(kept) if kept else math.nan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,18 @@ def over_splits(
     *,
     overlap: float,
     within: Callable[[str], tuple[float, float]] = bounds,
+    tested: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Return one row for each combination of ``keys``, in the order in which they come.
 
     Bounds of several splits are never averaged, for a mean of bounds covers nothing: of several seeds the interval is
     the corrected resampled t (:func:`fedlab.study.over_seeds`), of a single one that of its patients, as it stands.
+    Splits are stratified, so that between seeds nothing shows how many might have been ill. Where each split has an
+    interval over its patients as well, that is the least that is told: bound by bound, the wider of the t and of the
+    splits' mean half-width, times the root of the patients of one split over those that all have tested. Where they
+    have none (a report without ``resamples``, subgroups) the t covers other splits and training of these patients, and
+    not other patients.
+
     With fewer than half of the seeds there is no mean: it would be that of a selection.
 
     Parameters
@@ -38,6 +45,8 @@ def over_splits(
         Test rows over training rows (:func:`fedlab.study.statistics.overlap`).
     within : callable
         Where what is measured lies: its interval is cut there.
+    tested : mapping of str to float, optional
+        How many patients of each ``test`` site all splits have tested; of another site, those of one split.
 
     Returns
     -------
@@ -61,16 +70,18 @@ def over_splits(
     starts = np.flatnonzero(np.diff(number[order], prepend=-1))
     columns = {name: np.split(table[name].to_numpy()[order], starts[1:]) for name in ("value", "low", "high", "reason")}
     measured = table[keys[-1]].to_numpy()[order][starts]
-    rows = [
-        _row(*each, overlap=overlap, within=within(what))
-        for what, each in zip(measured, zip(*columns.values(), strict=True), strict=True)
-    ]
     out = grouped[["patients", "fewest"]].mean().reset_index()
+    among = out["test"].map(tested or {}).astype(float).fillna(0.0).clip(lower=out["patients"])
+    share = (out["patients"] / among.where(among > 0)).tolist()
+    rows = [
+        _row(*each, overlap=overlap, within=within(what), share=part)
+        for what, part, each in zip(measured, share, zip(*columns.values(), strict=True), strict=True)
+    ]
     return pd.concat([out[keys], pd.DataFrame(rows), out[["patients", "fewest"]]], axis=1)
 
 
 def _row(
-    value: Any, low: Any, high: Any, reason: Any, *, overlap: float, within: tuple[float, float]
+    value: Any, low: Any, high: Any, reason: Any, *, overlap: float, within: tuple[float, float], share: float
 ) -> dict[str, Any]:
     if len(value) == 1:
         seeds = int(math.isfinite(value[0]))
@@ -78,10 +89,19 @@ def _row(
     known = value[np.isfinite(value)]
     missing = len(value) - len(known)
     mean, sd, bottom, top = over_seeds(known if 2 * len(known) >= len(value) else [], overlap=overlap, within=within)
+    root = math.sqrt(share)
+    bottom = np.fmin(bottom, max(mean - root * _half(value - low), within[0]))
+    top = np.fmax(top, min(mean + root * _half(high - value), within[1]))
     why = f"{missing} of {len(value)} seeds: {_said(reason[~np.isfinite(value)])}" if missing else ""
     if not why and math.isnan(bottom):
         why = ALIKE
     return {"value": mean, "low": bottom, "high": top, "sd": sd, "seeds": len(known), "reason": why}
+
+
+def _half(apart: Any) -> float:
+    """Return the mean half-width of the splits' own intervals; ``nan`` where fewer than half have one."""
+    known = apart[np.isfinite(apart)]
+    return float(known.mean()) if 2 * len(known) >= len(apart) else math.nan
 
 
 def _said(reasons: Any) -> str:

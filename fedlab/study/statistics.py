@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,18 +40,46 @@ def overlap(federation: Federation) -> float:
     return sum(len(split.test) for split in splits) / sum(len(split.train) for split in splits)
 
 
+def error_of_mean(sd: Any, seeds: Any, *, overlap: float, prevalence: Any = 0.0) -> Any:
+    r"""Standard error of a mean over seeds, :math:`\sqrt{(1/J + n_{test}/n_{train})\, s^2 + v}`.
+
+    Every interval and test over seeds takes it from here; of numbers or arrays.
+
+    Parameters
+    ----------
+    sd : float
+        :math:`s`, of the seeds' values.
+    seeds : int
+        :math:`J`.
+    overlap : float
+        :math:`n_{test}/n_{train}` (Nadeau & Bengio, Machine Learning 52, 2003).
+    prevalence : float
+        :math:`v`, the variance that stratified splits do not show (:mod:`fedlab.study.prevalence`).
+
+    Examples
+    --------
+    >>> round(float(error_of_mean(0.2, 10, overlap=0.4, prevalence=0.005)), 3)
+    0.158
+    """
+    return np.hypot(sd * np.sqrt(1 / seeds + overlap), np.sqrt(prevalence))
+
+
 def over_seeds(
     values: Sequence[float],
     *,
     overlap: float,
     within: tuple[float, float] = (-math.inf, math.inf),
     together: int = 1,
+    prevalence: float = 0.0,
 ) -> Interval:
     r"""Corrected resampled t interval of a mean over seeds.
 
     Splits drawn from the same patients overlap, so that the plain t interval is much too narrow. Nadeau & Bengio
     (*Inference for the generalization error*, Machine Learning 52, 2003) take the variance of the mean as
-    :math:`(1/J + n_{test}/n_{train})\, s^2`.
+    :math:`(1/J + n_{test}/n_{train})\, s^2`. That takes the splits for drawn at random, and they are stratified: every
+    test part has the same share of each class, and what depends on that share does not vary between seeds. What is
+    missing has to be given (``prevalence``); without it the interval covers other splits and training of these
+    patients, and not patients of whom more or fewer are ill.
 
     Parameters
     ----------
@@ -64,6 +92,8 @@ def over_seeds(
         and is cut there. Give none for differences.
     together : int
         How many such intervals are to hold at once with 95 % (Bonferroni).
+    prevalence : float
+        Variance that the mean has besides (:mod:`fedlab.study.prevalence`): of a metric that is a mean over patients.
 
     Returns
     -------
@@ -85,7 +115,8 @@ def over_seeds(
     if np.ptp(kept) <= FLAT:
         bound = 0.0 if abs(mean) <= FLAT and math.isinf(within[0]) else math.nan
         return Interval(mean, 0.0, bound, bound)
-    half = _quantile_of_t(1 - 0.025 / together, len(kept) - 1) * sd * math.sqrt(1 / len(kept) + overlap)
+    half = _quantile_of_t(1 - 0.025 / together, len(kept) - 1)
+    half *= float(error_of_mean(sd, len(kept), overlap=overlap, prevalence=prevalence))
     return Interval(mean, sd, max(mean - half, within[0]), min(mean + half, within[1]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -24,6 +25,7 @@ from fedlab.study.kept import Kept
 from fedlab.study.openings import enter, said
 from fedlab.study.pairs import pairs
 from fedlab.study.places import per_seed, without
+from fedlab.study.prevalence import Prevalence, patients_tested, prevalence
 from fedlab.study.random_effects import random_effects
 from fedlab.study.splits import over_splits
 from fedlab.study.statistics import over_seeds, overlap
@@ -69,6 +71,7 @@ class Study(Kept):
     smallest: float | None = None
     opened: dict[str, Any] = field(default_factory=dict)
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
+    _prevalence: Prevalence | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.primary = self.primary or self.federation.task.choosing
@@ -117,7 +120,8 @@ class Study(Kept):
 
     def atlas(self, *, resamples: int = 0) -> pd.DataFrame:
         """Train here, test there: mean over seeds of each arm, source and site; see :func:`fedlab.atlas`."""
-        return average(self.report(resamples=resamples), overlap=self.overlap)
+        scores = self.report(resamples=resamples)
+        return average(scores, overlap=self.overlap, tested=patients_tested(self))
 
     calibration = closer.calibration
     calibration_summary = closer.calibration_summary
@@ -141,8 +145,10 @@ class Study(Kept):
         -------
         DataFrame
             One row per ``arm``, ``where`` and ``metric`` with ``mean, sd, low, high`` over the ``seeds`` that have a
-            score (corrected resampled t, 95 %, cut at the metric's ends) and ``difference, difference_low,
-            difference_high`` to the other arm on the seeds of both (the same t, not cut; ``nan`` without such an arm).
+            score (corrected resampled t, 95 %, cut at the metric's ends; for how many of each class there might have
+            been, which the splits keep, a mean over patients is wider: :mod:`fedlab.study.prevalence`) and
+            ``difference, difference_low, difference_high`` to the other arm on the seeds of both (the same t, not cut;
+            ``nan`` without such an arm).
             Bounds are ``nan`` where the seeds do not differ, so that nothing is certain for lack of a spread. An arm
             that failed on all seeds has a row of ``nan``. ``where`` is
 
@@ -166,13 +172,15 @@ class Study(Kept):
         lost = {arm: why(self.failed, arm, len(self.seeds)) for arm in values["arm"].unique()}
         absent = {arm: missed(runs) for arm, runs in self.runs.items()}
         gone = {metric: without(scores, metric, MEANS[0]) for metric in values["metric"].unique()}
-        overlap, rows = self.overlap, []
+        overlap, unseen, rows = self.overlap, prevalence(self), []
         for arm, where, metric in values[keys].drop_duplicates().itertuples(index=False):
             mine, theirs = series[arm, where, metric], series.get((against, where, metric))
             row = {"arm": arm, "where": where, "metric": metric}
-            row |= over_seeds(mine.tolist(), overlap=overlap, within=bounds(metric))._asdict()
+            spare = unseen.of(metric, where, arm)
+            row |= over_seeds(mine.tolist(), overlap=overlap, within=bounds(metric), prevalence=spare)._asdict()
             apart = [np.nan] if theirs is None else (mine - theirs).tolist()
-            mean, _, low, high = over_seeds(apart, overlap=overlap)
+            spare = unseen.of(metric, where, arm, less=against)
+            mean, _, low, high = over_seeds(apart, overlap=overlap, prevalence=spare)
             row |= {"difference": mean, "difference_low": low, "difference_high": high}
             reasons = lost[arm], gone[metric] if where in MEANS else absent[arm].get(where, "")
             row |= {"seeds": int(np.isfinite(mine).sum()), "reason": "; ".join(filter(None, reasons))}
@@ -244,9 +252,9 @@ class Study(Kept):
         return f"<div>{wide[list(self.federation.task.metrics)].to_html(border=0)}<small>{note}</small></div>"
 
 
-def average(scores: pd.DataFrame, *, overlap: float) -> pd.DataFrame:
+def average(scores: pd.DataFrame, *, overlap: float, tested: Mapping[str, float] | None = None) -> pd.DataFrame:
     """Average scores over seeds, with an interval over them; of one seed the interval is that of its patients."""
-    return over_splits(scores, ["arm", "train", "test", "metric"], overlap=overlap)
+    return over_splits(scores, ["arm", "train", "test", "metric"], overlap=overlap, tested=tested)
 
 
 __all__ = ["FEW", "REFERENCE", "Study", "average"]

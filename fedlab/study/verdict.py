@@ -9,7 +9,7 @@ import pandas as pd
 
 from fedlab.federation.reserved import EVERYWHERE, HOME
 from fedlab.metrics.cells import FEW, is_few
-from fedlab.metrics.scores import NEEDS_EVERY_CLASS
+from fedlab.metrics.scores import NEEDS_EVERY_CLASS, OVER_PATIENTS
 from fedlab.study.contrasts import Pair, contrast, hospitals, undecided
 from fedlab.study.estimand import estimand
 from fedlab.study.failed import of_one_class
@@ -17,6 +17,7 @@ from fedlab.study.failed import told as failures
 from fedlab.study.halves import halves
 from fedlab.study.pairs import away, beside, family, rows_of, small, two
 from fedlab.study.places import left_out, per_seed
+from fedlab.study.prevalence import BEYOND
 from fedlab.study.tuning import at_the_ends, chosen_by, two_tried
 from fedlab.study.words import OWN, called, counted, listed, words
 
@@ -263,6 +264,7 @@ def _method(study: Study) -> str:
     """How winners were judged, and what the intervals cover."""
     published = study.federation.published
     test = "t" if published else "t, corrected for overlapping splits (Nadeau & Bengio)"
+    test += f" and {BEYOND}" if study.primary in OVER_PATIENTS else ""
     said = (
         f"(Judged by {words(study.primary).name}, named beforehand: every pair of arms, everywhere and at home; 95 % "
         f"intervals over {len(study.seeds)} seeds: {test}, each by itself; winners hold after Holm’s correction. All "

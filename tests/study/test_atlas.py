@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,6 +13,7 @@ from fedlab.federation import Federation
 from fedlab.figures import atlas_map
 from fedlab.metrics.scores import bounds
 from fedlab.study import over_seeds
+from fedlab.study.prevalence import patients_tested
 
 FAST = {"rounds": 3, "resamples": 40, "progress": False, "dtype": "float64"}
 
@@ -37,8 +39,15 @@ def test_its_interval_is_over_the_seeds_and_no_mean_of_bounds(hospitals: Federat
     drawn, table = study.report(resamples=30).set_index(keys), study.atlas(resamples=30).set_index(keys)
     for key in [("all sites", "Hungary", "auc"), ("all sites", "Switzerland", "log_loss")]:
         want = over_seeds(drawn.loc[[key], "value"].tolist(), overlap=study.overlap, within=bounds(key[2]))
-        assert tuple(table.loc[key, ["value", "sd", "low", "high"]]) == pytest.approx(tuple(want))
-    pd.testing.assert_frame_equal(study.atlas(), study.atlas(resamples=30))  # over seeds it needs no resamples
+        rows = drawn.loc[[key]]
+        root = (rows["patients"].mean() / patients_tested(study)[key[1]]) ** 0.5
+        least = max(want.mean - root * (rows["value"] - rows["low"]).mean(), bounds(key[2])[0])
+        most = min(want.mean + root * (rows["high"] - rows["value"]).mean(), bounds(key[2])[1])
+        ends = np.fmin(want.low, least), np.fmax(want.high, most)
+        assert tuple(table.loc[key, ["value", "sd", "low", "high"]]) == pytest.approx((want.mean, want.sd, *ends))
+    plain, wider = study.atlas(), study.atlas(resamples=30)
+    pd.testing.assert_frame_equal(plain[["value", "sd"]], wider[["value", "sd"]])
+    assert not ((wider["low"] > plain["low"] + 1e-9) | (wider["high"] < plain["high"] - 1e-9)).any()
     alone = fedlab.compare(hospitals, algorithms=["fedavg"], seeds=1, rounds=2, progress=False)
     one, split = (each.set_index(keys) for each in (alone.atlas(resamples=30), alone.report(resamples=30)))
     pd.testing.assert_frame_equal(one[["value", "low", "high", "reason"]], split[["value", "low", "high", "reason"]])

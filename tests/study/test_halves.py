@@ -55,9 +55,11 @@ def test_the_tests_of_all_halves_at_once_are_the_ones_of_each() -> None:
     differences[2] = 0.0
     differences[3] = 0.1
     cuts = np.array([[rng.permutation(8)[:4] for _ in range(5)] for _ in range(2)])
-    mean, p = _tested(differences, cuts, 0.4)
+    spare = np.array([0.0, 0.2, 0.0, 0.1])
+    mean, p = _tested(differences, cuts, 0.4, spare)
     for at in np.ndindex(2, 5):
-        each = [corrected_t(row[cuts[at]].tolist(), overlap=0.4) for row in differences]
+        rows = zip(differences, spare.tolist(), strict=True)
+        each = [corrected_t(row[cuts[at]].tolist(), overlap=0.4, prevalence=more) for row, more in rows]
         assert mean[:, *at] == pytest.approx([one.difference for one in each])
         assert p[:, *at] == pytest.approx([one.p for one in each], nan_ok=True)
         assert _holm(p)[:, *at] == pytest.approx(holm(p[:, *at]).tolist(), nan_ok=True)

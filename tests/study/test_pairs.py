@@ -16,6 +16,7 @@ from fedlab.federation import Federation
 from fedlab.study import Study, compare, corrected_t, holm
 from fedlab.study.paired import detectable
 from fedlab.study.pairs import gains
+from fedlab.study.prevalence import prevalence
 from tests.study.told import federation, jitter, steady, told
 
 
@@ -39,7 +40,9 @@ def test_pairs_are_the_corrected_t_of_the_report(study: Study, where: str) -> No
         scores = scores[scores["test"] != "Switzerland"]
     means = scores.groupby(["arm", "seed"])["value"].mean()
     for row in table.to_dict("records"):
-        want = corrected_t((means[row["one"]] - means[row["other"]]).tolist(), overlap=study.overlap)
+        spare = prevalence(study).of("log_loss", where, row["one"], less=row["other"])
+        apart = (means[row["one"]] - means[row["other"]]).tolist()
+        want = corrected_t(apart, overlap=study.overlap, prevalence=spare)
         got = tuple(row[name] for name in ("difference", "low", "high", "p", "detectable", "seeds"))
         assert got == pytest.approx((want.difference, want.low, want.high, want.p, want.detectable, 3))
 

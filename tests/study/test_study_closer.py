@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import fedlab
 from fedlab.federation import METRICS, Federation
 from fedlab.study import Study, over_seeds
+from fedlab.study.prevalence import patients_tested
 from fedlab.study.splits import ALIKE
 
 
@@ -30,10 +33,16 @@ def test_the_summary_is_over_seeds_and_of_one_seed_that_of_its_patients(study: S
     table = study.calibration_summary().set_index(keys)
     each = [run.calibration_summary().set_index(keys[1:]) for run in study.runs["fedavg"]]
     for measure, within in [("slope", (-np.inf, np.inf)), ("observed_to_expected", (0.0, np.inf))]:
-        values = [one.loc[("all sites", "Cleveland", measure), "value"] for one in each]
+        rows = pd.DataFrame([one.loc[("all sites", "Cleveland", measure)] for one in each])
         got = table.loc[("fedavg", "all sites", "Cleveland", measure)]
-        want = over_seeds(values, overlap=study.overlap, within=within)
-        assert tuple(got[["value", "sd", "low", "high"]]) == pytest.approx(tuple(want)) and got["seeds"] == 4
+        t = over_seeds(rows["value"].tolist(), overlap=study.overlap, within=within)
+        root = math.sqrt(rows["patients"].mean() / patients_tested(study)["Cleveland"])
+        least = (
+            t.mean - root * (rows["value"] - rows["low"]).mean(),
+            t.mean + root * (rows["high"] - rows["value"]).mean(),
+        )
+        want = (t.mean, t.sd, min(t.low, least[0]), max(t.high, least[1]))
+        assert tuple(got[["value", "sd", "low", "high"]]) == pytest.approx(want) and got["seeds"] == 4
         assert got["calibrated"] == 1
     error = table.xs("ece", level="measure")
     assert error["value"].notna().all() and error[["low", "high"]].isna().all(axis=None)

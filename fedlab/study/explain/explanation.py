@@ -34,7 +34,8 @@ class Explanation:
     values : dict of frozenset to float array, shape [seeds]
         The fall with these kinds alone; with none it is the residual, with all the whole fall.
     overlap : float
-        Test rows over training rows, for the intervals (:func:`fedlab.study.over_seeds`).
+        Test rows over training rows, for the intervals (:func:`fedlab.study.over_seeds`): they cover other splits and
+        training of these patients, not other patients.
     looked_for : tuple of str
         All kinds that were looked for; those that are not in ``parts`` change nothing.
     known : bool
