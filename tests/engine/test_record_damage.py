@@ -84,7 +84,7 @@ def test_a_full_disk_leaves_the_old_record(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing(os.fsync))
-        patch.setattr(os, "rename", failing(os.rename))
+        patch.setattr(os, "replace", failing(os.replace))
         try:
             other.save(folder)
             ended = True
