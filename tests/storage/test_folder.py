@@ -309,8 +309,8 @@ def test_what_cannot_be_read_is_not_written_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"[]", b"{}", b'{"format": true}', b'{"format": 0}', b"\xff\xfe", b"[" * 100_000, b'{"format": 2, "x": NaN}',
-            b'{"format": 2, "x": 1e999}', b'{"format": 2, "files": []}']
+    "raw", [b"[]", b"{}", b'{"format": true}', b'{"format": 0}', b"\xff\xfe", b"[" * 100_000,
+            b'{"format": 2, "x": NaN}', b'{"format": 2, "x": 1e999}', b'{"format": 2, "files": []}']
 )  # fmt: skip
 def test_odd_main_files_are_refused_by_name(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / MAIN).write_bytes(raw)
