@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fedlab.engine import Run
-from fedlab.storage import DamagedRecord
 from fedlab.federation import Federation
+from fedlab.storage import DamagedRecord
 from tests.engine.records import content, quick
 
 FILES = ("run.json", "history.jsonl", "weights.safetensors")
