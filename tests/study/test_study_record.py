@@ -17,9 +17,9 @@ import pytest
 
 import fedlab
 from fedlab.algorithms import FedAvg, FedProx
-from fedlab.storage import DamagedRecord
 from fedlab.engine.record import RecordDiffers
 from fedlab.federation import Federation
+from fedlab.storage import DamagedRecord
 from fedlab.study import Study, compare
 
 ARMS = ["isolated", "fedavg", "fedadam"]
