@@ -11,7 +11,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:  # importing the recipes must stay cheap: pandas, torch and pooch come when they are needed
@@ -136,6 +136,8 @@ def load(name: str, **options: Any) -> Federation:
         if term in recipe.LICENCE.replace("-", " ").split():
             print(f"{recipe.TITLE}: {recipe.LICENCE}, which {says}.")
     made = recipe.load(**options)
+    if not is_dataclass(made):  # importing the class to ask would cost a second
+        raise TypeError(f"recipe {name!r} gives a {type(made).__name__}: its load() must return a Federation")
     return replace(made, steps=(("load", {"name": name, "arguments": options}),))
 
 

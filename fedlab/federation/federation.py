@@ -54,7 +54,7 @@ class Federation(Made):
     notes : tuple of str
         What was found in the data when it was made: levels, marks of *not measured*, rows that repeat others.
     thinning : (int, int), optional
-        At most how many training rows a site learns from, and the seed of their draw; see :meth:`thinned`.
+        How many training rows a site learns from, and the seed of their draw; see :meth:`thinned`.
     locking : (float, int), optional
         Which share of each site's patients is put away, and the seed of their draw; see :meth:`lock`.
     roster : tuple of str
@@ -273,15 +273,16 @@ class Federation(Made):
         return replace(self, sites=sites, roster=self.roster or self.names)
 
     def thinned(self, rows: int, *, seed: int) -> Federation:
-        """Let every site learn from at most so many of its training rows; ``valid`` and ``test`` stay.
+        """Let every site learn from so many of its training rows alone; ``valid`` and ``test`` stay.
 
-        Whole patients, drawn at each site with each class in its share. Of one seed, fewer rows are among more. A site
-        with no more than that keeps all it has. It stays so: whatever redraws the split draws so many again.
+        Whole patients, drawn at each site with each class in its share: where they have several rows, so many on
+        average. Of one seed, fewer rows are among more. A site with no more than that keeps all it has. It stays so:
+        whatever redraws the split draws so many again.
 
         Parameters
         ----------
         rows : int
-            At least 1. A patient with more rows than that is kept whole where it is the only one.
+            At least 1; one patient stays, whole.
         seed : int
             Of the draw.
 

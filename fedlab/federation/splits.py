@@ -77,10 +77,12 @@ def split_rows(rows: Examples, *, site: str, seed: int, stratum: Stratum = _itse
 def draw_rows(
     y: NDArray[np.int64], group: NDArray[Any], rows: NDArray[np.int64], wanted: int, *, site: str, seed: int
 ) -> NDArray[np.int64]:
-    """Draw at most ``wanted`` of ``rows``: whole patients, each class in its share, fewer always among more.
+    """Draw ``wanted`` of ``rows`` on average: whole patients, each class in its share, fewer always among more.
 
     Every patient has a place in one order, which goes round the circle of patients in steps that leave no gap; the
-    first patients are taken, at least one. Of other rows the draw is another one, so that each split has its own.
+    first patients are taken, at least one: as many as have so many rows on average, rounded by a draw. To stop where
+    there are rows enough would leave out those who have many. Of other rows the draw is another one, so that each split
+    has its own.
 
     Parameters
     ----------
@@ -101,11 +103,11 @@ def draw_rows(
     """
     if len(rows) <= wanted:
         return rows
-    who, first, size = np.unique(group[rows], return_index=True, return_counts=True)
+    who, first = np.unique(group[rows], return_index=True)
     entropy = [seed, zlib.crc32(site.encode()), zlib.crc32(np.ascontiguousarray(rows, np.int64).tobytes()), 2]
     rng = np.random.default_rng(np.random.SeedSequence(entropy))
     order = _circle(y[rows][first], rng)[_apart(len(who))]
-    kept = max(int(np.searchsorted(size[order].cumsum(), wanted, side="right")), 1)
+    kept = max(int(wanted * len(who) / len(rows) + rng.random()), 1)
     drawn: NDArray[np.int64] = rows[np.isin(group[rows], who[order[:kept]])]
     return drawn
 

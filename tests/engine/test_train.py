@@ -123,7 +123,7 @@ def test_without_evaluation_the_last_round_is_reported(uneven: Federation) -> No
         ({"engine": "fast"}, "engine is 'fast'.*auto, batched, threads, sequential, ray"),
         ({"dtype": "float16"}, "dtype is 'float16'"),
         ({"seed": -1}, "seed is -1"),
-        ({"model": "cnn"}, "no model 'cnn'.*logistic, mlp"),
+        ({"model": "cnn"}, "no model 'cnn'.*logistic, linear, mlp"),
         ({"model": lambda i, o: nn.Linear(i, 3)}, r"shape \(2, 3\).*needs \[2, 1\].*last layer"),
         ({"model": lambda i, o: nn.Linear(5, 1)}, "cannot take rows of shape.*two columns a feature"),
     ],

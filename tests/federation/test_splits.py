@@ -10,6 +10,7 @@ import torch
 
 import fedlab
 from fedlab.federation import Federation
+from fedlab.federation.splits import draw_rows
 
 SHARES = {"train": 0.60, "valid": 0.15, "test": 0.25}
 SEEDS = 300
@@ -110,3 +111,16 @@ def test_each_split_is_thinned_by_a_draw_of_its_own(hospitals: Federation) -> No
         for drawn in [small.resplit(seed)]
     ]
     assert len(set(places)) == 4
+
+
+def test_patients_with_many_rows_are_drawn_as_often_as_others() -> None:
+    """Thirty ill patients of five rows each, thirty healthy of one."""
+    y, group = np.r_[np.ones(150, int), np.zeros(30, int)], np.r_[np.repeat(np.arange(30), 5), np.arange(30, 60)]
+    rows = np.arange(180)
+    for wanted in (10, 20, 40):
+        ill, patients, drawn = 0, 0, 0
+        for seed in range(400):
+            kept = draw_rows(y, group, rows, wanted, site="A", seed=seed)
+            who = np.unique(group[kept])
+            ill, patients, drawn = ill + (who < 30).sum(), patients + len(who), drawn + len(kept)
+        assert abs(ill / patients - 0.5) < 0.02 and abs(drawn / 400 - wanted) < 0.06 * wanted
