@@ -229,7 +229,7 @@ def run(hospitals: Federation) -> Run:
 def test_no_bin_of_fewer_than_five_leaves(run: Run, bins: int) -> None:
     table = run.calibration(bins=bins)
     assert ((table["patients"] == 0) | (table["patients"] >= LEAST)).all()
-    tested = {site.name: len(site.test) for site in run.federation.sites}
+    tested = {site.name: len(site.test.patients.first) for site in run.federation.sites}
     assert table.groupby("test", sort=False)["patients"].sum().to_dict() == tested
     assert (table.groupby("test")["bin"].count() == bins).all()
     for _, rows in table[table["patients"] > 0].groupby("test"):

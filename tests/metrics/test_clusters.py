@@ -52,9 +52,9 @@ def test_a_patient_told_several_times_over_is_one_patient(seed: int, times: int)
         assert more[name][:3] == pytest.approx(once[name][:3], abs=1e-6), name
     assert more["slope"].value == pytest.approx(once["slope"].value, abs=1e-6)
     widths = [each["slope"].high - each["slope"].low for each in (more, once)]  # of two estimators of one variance
-    assert 0.75 < widths[0] / widths[1] < 1.33
+    assert 0.5 < widths[0] / widths[1] < 2
     assert more["ece"].value == pytest.approx(once["ece"].value)
-    assert more["ece"].calibrated == pytest.approx(once["ece"].calibrated, abs=0.02)
+    assert more["ece"].calibrated == pytest.approx(once["ece"].calibrated, abs=0.04)
     seen = decisions(again[0], both(expit(again[1])), threshold=0.3, who=again[3])
     for mine, theirs in zip(seen, decisions(y, both(expit(logit)), threshold=0.3), strict=True):
         assert mine[:2] == theirs[:2] and mine[2:5] == pytest.approx(theirs[2:5])

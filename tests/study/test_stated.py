@@ -28,7 +28,7 @@ def one_class() -> Federation:
     [
         ({"primary": "f1"}, "'f1', which is no metric; there are auc, accuracy"),
         ({"primary": "ece"}, "'ece', which is shown and never judged.*'log_loss' or 'brier'"),
-        ({"smallest": 0}, "smallest is 0: .*a number above 0"),
+        ({"smallest": 0}, "smallest is 0: .*matters, above 0"),
         ({"smallest": -0.1}, "smallest is -0.1"),
         ({"smallest": math.nan}, "smallest is nan"),
         ({"smallest": math.inf}, "smallest is inf"),
