@@ -120,5 +120,5 @@ def test_a_published_split_has_an_uncorrected_interval_and_says_so() -> None:
     row = study.pairs(metric="log_loss").loc[0]
     wide = study.report().query("metric == 'log_loss'").groupby(["arm", "seed"])["value"].mean().unstack("arm")
     want = over_seeds((wide["isolated"] - wide["fedavg"]).tolist(), overlap=0)
-    assert (row["low"], row["high"]) == pytest.approx(want[2:])
+    assert row["low"] <= want.low and want.high <= row["high"]  # wider for the share of each class
     assert "starts and batch orders, not other patients" in study.verdict()
