@@ -137,8 +137,9 @@ def _judgement(gap: Gap) -> list[str]:
     lean = [f"{seeds} seeds make an interval that is itself a guess: ask for ten."] if seeds < ENOUGH else []
     what = "starts and batch orders on the published split" if published else "splits of the same patients"
     how = "t" if published else "t, corrected for overlapping splits: Nadeau & Bengio 2003"
-    wider = f"Those of accuracy, log loss and Brier score are wider {BEYOND}. Of the curves" if (
-        gap.study.federation.task.classes) else "Of all metrics, of the curves"  # fmt: skip
+    wider = "Of all metrics, of the curves"
+    if gap.study.federation.task.classes:
+        wider = f"Those of accuracy, log loss and Brier score are wider {BEYOND}. Of the curves"
     return [
         f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself. {wider} of more data, and of a hospital that "
         "was not learnt from, they cover other splits and training of these patients, not other patients.",
