@@ -141,8 +141,8 @@ def _judgement(gap: Gap) -> list[str]:
     if gap.study.federation.task.classes:
         wider = f"Those of accuracy, log loss and Brier score are wider {BEYOND}. Of the curves"
     return [
-        f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself. {wider} of more data, and of a hospital that "
-        "was not learnt from, they cover other splits and training of these patients, not other patients.",
+        f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself. {wider} of more data, and of a hospital "
+        "that was not learnt from, they cover other splits and training of these patients, not other patients.",
         f"Judged is one family, by {words(gap.study.primary).name}, which was named beforehand: every pair of arms, "
         "everywhere and at home. A difference is called clear where it stays so after Holm’s correction for all of "
         "these. An interval may leave zero out and its difference still not be called clear.",
