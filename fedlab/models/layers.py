@@ -142,7 +142,7 @@ def uniform(key: Tensor, shape: torch.Size, salt: int = 0, *, device: torch.devi
     z = (z ^ shift(z, 30)) * _MIX1
     z = (z ^ shift(z, 27)) * _MIX2
     z = z ^ shift(z, 31)
-    return (shift(z, 40).to(torch.float32) / (1 << 24)).reshape(*key.shape, *shape)
+    return (shift(z, 40).to(torch.float32) / (1 << 24)).reshape((*key.shape, *shape))
 
 
 class Dropout(nn.Module):

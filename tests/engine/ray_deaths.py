@@ -29,14 +29,14 @@ ROUNDS = 6
 
 @dataclass(frozen=True)
 class Slow(Algorithm):
-    """Training that takes long enough to die in: round 2 lasts, at every site; or at one it is deadly."""
+    """Training that takes long enough to die in: rounds 2 and 4 last, at every site; or at one, round 2 is deadly."""
 
     deadly: bool = False
 
     def finish(self, vars, at):
-        if at.round == 2:
+        if at.round in (2, 4):
             time.sleep(3)
-            if self.deadly and float(at.n) == 60:
+            if at.round == 2 and self.deadly and float(at.n) == 60:
                 os.kill(os.getpid(), signal.SIGKILL)
         return vars, {}, at.memory
 

@@ -51,7 +51,7 @@ class DPSGD:
     rows: int = 16
 
     def join(self, grads: Any, weight: Tensor, at: Any) -> Any:
-        norm = torch.sqrt(sum((g.flatten(1) ** 2).sum(1) for g in tree_leaves(grads)))
+        norm = torch.sqrt(sum((g.reshape(len(g), -1) ** 2).sum(1) for g in tree_leaves(grads)))
         share = (self.clip / norm.clamp(min=1e-12)).clamp(max=1)
         salt = iter(range(10**6))
 

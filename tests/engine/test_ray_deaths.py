@@ -16,7 +16,7 @@ REMEDY = "Run it again, or use engine='auto', which gives the same numbers witho
 
 def told(tmp_path: Path, what: str, when: str, *, cluster: bool = False) -> dict[str, Any]:
     (got,) = on_ray.results(on_ray.run(tmp_path, str(on_ray.HERE / "ray_deaths.py"), what, when, cluster=cluster))
-    assert got["acted"], "nothing was killed"
+    assert got["acted"], f"nothing was killed: {got}"
     assert not got["left"], "it has left processes behind"
     return got
 

@@ -34,7 +34,7 @@ def drawn(cases: int, others: int, auc: float, sd: float, draws: int, seed: int 
 @pytest.mark.parametrize("sd", [0.55, 1.0, 1.8])
 def test_it_covers_the_auc(cases: int, others: int, auc: float, sd: float) -> None:
     ill, said = drawn(cases, others, auc, sd, 4000)
-    low, high = auc_bounds(ill, said)
+    low, high = auc_bounds(ill, said, np.arange(cases + others))
     covered = int(((low <= auc) & (auc <= high)).sum())
     assert beta.ppf(0.01, covered, 4000 - covered + 1) >= 0.92
     assert (high - low > 0.01).all()

@@ -79,6 +79,13 @@ def test_nothing_of_a_forward_pass_outlives_it() -> None:
     assert torch.equal(layer(x), alone)
 
 
+def test_a_number_by_itself_is_drawn_as_the_first_of_many() -> None:
+    key, keys = torch.tensor(7), torch.tensor([7, 8])
+    first = uniform(key, torch.Size([3]))[0]
+    assert uniform(key, torch.Size([])).shape == () and uniform(key, torch.Size([])) == first
+    assert uniform(keys, torch.Size([])).shape == (2,) and uniform(keys, torch.Size([]))[0] == first
+
+
 def test_the_counter_is_uniform_and_its_keys_differ() -> None:
     a, b = (uniform(torch.tensor(key), torch.Size([100_000])) for key in (1, 2))
     assert a.mean().item() == pytest.approx(0.5, abs=0.005) and a.var().item() == pytest.approx(1 / 12, abs=0.002)
