@@ -232,7 +232,7 @@ class Made:
         _check_duplicates(duplicates)
         if not isinstance(duplicates, str):
             duplicates = tensors.by_site(duplicates, "duplicates=", "the number of rows that repeat another")
-        read = tensors.read_sites(sites, bags, groups, quantity=task == "regression" or isinstance(task, Regression))
+        read = tensors.read_sites(sites, bags, groups, task=task)
         rows, asked = read.rows, tensors.read_task(read, task)
         remarks.note(_about_the_label(torch.cat([held.y for held in rows.values()]), asked, given=task))
         remarks.warn(_too_fine(asked))

@@ -91,10 +91,12 @@ def of_sites(given: Any, sites: Mapping[str, Any], what: str, holds: str) -> dic
     return found
 
 
-def read_sites(sites: Any, bags: Any, groups: Mapping[str, ArrayLike] | None, *, quantity: bool = False) -> Read:
+def read_sites(
+    sites: Any, bags: Any, groups: Mapping[str, ArrayLike] | None, *, task: Task | str | None = None
+) -> Read:
     """Return each site's rows, in memory of their own but for :class:`~fedlab.federation.bags.Bags` that are given.
 
-    Labels are class numbers, or each a ``quantity``.
+    Labels are class numbers, or what the task says that they are.
     """
     if bags is not None and sites is not None:
         raise ValueError("sites and bags= are both given: of a federation the rows are bags at every site, or at none")
@@ -107,7 +109,7 @@ def read_sites(sites: Any, bags: Any, groups: Mapping[str, ArrayLike] | None, *,
     rows, columns, problems = {}, 0, Problems()
     for site, held in given.items():
         with problems:
-            x, y, wide = _read_site(site, held, read, holds, quantity=quantity)
+            x, y, wide = _read_site(site, held, read, holds, task)
             group = np.arange(len(y)) if whose is None else _whose(whose[site], site, len(y))
             rows[site], columns = Examples(x, y, group), max(columns, wide)
     problems.raise_all()
@@ -131,7 +133,7 @@ def read_task(read: Read, task: Task | str | None = None) -> Task:
     """
     if task == "regression":
         return Regression.of(torch.cat([held.y for held in read.rows.values()]), name="quantity")
-    if isinstance(task, Regression):
+    if isinstance(task, Task) and not isinstance(task, Classification):
         return task
     if task is not None:
         if not isinstance(task, Task):
@@ -201,19 +203,20 @@ def class_numbers(y: Tensor, site: str) -> Tensor:
     return y.long()
 
 
-def quantities(y: Tensor, site: str) -> Tensor:
-    """Return what was measured of each row, float64 [n], of labels [n] or [n, 1].
+def measured(y: Tensor, site: str, *, width: int = 1) -> Tensor:
+    """Return what was measured of each row, float64 [n] of labels [n] or [n, 1], or [n, width] where it is several.
 
     Raises
     ------
     ValueError
-        For several numbers a row, and missing or infinite ones.
+        For another number of them a row, and missing or infinite ones.
     """
-    if y.ndim == 2 and y.shape[1] == 1:
+    if width == 1 and y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.ndim != 1:
-        raise ValueError(f"site {site!r} has labels of shape {list(y.shape)}: give one quantity a row, [n]")
-    if y.is_floating_point() and (empty := int(y.isnan().sum())):
+    if tuple(y.shape[1:]) != ((width,) if width > 1 else ()):
+        give = f"{width} numbers a row, [n, {width}]" if width > 1 else "one quantity a row, [n]"
+        raise ValueError(f"site {site!r} has labels of shape {list(y.shape)}: give {give}")
+    if y.is_floating_point() and (empty := int(y.isnan().reshape(len(y), -1).any(1).sum())):
         raise ValueError(_unlabelled(site, empty))
     if not bool(y.double().isfinite().all()):
         raise ValueError(f"site {site!r} has infinite labels: leave those rows out, or correct them")
@@ -234,16 +237,18 @@ def _site_name(name: Any, what: str) -> str:
 
 
 def _read_site(
-    site: str, held: Any, read: Callable[[Any, str], Tensor], holds: str, *, quantity: bool
+    site: str, held: Any, read: Callable[[Any, str], Tensor], holds: str, task: Task | str | None
 ) -> tuple[Tensor, Tensor, int]:
-    """Return a site's rows, their class numbers, and how many columns its one-hot labels have."""
+    """Return a site's rows, their labels, and how many columns its one-hot labels have."""
     if not isinstance(held, Sequence) or isinstance(held, (str, bytes)) or len(held) != 2:
         raise ValueError(f"site {site!r} is given as a {type(held).__name__}: give its rows and their labels, {holds}")
     x, y = read(held[0], site), _labels(held[1], site)
-    labels = quantities(y, site) if quantity else class_numbers(y, site)
+    classes = task != "regression" and (not isinstance(task, Task) or isinstance(task, Classification))
+    width = task.width if isinstance(task, Task) else 1
+    labels = class_numbers(y, site) if classes else measured(y, site, width=width)
     if len(x) != len(labels):
         raise ValueError(f"site {site!r} has {len(x)} rows in x and {len(labels)} labels in y: give one label a row")
-    return x, labels, y.shape[1] if y.ndim == 2 and y.shape[1] > 1 and not quantity else 0
+    return x, labels, y.shape[1] if y.ndim == 2 and y.shape[1] > 1 and classes else 0
 
 
 def _bags(given: Any, site: str) -> Any:

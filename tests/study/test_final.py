@@ -201,11 +201,12 @@ def covered(hospitals: int, cases: int, others: int, spread: float, auc: float, 
     rng = np.random.default_rng(0)
     middle = norm.ppf(auc) * np.sqrt(1 + spread**2)
     y = np.repeat([1, 0], [cases, others])
-    inside = 0
+    inside, who = 0, (np.arange(cases), np.arange(cases, cases + others))
     for _ in range(draws):
         p = np.concatenate([rng.normal(middle, spread, (hospitals, cases)), rng.normal(size=(hospitals, others))], 1)
-        low, high = mean_auc_interval([Share(c / hospitals, o / hospitals, 1 / hospitals)
-                                  for c, o in zip(*placements(y, p), strict=True)])  # fmt: skip
+        low, high = mean_auc_interval(
+            [Share(c / hospitals, o / hospitals, 1 / hospitals, who) for c, o in zip(*placements(y, p), strict=True)]
+        )
         inside += low <= auc <= high
     return inside / draws
 
