@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -36,7 +38,10 @@ from benchmarks.workloads import (
     timed,
 )  # fmt: skip
 from fedlab.engine import batched
+from fedlab.engine.plan import planned
+from fedlab.engine.resume import keeping
 from fedlab.engine.site import one_thread
+from fedlab.engine.train import begin, run_live
 from fedlab.engine.work import Work
 from fedlab.federation import Federation, fit, merge, prepare, summarise
 
@@ -52,6 +57,8 @@ def measure(quick: bool) -> Iterator[Figure]:
     yield from seeds(3 if quick else 9)
     yield matrix_share()
     yield memory()
+    yield held_once()
+    yield saving()
     if not quick:
         yield from simulation()
 
@@ -69,8 +76,12 @@ def plain_loops(quick: bool) -> Iterator[Figure]:
             yield against_plain(what, many_sites(sites, 100), "mlp", target, few, threads=1, engine="batched")
     what = "plain torch loop / one site a thread, CNN 28 px, 4 sites"
     yield against_plain(what, pictures(), cnn, 1.3, repeats, engine="threads")
+    for pixels, rows, valid, target in ((28, 300, 75, 1.3), (64, 100, 25, 1.2)):
+        what = f"the same with evaluation each round, CNN {pixels} px, {valid} validation rows a site"
+        federation = pictures(rows=rows, pixels=pixels, valid=valid)
+        yield against_plain(what, federation, cnn, target, repeats, engine="threads", evaluate=True)
     what = "plain torch loop / one site a thread, transformer bags, 6 sites"
-    yield against_plain(what, bags(), BagTransformer, 1.5, repeats, engine="threads")
+    yield against_plain(what, bags(), BagTransformer, 1.3, max(repeats, 5), engine="threads")
 
 
 def against_plain(
@@ -78,17 +89,19 @@ def against_plain(
 ) -> Figure:
     """Time a round both ways, in turn; ``threads`` of torch for the loop (0: all that there are)."""
     apart = peers.apart(federation, model, **settings)
+    scored = bool(settings.get("evaluate", False))
     if apart > peers.SAME:
         raise SystemExit(f"{what}: the two give other weights ({apart:.1e} apart), so there is nothing to compare")
     before = load()
     loop, slow, fast = peers.Plain(federation, model), [], []
+    turn = loop.round_and_scores if scored else loop.round
     for number in range(repeats + 1):  # the first turn warms up
         fast.append(round_time(federation, 3, model, **settings))
         if threads == 1:
             with one_thread():
-                slow.append(timed(loop.round))
+                slow.append(timed(turn))
         else:
-            slow.append(timed(loop.round))
+            slow.append(timed(turn))
         if not number:
             slow, fast = [], []
     told = f"{1000 * median(slow):.0f} / {1000 * median(fast):.1f} ms a round; weights {apart:.0e} apart in float64"
@@ -188,6 +201,44 @@ def memory() -> Figure:
     """Peak memory that training a thousand sites adds, in a process of its own."""
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     return at_most("memory added, 1,000 sites × 100 rows, MLP", float(done.stdout), "MB", 500, "peak, a fresh process")
+
+
+def saving() -> Figure:
+    """Compare what keeping a round costs late in a long run with what it costs at its beginning."""
+    run, took = begin(planned(fedlab.load("heart_disease"), "logistic", "fedavg", {"rounds": 1510})), list[float]()
+    before = load()
+    with tempfile.TemporaryDirectory() as folder, keeping(run, Path(folder) / "run") as keep:
+        for _ in run_live(run, keep=lambda loop: took.append(timed(lambda: keep(loop)))):
+            pass
+    early, late = took[5:25], took[1490:1510]
+    told = f"{1000 * median(late):.1f} / {1000 * median(early):.1f} ms, medians of twenty rounds"
+    return timing(at_most("keeping round 1,500 / round 10", median(late) / median(early), "×", 1.25, told), load=before)
+
+
+HELD = """
+import gc, warnings
+import torch
+import fedlab
+from benchmarks.workloads import cnn
+from fedlab.federation import Federation
+warnings.simplefilter("ignore")
+draw = torch.Generator().manual_seed(0)
+def pictures():
+    return torch.randint(0, 256, (1500, 3, 28, 28), generator=draw, dtype=torch.uint8)
+sites = Federation.from_tensors({name: (pictures(), torch.arange(1500) % 2) for name in "ABCD"})
+once = sum(site.rows.x.nbytes for site in sites.sites)
+for event in fedlab.stream(sites, cnn, "fedavg", rounds=1, seeds=10):
+    every = [each for each in gc.get_objects() if type(each) is torch.Tensor and each.shape[-2:] == (28, 28)]
+    stores = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in every}
+print(sum(stores.values()) / once)
+"""
+
+
+def held_once() -> Figure:
+    """How often ten seeds of four sites hold the sites' pictures, counted in a process of its own after a round."""
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
+    what = "copies of 6,000 pictures that ten seeds hold"
+    return at_most(what, float(done.stdout), "×", 1.01, "four sites, bytes of all tensors of pictures / of the sites'")
 
 
 # ---------------------------------------------------------------------- Flower's simulation

@@ -22,10 +22,10 @@ LOSS = nn.BCEWithLogitsLoss()
 SAME = 1e-9  # between weights, in float64: there is room for thousands of sums in other orders, and for nothing else
 
 
-def datasets(federation: Federation, dtype: torch.dtype = torch.float32) -> list[TensorDataset]:
-    """The training rows of each site, in the order of the sites' names."""
-    sites = sorted(federation.sites, key=lambda site: site.name)
-    return [TensorDataset(site.train.x.to(dtype), site.train.y.to(dtype)) for site in sites]
+def datasets(federation: Federation, dtype: torch.dtype = torch.float32, *, part: str = "train") -> list[TensorDataset]:
+    """The training rows of each site, or those of another part, in the order of the sites' names."""
+    rows = [getattr(site, part) for site in sorted(federation.sites, key=lambda site: site.name)]
+    return [TensorDataset(each.x.to(dtype), each.y.to(dtype)) for each in rows]
 
 
 def columns(federation: Federation) -> int:
@@ -48,7 +48,7 @@ class Plain:
     def __init__(
         self, federation: Federation, model: ModelLike = "mlp", *, seed: int = 0, dtype: torch.dtype = torch.float32
     ) -> None:
-        self.sites = datasets(federation, dtype)
+        self.sites, self.valid = datasets(federation, dtype), datasets(federation, dtype, part="valid")
         self.model = build(model, columns(federation), 1, seed=seed).to(dtype)
 
     def round(self) -> None:
@@ -62,6 +62,12 @@ class Plain:
             for name, tensor in self.model.state_dict().items():
                 merged[name] += tensor * (len(site) / total)
         self.model.load_state_dict(merged)
+
+    def round_and_scores(self) -> list[float]:
+        """Train a round, then tell the new model's loss on each site's validation rows."""
+        self.round()
+        with torch.no_grad():
+            return [float(LOSS(self.model(x).squeeze(1), y)) for x, y in (each.tensors for each in self.valid)]
 
     def weights(self, rounds: int) -> dict[str, Tensor]:
         """The weights after so many more rounds."""

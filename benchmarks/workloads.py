@@ -17,7 +17,7 @@ from fedlab.federation import Federation, Split
 from fedlab.models import ModelLike
 
 FEATURES, BATCH, LR = 13, 16, 0.1
-SPARE = 4  # validation and test rows, two each: a site must have some
+FEW = 2  # validation and test rows each: a site must have some
 
 
 def many_sites(sites: int, rows: int, *, seed: int = 0) -> Federation:
@@ -26,9 +26,9 @@ def many_sites(sites: int, rows: int, *, seed: int = 0) -> Federation:
     return _federation(sites, rows, (FEATURES,), lambda x: x @ slope, seed=seed + 1)
 
 
-def pictures(sites: int = 4, rows: int = 300, *, pixels: int = 28, seed: int = 0) -> Federation:
+def pictures(sites: int = 4, rows: int = 300, *, pixels: int = 28, valid: int = FEW, seed: int = 0) -> Federation:
     """Sites of colour pictures, brighter in class 1."""
-    return _federation(sites, rows, (3, pixels, pixels), lambda x: x.mean((1, 2, 3)) * 50, seed=seed)
+    return _federation(sites, rows, (3, pixels, pixels), lambda x: x.mean((1, 2, 3)) * 50, valid=valid, seed=seed)
 
 
 def bags(sites: int = 6, rows: int = 50, *, instances: int = 64, width: int = 128, seed: int = 0) -> Federation:
@@ -37,15 +37,15 @@ def bags(sites: int = 6, rows: int = 50, *, instances: int = 64, width: int = 12
 
 
 def _federation(
-    sites: int, rows: int, shape: tuple[int, ...], slope: Callable[[Tensor], Tensor], *, seed: int
+    sites: int, rows: int, shape: tuple[int, ...], slope: Callable[[Tensor], Tensor], *, seed: int, valid: int = FEW
 ) -> Federation:
-    rng = torch.Generator().manual_seed(seed)
-    numbers = np.arange(rows + SPARE)
-    split = Split(numbers[:rows], numbers[rows : rows + SPARE // 2], numbers[rows + SPARE // 2 :])
+    rng, every = torch.Generator().manual_seed(seed), rows + valid + FEW
+    numbers = np.arange(every)
+    split = Split(numbers[:rows], numbers[rows : rows + valid], numbers[rows + valid :])
     data: dict[str, tuple[Tensor, Tensor]] = {}
     for k in range(sites):
-        x = torch.randn(rows + SPARE, *shape, generator=rng)
-        data[f"site {k:04d}"] = x, (slope(x) + torch.randn(rows + SPARE, generator=rng) > 0).long()
+        x = torch.randn(every, *shape, generator=rng)
+        data[f"site {k:04d}"] = x, (slope(x) + torch.randn(every, generator=rng) > 0).long()
     return Federation.from_tensors(data, splits=dict.fromkeys(data, split), prepared=True)
 
 
