@@ -5,7 +5,8 @@ Reddi et al., *Adaptive federated optimization*, ICLR 2021, arXiv:2003.00295, Al
 
 .. math:: v_t = v_{t-1} + \Delta_t^2 .
 
-The paper's experiments take :math:`\beta_1 = 0`, as is the default here. Flower's FedAdagrad starts :math:`v` at 0.
+The paper's experiments take :math:`\beta_1 = 0`, as is the default here. Deviates as :mod:`fedlab.algorithms.fedopt`
+does. Flower's FedAdagrad starts :math:`v` at 0.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ Reddi et al., *Adaptive federated optimization*, ICLR 2021, arXiv:2003.00295, Al
 
 .. math:: v_t = \beta_2 v_{t-1} + (1 - \beta_2) \Delta_t^2 .
 
-No bias correction, as in the paper; Flower's FedAdam has one, and starts :math:`v` at 0.
+No bias correction, as in the paper. Deviates as :mod:`fedlab.algorithms.fedopt` does. Flower's FedAdam corrects the
+bias, and starts :math:`v` at 0.
 """
 
 from __future__ import annotations

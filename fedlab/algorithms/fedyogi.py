@@ -5,7 +5,7 @@ Reddi et al., *Adaptive federated optimization*, ICLR 2021, arXiv:2003.00295, Al
 
 .. math:: v_t = v_{t-1} - (1 - \beta_2) \Delta_t^2 \operatorname{sign}(v_{t-1} - \Delta_t^2) .
 
-Flower's FedYogi starts :math:`v` at 0.
+Deviates as :mod:`fedlab.algorithms.fedopt` does. Flower's FedYogi starts :math:`v` at 0.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Blanchard, El Mhamdi, Guerraoui & Stainer, *Machine learning with adversaries: B
 NeurIPS 2017, arXiv:1703.02757, section 6: the ``m`` updates with the smallest scores of :mod:`fedlab.algorithms.krum`
 are averaged; :math:`m \le n - f - 2` keeps the guarantee.
 
-The chosen count alike; Flower's MultiKrum weighs them by the examples that they claim, which a faulty site can use.
+Deviates in nothing: the chosen count alike. Flower's MultiKrum weighs them by the examples that they claim, which a
+faulty site can use.
 """
 
 from __future__ import annotations

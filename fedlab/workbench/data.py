@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,7 @@ class DataChoice:
         """The Python expression that gives the federation."""
         if self.given is None:
             return f'fedlab.load("{self._name()}")'
-        return _name_in_notebook(self.given) or "federation"
+        return _name_in_notebook(self.given) or from_recipe(self.given) or "federation"
 
     def ticked(self) -> tuple[str, ...]:
         """Names of the sites that take part."""
@@ -127,6 +128,29 @@ def beside(site: Site, federation: Federation) -> str:
     shares = [(float((y == k).double().mean()), name) for k, name in enumerate(classes)]
     share, name = shares[1] if len(classes) == 2 else max(shares)
     return f"{counted}, {100 * share:.0f} % {name}"
+
+
+def from_recipe(federation: Federation) -> str:
+    """Return the expression that loads a recipe and does again what was done since; empty where that is not known.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> from_recipe(fedlab.load("heart_disease").select("Hungary", "Cleveland").lock(share=0.2))
+    'fedlab.load("heart_disease").select("Hungary", "Cleveland").lock(share=0.2, seed=0)'
+    """
+    text = ""
+    for step, done in federation.steps:
+        if step == "load":
+            given = [json.dumps(done["name"]), *(f"{k}={v!r}" for k, v in done["arguments"].items())]
+            text = f"fedlab.load({', '.join(given)})"
+        elif step == "select":
+            text += f".select({', '.join(json.dumps(name, ensure_ascii=False) for name in done['names'])})"
+        elif step in ("lock", "thinned", "resplit") and text:
+            text += f".{step}({', '.join(f'{k}={v!r}' for k, v in done.items())})"
+        else:  # shifts and partitions hold objects that need imports of their own
+            return ""
+    return text
 
 
 def _name_in_notebook(federation: Federation) -> str:
