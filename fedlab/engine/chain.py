@@ -37,7 +37,8 @@ class Chain:
     def of(cls, net: Net) -> Chain | None:
         """Return the chain that a model is, or ``None``: then ``vmap`` carries it."""
         by_row = type(net.task).batch_loss is Task.batch_loss  # a chain adds up the losses of rows
-        layers = None if net.constants or net.tied or not by_row else _passes(net.model)
+        apart = net.constants or net.tied or not by_row or _draws_again(net.model)
+        layers = None if apart else _passes(net.model)
         return None if layers is None else cls(net.task, layers)
 
     def _run(self, params: Tensors, x: Tensor, now: Now) -> Tensor:
@@ -48,14 +49,20 @@ class Chain:
     def losses(self, params: Tensors, x: Tensor, y: Tensor, mask: Tensor, key: Tensor, step: int) -> Tensor:
         """Loss of each prepared row in training, [sites, rows]; running statistics move in ``params``."""
         out = self._run(params, x, (True, mask, key, step))
-        each: Tensor = self.task.loss(out.flatten(0, 1), y.flatten())
-        return each.view(y.shape)
+        each: Tensor = self.task.loss(out.flatten(0, 1), y.flatten(0, 1))
+        return each.view(y.shape[:2])
 
     def probabilities(self, params: Tensors, x: Tensor) -> Tensor:
         """Class probabilities for prepared rows, float64 [sites, rows, classes]."""
         out = self._run(params, x, (False, None, NO_KEY, 0)).double()
         each: Tensor = self.task.predict(out.flatten(0, 1))
         return each.view(*out.shape[:2], -1)
+
+
+def _draws_again(model: nn.Module) -> bool:
+    """Return whether a dropout layer stands in two places: only a forward pass counts its calls."""
+    layers = [layer for _, layer in model.named_modules(remove_duplicate=False) if isinstance(layer, Dropout)]
+    return len(set(layers)) < len(layers)
 
 
 def _passes(model: nn.Module, name: str = "") -> list[Pass] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,11 +21,14 @@ NO_KEY = torch.zeros((), dtype=torch.int64)
 
 
 class _Now(threading.local):
-    """The forward pass that is running in this thread: weight of each row, seed of the site, step."""
+    """The forward pass that is running in this thread: weight of each row, seed of the site, step, who has drawn."""
 
     mask: Tensor | None = None
     key: Tensor = NO_KEY
     step: int = 0
+
+    def __init__(self) -> None:
+        self.drawn: Counter[int] = Counter()
 
 
 NOW = _Now()
@@ -34,6 +38,7 @@ NOW = _Now()
 def forward_pass(*, mask: Tensor | None = None, key: Tensor | None = None, step: int = 0) -> Iterator[None]:
     """Tell the layers of a forward pass what they cannot see: ``mask`` [rows] of real rows, the site's ``key``."""
     NOW.mask, NOW.key, NOW.step = mask, NO_KEY if key is None else key, step
+    NOW.drawn.clear()
     try:
         yield
     finally:  # a tensor of a stack must not outlive the stack
@@ -164,19 +169,28 @@ class Dropout(nn.Module):
         self.p, self.salt = p, salt
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop entries when training."""
-        return self.dropped(x, NOW.key, NOW.step) if self.training else x
+        """Drop entries when training; others each time that a layer is called in one forward pass, as torch's does."""
+        if not self.training:
+            return x
+        before = NOW.drawn[id(self)]
+        NOW.drawn[id(self)] += 1
+        return self.dropped(x, NOW.key, NOW.step, before=before)
 
-    def dropped(self, x: Tensor, key: Tensor, step: int) -> Tensor:
-        """Drop entries of rows [..., rows, features]: of one site with its key, or of all with theirs."""
+    def dropped(self, x: Tensor, key: Tensor, step: int, *, before: int = 0) -> Tensor:
+        """Drop entries of rows [..., rows, features]: of one site with its key, or of all with theirs.
+
+        ``before``: how often the layer was called earlier in the same forward pass.
+        """
         if self.p == 0:
             return x
-        salt = FIRST_SALT if self.salt is None else self.salt
+        salt = (FIRST_SALT if self.salt is None else self.salt) + before * AGAIN
         kept = uniform(key + step * 7919, x.shape[key.ndim :], salt, device=x.device) >= self.p
         return x * kept / (1 - self.p)
 
 
 FIRST_SALT = 1
+AGAIN = 1 << 20
+"""Between the salts of one layer's calls: no model has so many layers."""
 
 
 def give_salts(model: nn.Module) -> None:

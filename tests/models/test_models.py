@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import vmap
 
-from fedlab.models import MODELS, BatchNorm, Dropout, build, model_name
+import fedlab
+from fedlab.models import MODELS, BatchNorm, BatchNorm2d, Dropout, build, model_name
 from fedlab.models.layers import forward_pass, uniform
 
 
@@ -91,3 +94,76 @@ def test_the_counter_is_uniform_and_its_keys_differ() -> None:
     assert a.mean().item() == pytest.approx(0.5, abs=0.005) and a.var().item() == pytest.approx(1 / 12, abs=0.002)
     assert abs(torch.corrcoef(torch.stack([a, b]))[0, 1].item()) < 0.02
     assert 0 <= a.min() and a.max() < 1
+
+
+# ---------------------------------------------------------------------- alone and stacked
+
+
+class TwoDrops(nn.Module):
+    """Drops twice: by two layers, or by one that is called twice."""
+
+    def __init__(self, inputs: int, outputs: int, *, once: bool = False) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(inputs, 8), nn.Linear(8, 8), nn.Linear(8, outputs)
+        self.drop, self.again = Dropout(0.5), Dropout(0.5)
+        self.once = once
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.drop(self.first(x).relu())
+        return self.head((self.drop if self.once else self.again)(self.second(x).relu()))
+
+
+def one_drop(inputs: int, outputs: int) -> nn.Module:
+    return TwoDrops(inputs, outputs, once=True)
+
+
+def in_a_row(inputs: int, outputs: int) -> nn.Module:
+    drop = Dropout(0.5)
+    return nn.Sequential(nn.Linear(inputs, 8), nn.ReLU(), drop, nn.Linear(8, 8), drop, nn.Linear(8, outputs))
+
+
+@pytest.mark.parametrize("factory", [TwoDrops, one_drop])
+def test_two_places_drop_other_entries(factory: Any) -> None:
+    model, seen = build(factory, 3, 1, seed=0).train(), []
+    for layer in (model.drop, model.again):
+        layer.register_forward_hook(lambda layer, given, out: seen.append(out == 0))
+    nn.init.constant_(model.first.bias, 100.0)
+    nn.init.constant_(model.second.bias, 1000.0)  # so that what is zero was dropped
+    with forward_pass(key=torch.tensor(3)):
+        model(torch.randn(50, 3))
+    one, other = seen
+    assert 0.4 < one.double().mean() < 0.6 and 0.4 < (one == other).double().mean() < 0.6
+
+
+def trained(x: Tensor, factory: Any, *engines: str) -> list[fedlab.Run]:
+    sites = {name: (x[i * 9 :], torch.arange(len(x) - i * 9) % 2) for i, name in enumerate("ABC")}
+    fed = fedlab.Federation.from_tensors(sites, prepared=True)
+    options = {"rounds": 2, "batch_size": 8, "dtype": "float64", "progress": False}
+    return [fedlab.train(fed, factory, engine=engine, **options) for engine in engines]
+
+
+MODES = ("sequential", "threads", "batched")
+
+
+@pytest.mark.parametrize("factory", [TwoDrops, one_drop, in_a_row])
+def test_sites_alone_and_stacked_drop_the_same(factory: Any) -> None:
+    alone, *others = trained(torch.randn(60, 3, generator=torch.Generator().manual_seed(0)), factory, *MODES)
+    for other in others:
+        assert not any("cannot be stacked" in note for note in other.notes)
+        assert all(torch.allclose(w, other.weights[name], rtol=1e-9) for name, w in alone.weights.items())
+
+
+def test_batch_norm_of_pictures_sees_no_padding_alone_and_stacked() -> None:
+    def cnn(inputs: int, outputs: int) -> nn.Module:
+        norm = BatchNorm2d(4)
+        return nn.Sequential(nn.Conv2d(inputs, 4, 3, bias=False), norm, nn.ReLU(), nn.Flatten(), nn.Linear(64, outputs))
+
+    def torchs(inputs: int, outputs: int) -> nn.Module:
+        norm = nn.BatchNorm2d(4)
+        return nn.Sequential(nn.Conv2d(inputs, 4, 3, bias=False), norm, nn.ReLU(), nn.Flatten(), nn.Linear(64, outputs))
+
+    x = torch.randn(60, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    alone, *others = trained(x, cnn, *MODES)  # the last batches are short ones, which a stack pads
+    for other in (*others, *trained(x, torchs, MODES[0])):
+        assert all(torch.allclose(w, other.weights[name], rtol=1e-9, atol=1e-12) for name, w in alone.weights.items())
+    assert not torch.allclose(alone.weights["1.running_var"], torch.ones(4, dtype=torch.float64))
