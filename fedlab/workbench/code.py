@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from fedlab.algorithms import ALGORITHMS, Algorithm
-from fedlab.engine import Event, Spread, stream
+from fedlab.engine import Event, Plan, Spread, stream
 from fedlab.federation import Federation
 from fedlab.federation.shift import Shifts
 
@@ -61,6 +61,26 @@ class Choice:
         """The seeds."""
         first = int(self.settings["seed"])
         return list(range(first, first + self.seeds))
+
+    def plans(self) -> list[Plan]:
+        """Return what is asked, a plan a seed: saved, it gives the same numbers elsewhere (``fedlab run plan.json``).
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> hospitals = fedlab.load("heart_disease")
+        >>> asked = Choice("", hospitals, ("Hungary",), "mlp", fedlab.algorithms.FedAvg(), {"rounds": 3, "seed": 1})
+        >>> asked.plans()
+        [<Plan FedAvg() of mlp on heart_disease: 1 sites, 3 rounds, seed 1>]
+        """
+        there = self.whole.select(*self.sites)
+
+        def of_seed(seed: int) -> Federation:
+            split = there.resplit(seed)
+            return split if self.shifts is None else split.shift(self.shifts)
+
+        settings: list[dict[str, Any]] = [{**self.settings, "seed": seed} for seed in self.numbers]
+        return [Plan.of(of_seed(each["seed"]), self.model, self.algorithm, **each) for each in settings]
 
     def stream(self, stop: threading.Event) -> Iterator[Event] | Iterator[Spread]:
         """Train what was chosen, live."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from fedlab.engine import Run
+from fedlab.engine import Plan, Run
 from fedlab.engine.notebook import kernel_shell, watched
 from fedlab.federation import Federation
 from fedlab.study.words import listed
@@ -120,6 +120,11 @@ class LivePanel(widgets.VBox):
     def choice(self) -> Choice:
         """Read all widgets; what cannot be had is an error whose text says what helps."""
         return self.controls.choice()
+
+    @property
+    def plans(self) -> list[Plan]:
+        """What the widgets ask now, a plan a seed: to be saved, and run elsewhere (``fedlab run plan.json``)."""
+        return self.choice().plans()
 
     def start(self) -> None:
         """Read all widgets and train in a thread; a run that still goes on is stopped first.

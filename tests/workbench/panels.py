@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fedlab.engine import Run
+from fedlab.engine import Plan, Run
+from fedlab.engine.train import carry_out
 from fedlab.workbench import RunPanel
 from fedlab.workbench.chart import MIME
+from fedlab.workbench.live import LivePanel
 from tests.patience import STILL, until
 
 LONG = 1_000_000  # rounds that nobody waits for
@@ -63,3 +65,8 @@ def frame(n: int = 90) -> pd.DataFrame:
     where = np.array(["Köln", "O'Hare", "Århus"])[np.arange(n) % 3]
     ill = np.where(age + rng.normal(0, 5, n) > 60, "yes", "no")
     return pd.DataFrame({"clinic": where, "age": age, "pulse": rng.normal(70, 8, n), "ill": ill})
+
+
+def carried(panel: LivePanel) -> list[Run]:
+    """Carry out, as `fedlab run` would, the plans that a panel gives, written down and read again."""
+    return [carry_out(Plan.from_json(plan.to_json()), progress=False) for plan in panel.plans]

@@ -18,7 +18,7 @@ from fedlab.workbench import RunPanel, results
 from fedlab.workbench.controls import field_widgets, parameters, summary
 from fedlab.workbench.words import failures, progress
 from tests.patience import STILL
-from tests.workbench.panels import LONG, executed, finished, frame, running, same
+from tests.workbench.panels import LONG, carried, executed, finished, frame, running, same
 
 # ---------------------------------------------------------------------- what can be chosen
 
@@ -116,6 +116,7 @@ def test_the_code_gives_the_same_weights(make: Callable[..., RunPanel], name: st
     assert "the run that is shown" in panel.code_view.value and "fedlab.train" in panel.code_view.value
     again = executed(panel.code)
     assert same(run, again) and run.federation.fingerprint == again.federation.fingerprint
+    assert same(run, carried(panel)[0])
     for site, models in run.models.items():
         for one, other in zip(models, again.models[site], strict=True):
             assert all(torch.equal(one[k], other[k]) for k in one)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from fedlab.workbench import RunPanel
-from tests.workbench.panels import LONG, chart_of, finished, running, same, until
+from tests.workbench.panels import LONG, carried, chart_of, finished, running, same, until
 
 
 def seeded(make: Callable[..., RunPanel], count: int, **options: object) -> RunPanel:
@@ -45,6 +47,8 @@ def test_the_code_gives_all_seeds_to_the_bit(make: Callable[..., RunPanel]) -> N
     exec(panel.code, names)
     again = names["runs"]
     assert len(again) == 3 and all(same(a, b) for a, b in zip(panel.runs, again, strict=True))  # type: ignore[arg-type]
+    for beside, alone in zip(panel.runs, carried(panel), strict=True):  # one seed at a time: other sums in float32
+        assert all(torch.allclose(w, alone.weights[name], atol=1e-5) for name, w in beside.weights.items())
 
 
 def test_the_test_opens_with_a_corrected_interval(make: Callable[..., RunPanel]) -> None:

@@ -16,7 +16,7 @@ from fedlab.federation.shift import KINDS, AcquisitionShift, LabelShift, Shifts
 from fedlab.workbench import ShiftStudio, studio
 from fedlab.workbench.chart import MIME
 from tests.patience import STILL
-from tests.workbench.panels import LONG, chart_of, executed, finished, frame, same, until
+from tests.workbench.panels import LONG, carried, chart_of, executed, finished, frame, same, until
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_the_code_gives_the_same_numbers(made: Callable[..., ShiftStudio], hospi
     panel.code_button.click()
     assert "LabelShift(0.4)" in panel.code_view.value and ".shift(shifts)" in panel.code_view.value
     again = executed(panel.code, federation=hospitals)
-    assert panel.run is not None and same(again, panel.run)
+    assert panel.run is not None and same(again, panel.run) and same(carried(panel)[0], panel.run)
     assert again.federation.fingerprint == panel.run.federation.fingerprint
 
 
