@@ -439,6 +439,33 @@ def test_a_node_that_has_lost_its_memory_never_trains_on_in_silence(uneven: Fede
     assert set(run.errors["error"]) == {"StateLost"} and set(run.errors["site"]) == {"site 1"}
 
 
+@pytest.mark.parametrize("folder", [True, False])
+@pytest.mark.parametrize("how", ["dropped", "rolled back"])
+def test_state_that_flower_lost_is_restored_or_said(how: str, folder: bool, uneven: Federation, tmp_path: Path) -> None:
+    """The node lives on and what Flower kept for it is gone, or is that of two rounds ago."""
+    from flwr.app import RecordDict
+
+    near = fedlab.train(uneven, "mlp_norm", "scaffold", rounds=5, batch_size=16, engine="sequential", progress=False)
+    run = run_of(uneven, "scaffold", rounds=5)
+    options: dict[str, Any] = {}
+    if folder:
+        options = {"folder_of": lambda context: tmp_path / str(context.node_config["site"])}
+    grid = grid_of(run, **options)
+    context = next(context for _, context in grid.nodes.values() if context.node_config["site"] == "site 1")
+    early: list[dict[str, Any]] = []
+    for event in rounds(run, Exchange(transport_of(grid, uneven.names, dear=False), ledger=run.ledger_book)):
+        if event.round == 1:
+            early.append(dict(context.state))
+        if event.round == 3:
+            context.state = RecordDict(early[0] if how == "rolled back" else {})
+    if folder:
+        assert difference(run, near) == 0.0 and not run.errors.size
+        assert run.ledger.query("purpose == 'restore'")[["round", "site"]].values.tolist() == [[4, "site 1"]] * 2
+    else:
+        assert run.took_part == {"site 0": 5, "site 1": 3, "site 2": 5}
+        assert {tuple(each[1:]) for each in run.errors.values.tolist()} == {("site 1", "StateLost")}
+
+
 def again(run: Run, grid: Grid, **options: Any) -> None:
     """Carry a run through, whose second site is started again after round 2."""
     transport = transport_of(grid, run.federation.names)
