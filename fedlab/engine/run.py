@@ -180,6 +180,8 @@ class Run(Kept):
         ({'Hungary': ((2, 2),)}, 3)
         """
         for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"{name!r} is no site's name: give each by itself, run.away('Hungary', 'Cleveland')")
             self._check_site(name)
         following, last = max(len(self.records), self.under_way) + 1, self.settings.rounds
         if following > last:
