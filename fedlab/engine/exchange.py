@@ -35,7 +35,8 @@ REFUSED = "the site could not answer; its own log says why"
 class Reply:
     """What one site answered, or the class of what went wrong there; the text of an exception stays at the site.
 
-    ``hash`` stamps what the site holds now, where that could get lost: at a node.
+    ``hash`` stamps what the site holds now, where that could get lost: at a node. ``before`` is the answer to the
+    question that travelled with this one, and was answered first.
     """
 
     site: str
@@ -43,6 +44,7 @@ class Reply:
     error: str = ""
     cause: BaseException | None = None
     hash: str = ""
+    before: Reply | None = None
 
 
 @dataclass
@@ -115,7 +117,8 @@ class Ask:
 
     ``who`` are names (default: all), ``each`` what goes to one of them alone, beside the payload; ``like`` is what an
     uploaded model must look like: names, shapes and dtypes. At least ``least`` must answer; of a question that can be
-    spared, fewer count as nobody.
+    spared, fewer count as nobody. ``following`` is the next question, to the same sites, where it travels in the same
+    message: its answers are there when it is asked.
     """
 
     purpose: str
@@ -126,6 +129,7 @@ class Ask:
     least: int = 1
     spare: bool = False
     each: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    following: Ask | None = None
 
 
 @dataclass
@@ -138,6 +142,7 @@ class Exchange:
     min_sites : int
         So many must answer a question.
     ledger : Ledger
+        Each question is entered with all that it holds, also where two travel in one message and share a model.
     tell : callable
         Told what is asked.
     policy : Policy
@@ -156,6 +161,7 @@ class Exchange:
     deadline: float | None = None
     _asked: list[tuple[int, str]] = field(default_factory=list, repr=False)
     _prepared: dict[str, Any] | None = field(default=None, repr=False)
+    _travelled: tuple[Ask, list[Reply]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.deadline is not None:
@@ -196,8 +202,19 @@ class Exchange:
         TooFewSites
             If fewer than ``min_sites`` are left (or none, or a pooled place fails).
         """
+        if self._travelled is not None and self._travelled[0] is question:
+            (_, got), self._travelled = self._travelled, None
+            return self.receive(question, self.send(question), got)
         asked = self.send(question)
         return self.receive(question, asked, self._put(question, asked))
+
+    def end(self) -> None:
+        """Enter into the ledger what was answered and is not asked for any more: the run ends before."""
+        if self._travelled is None:
+            return
+        (question, got), self._travelled = self._travelled, None
+        asked = self.send(question)
+        self._enter(question.round, question.purpose, *self._screened(question, asked, got))
 
     def _put(self, question: Ask, who: Sequence[str]) -> Sequence[Reply] | Stacked:
         """Put a question to these sites; whoever has lost what it held is asked to restore it, and once more."""
@@ -219,11 +236,20 @@ class Exchange:
 
     def _carried(self, question: Ask, who: Sequence[str]) -> Sequence[Reply] | Stacked:
         """Let the transport carry a question, and enter what has come late of those before."""
-        self._asked.append((question.round, question.purpose))
-        options: dict[str, Any] = {"each": question.each} if question.each else {}
+        last = question.following or question  # the message is named after the last question in it
+        self._asked.append((last.round, last.purpose))
+        options: dict[str, Any] = {"each": last.each} if last.each else {}
         if self.deadline is not None:
             options["deadline"] = self.deadline
-        got = self.transport.ask(question.purpose, who, question.payload, **options)
+        if question.following is not None:
+            accept(self.policy, last.purpose)
+            options["before"] = (question.purpose, question.payload)
+        got = self.transport.ask(last.purpose, who, last.payload, **options)
+        if question.following is not None:
+            assert not isinstance(got, Stacked)
+            kept = [] if self._travelled is None else [r for r in self._travelled[1] if r.site not in who]
+            self._travelled = last, [*kept, *got]
+            got = [reply.before or Reply(reply.site, error=reply.error or "no answer") for reply in got]
         late: list[tuple[int, Reply]] = getattr(self.transport, "late", [])
         while late:
             number, reply = late.pop(0)

@@ -40,6 +40,7 @@ RETURN = 60.0  # seconds in which a node that has gone may come back before its 
 LONGEST = 86_400.0  # seconds in which some site must answer, where all lives that can be looked at
 KINDS = {"train": MessageType.TRAIN, "evaluate": MessageType.EVALUATE}
 FETCHED = ("keep", "export")
+BEFORE = "before."  # what stands before the names of a question that travels with another, and of its answer
 LOG = logging.getLogger("fedlab.site")
 SILENT = "no answer"
 HOSPITAL = Policy()
@@ -151,6 +152,9 @@ def client_app(
             holding = _recalled(context, None if folder is None else Path(folder) / str(context.run_id))
             reply = _answered(site, message.content, load, holding, policy)
             content, about["hash"] = reply.content, reply.hash
+            if reply.before is not None:
+                about["before"] = reply.before.error
+                content = {**content, **{f"{BEFORE}{name}": value for name, value in reply.before.content.items()}}
             if reply.error:
                 about |= {"error": reply.error, "sentence": REFUSED}
             elif message.content["plain"]["purpose"] == "greet":
@@ -169,10 +173,11 @@ def client_app(
 
 def _answered(site: str, asked: RecordDict, load: Callable[[], Any], holding: Holding, policy: Policy) -> Reply:
     """Take a question through the site's door: what is held is given to it, and what it holds then is noted."""
-    about, payload = asked["plain"], unpack(asked)
+    about, everything = asked["plain"], unpack(asked)
     purpose, expected = str(about["purpose"]), str(about.get("hash", ""))
+    payload, own = _parted(everything)
 
-    def held() -> Any:
+    def held(purpose: str) -> Any:
         if (theirs := str(about.get("fedlab", version()))) != version():
             raise OtherVersion(f"the server runs fedlab {theirs}, this site {version()}: install the same")
         lies = load()
@@ -182,14 +187,25 @@ def _answered(site: str, asked: RecordDict, load: Callable[[], Any], holding: Ho
                 holding.restore(lies, expected, payload["buffers"])
         return lies
 
-    door = Door(site, held, policy=policy, log=LOG)
+    door = Door(site, partial(held, purpose), policy=policy, log=LOG)
     with one_thread():
+        before = None
+        if first := str(about.get("before", "")):
+            # it looks at what the site was sent, and leaves nothing there
+            before = Door(site, partial(held, first), policy=policy, log=LOG).answer(first, {**payload, **own})
         reply = door.answer(purpose, payload)
+        reply.before = before
         if not reply.error and purpose != "greet" and isinstance(lies := door.held(), SiteWork):
             job = payload.get("job")
             holding.take(lies, job.round if purpose == "train" and job is not None else None)
             reply.hash = holding.now.hash
     return reply
+
+
+def _parted(everything: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part what belongs to a question, or an answer, from what is of the one before it alone."""
+    own = {name.removeprefix(BEFORE): value for name, value in everything.items() if name.startswith(BEFORE)}
+    return {name: value for name, value in everything.items() if not name.startswith(BEFORE)}, own
 
 
 def _recalled(context: Context, folder: Path | None) -> Holding:
@@ -242,6 +258,9 @@ class FlowerTransport:
         Raises, where what carries the messages is gone: then no answer can come, however long one waits.
     tell : callable
         Told what is waited for before the first question.
+    dear : bool
+        A message is dear, as in a deployment, where each is a process at the site: the evaluation of a round travels
+        with the training of the next wherever it can (:func:`fedlab.engine.rounds.rounds` says where).
 
     Attributes
     ----------
@@ -271,7 +290,9 @@ class FlowerTransport:
         stop: Stop = lambda: False,
         check: Callable[[], None] = lambda: None,
         tell: Callable[[str], None] = lambda doing: None,
+        dear: bool = True,
     ) -> None:
+        self.dear = dear
         self.grid, self.stop, self.check, self.columns = grid, stop, check, columns
         self.nodes: dict[str, int] = {}
         self.allowed: dict[str, list[str]] = {}
@@ -302,11 +323,17 @@ class FlowerTransport:
         *,
         each: Mapping[str, dict[str, Any]] | None = None,
         deadline: float | None = None,
+        before: tuple[str, dict[str, Any]] | None = None,
     ) -> list[Reply]:
         """Send one message to each site and wait for all answers: until the deadline, or a day without a further one.
 
-        ``each`` has what goes to one site alone, beside the payload.
+        ``each`` has what goes to one site alone, beside the payload; ``before`` is another question (purpose and
+        payload) that travels in the same message and is answered first. What both hold is sent once.
         """
+        about = {} if before is None else {"before": before[0]}
+        more = {} if before is None else {
+            f"{BEFORE}{name}": value for name, value in before[1].items() if payload.get(name) is not value
+        }  # fmt: skip
         number, self._number = self._number, self._number + 1
         self._look_around()
         self._await_return(who, deadline)
@@ -314,8 +341,8 @@ class FlowerTransport:
         there = [name for name in who if self.nodes.get(name, 0) in alive]
         contents = {
             self.nodes[name]: pack(
-                {**payload, **(each or {}).get(name, {})},
-                purpose=purpose, fedlab=version(), hash=self._hashes.get(name, ""),
+                {**payload, **(each or {}).get(name, {}), **more},
+                purpose=purpose, fedlab=version(), hash=self._hashes.get(name, ""), **about,
             )
             for name in there
         }  # fmt: skip
@@ -476,7 +503,7 @@ class FlowerTransport:
     def _came_late(self, number: str, message: Message) -> None:
         asked, site, _ = self._overdue.pop(number)
         if not message.has_error():
-            self.late.append((asked, Reply(site, unpack(message.content), LATE)))
+            self.late.append((asked, Reply(site, _parted(unpack(message.content))[0], LATE)))
 
     def _reply(self, name: str, message: Message | None, limited: bool) -> Reply:
         if message is None:
@@ -484,9 +511,11 @@ class FlowerTransport:
         if message.has_error():
             return Reply(name, error=SILENT)
         about = message.content["plain"]
+        content, own = _parted(unpack(message.content))
+        before = Reply(name, own, str(about["before"])) if "before" in about else None
         if "error" in about:
-            return Reply(name, error=str(about["error"]))
-        reply = Reply(name, unpack(message.content), hash=str(about.get("hash", "")))
+            return Reply(name, error=str(about["error"]), before=before)
+        reply = Reply(name, content, hash=str(about.get("hash", "")), before=before)
         if reply.hash:
             self._hashes[name] = reply.hash
         return reply

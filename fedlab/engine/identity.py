@@ -105,7 +105,8 @@ def _differences(then: Any, now: Any, where: str, older: bool, referred: list[st
         if "source" in then and "source" in now:
             code = next((key for key in now if key.startswith("code of ") and key in then), "source")
             if then[code] != now[code]:
-                yield f"the source of {where or then.get('name', 'it')}"
+                told = f"{_brief(then[code])} there, {_brief(now[code])} here"
+                yield f"the source of {where or then.get('name', 'it')} ({told})"
             then, now = ({k: v for k, v in d.items() if k != "source" and "code of " not in k} for d in (then, now))
         for key in dict.fromkeys([*then, *now]):
             if not older or (key in then and key in now):
@@ -121,6 +122,12 @@ def _differences(then: Any, now: Any, where: str, older: bool, referred: list[st
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _brief(total: str) -> str:
+    """Return the begin of a sum: enough to tell two apart, and to look for in a file."""
+    kind, _, digits = total.rpartition(":")
+    return f"{kind}:{digits[:12]}"
 
 
 def _sum(raw: bytes) -> str:

@@ -156,7 +156,9 @@ def find_settings(said: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
 
 
 def _optimizer(said: Mapping[str, Any]) -> Any:
-    return OPTIMIZERS[said["is"]](**{k: v for k, v in said.items() if k != "is"})
+    if said["is"] not in OPTIMIZERS:
+        raise ValueError(f"there is no optimizer {said['is']!r}; known are {', '.join(OPTIMIZERS)}")
+    return made_of(OPTIMIZERS[said["is"]], {k: v for k, v in said.items() if k != "is"}, said["is"])
 
 
 # --------------------------------------------------------------------------- the model

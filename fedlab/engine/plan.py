@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
 from hashlib import sha256
 from importlib import metadata
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -42,10 +44,10 @@ from fedlab.engine.settings import Settings
 from fedlab.federation import Feature, Federation, RowShape, Site
 from fedlab.federation.align import aligned
 from fedlab.federation.frame import categories, columns
-from fedlab.models import MODELS, ModelLike, build, model_name
+from fedlab.models import ModelLike, build, model_name, named_model
 from fedlab.models.trial import Trial, check_model, try_model, two_rows
 from fedlab.storage import replace_file
-from fedlab.storage.codec import decode
+from fedlab.storage.codec import Undecodable, decode
 from fedlab.tasks import Classification, Task
 
 if TYPE_CHECKING:  # it brings the units of measurement, which take longer to load than all else
@@ -254,6 +256,9 @@ class Plan(_Strict):
         >>> plan.setup().net.start()["weight"].shape
         torch.Size([1, 4])
         """
+        for what, names in (("sites", sites), ("classes", classes)):
+            if isinstance(names, str):
+                raise TypeError(f"{what} is {names!r}, a text: give a list of names, e.g. [{names!r}, …]")
         said = json.loads(dictionary.to_json())
         data = Agreement(dictionary=said, sum=_sum(said))
         known = dictionary.features()
@@ -288,7 +293,8 @@ class Plan(_Strict):
     @property
     def the_task(self) -> Task:
         """What is to be learnt."""
-        found = find(self.task)
+        with _as_said("task"):
+            found = find(self.task)
         if not isinstance(found, Task):
             raise ValueError(f"the plan's task is a {type(found).__name__}, and no task")
         return found
@@ -301,10 +307,11 @@ class Plan(_Strict):
     @property
     def known(self) -> tuple[Feature, ...]:
         """The features, with their codes."""
-        return tuple(
-            Feature(c.name, c.kind, c.unit, c.range, None if c.codes is None else find(c.codes), c.missing)
-            for c in self.features
-        )
+        with _as_said("features"):
+            return tuple(
+                Feature(c.name, c.kind, c.unit, c.range, None if c.codes is None else find(c.codes), c.missing)
+                for c in self.features
+            )
 
     @property
     def rounds(self) -> int:
@@ -381,6 +388,7 @@ class Plan(_Strict):
         more |= {} if primary is None else {"primary": primary}
         more |= {} if away is None else {"away": _spells(away)}
         made = _validated({**_whole(self), **more})
+        made.check_primary()
         object.__setattr__(made, "_objects", held and held._replace(settings=chosen))
         return made
 
@@ -463,13 +471,17 @@ class Plan(_Strict):
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no plan {path}: plan.save({str(path)!r}) writes one")
-        return cls.from_json(path.read_text("utf-8"), called=str(path))
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} is no plan: it is no text. plan.save(FILE) writes one") from None
+        return cls.from_json(text, called=str(path))
 
     @classmethod
     def from_json(cls, text: str, *, called: str = "the plan") -> Plan:
         """Read a plan from JSON, as :meth:`load` does."""
         try:
-            body = json.loads(text)
+            body = json.loads(text, parse_constant=_no_number)
         except ValueError as error:
             raise ValueError(f"{called} is no plan: it is no JSON ({error})") from None
         if not isinstance(body, dict) or "format" not in body:
@@ -517,13 +529,18 @@ class Plan(_Strict):
         if self.data_here is not None:
             return self.data_here
         if isinstance(self.data, Agreement):
-            raise ValueError("the plan's patients are at the hospitals, each its own: here is nobody's row")
+            raise ValueError(
+                "the plan's patients are at the hospitals, each its own: here is nobody's row. Run it over their nodes "
+                "(fedlab.engine.flower), or give a federation in Python: "
+                "fedlab.engine.train.carry_out(plan, federation)"
+            )
         if isinstance(self.data, Given):
             raise ValueError(
                 f"the plan is of {self.data.name!r}, data that were given: it has their fingerprint alone, and they "
-                "cannot be made again. Give the federation"
+                "cannot be made again. Give the federation in Python: fedlab.engine.train.carry_out(plan, federation)"
             )
-        found = _made_again(self.data)
+        with _as_said("data"):
+            found = _made_again(self.data)
         self.check(found)
         return found
 
@@ -564,9 +581,13 @@ class Plan(_Strict):
         >>> Plan.of(hospitals).admit(hospitals["Hungary"]).name
         'Hungary'
         """
+        if not isinstance(site, Site):
+            raise TypeError(f"{site!r} is a {type(site).__name__}, and no site: give federation['Hungary'] or such")
         if site.name not in self.sites:
             raise ValueError(f"{site.name!r} is none of the plan's sites, {', '.join(self.sites)}: name it as agreed")
         task = self.the_task
+        if site.classes and not task.classes:
+            raise ValueError(f"{site.name} has classes for labels, and the plan's task is {task.about}: agree on one")
         found = aligned(site, self.known, task.classes)
         self._check_terms(site.name, found.features, task, self.prepared, found)
         return found
@@ -580,6 +601,11 @@ class Plan(_Strict):
             )
         if task != self.the_task:
             raise ValueError(f"{name} has {task}, and the plan {self.the_task}: agree on what is to be learnt")
+        for rows in filter(None, (site.rows, site.locked)):
+            try:
+                task.check(rows.y)
+            except ValueError as error:
+                raise ValueError(f"{name} does not fit the plan: {error}") from None
         if prepared != self.prepared:
             raise ValueError(f"{name} has prepared={prepared}, and the plan prepared={self.prepared}: they must agree")
         row = site.rows.row
@@ -594,6 +620,7 @@ class Plan(_Strict):
         ValueError
             If they do not go together, or code is not here or another than it was.
         """
+        self.check_primary()
         settings = self._objects.settings if self._objects else self._found_settings()
         n = len(self.sites)
         if settings.min_sites > n:
@@ -615,6 +642,17 @@ class Plan(_Strict):
             )
         check_present(bound, settings, self.sites, self.away)
         return Setup(bound, settings, net)
+
+    def check_primary(self) -> None:
+        """Refuse a metric to be judged that the plan's task does not have.
+
+        Raises
+        ------
+        ValueError
+            With the metrics that it has.
+        """
+        if self.primary is not None and self.primary not in (known := self.the_task.metrics):
+            raise ValueError(f"primary is {self.primary!r}, and {self.the_task.about} has {', '.join(known)}")
 
     def _net(self, model: ModelLike, settings: Settings, like: Net | None) -> Net:
         if not self.prepared and len(self.row.shape) > 1:
@@ -638,22 +676,40 @@ class Plan(_Strict):
         unsaid, code = self.settings.get("unsaid", {}), self.settings.get("code", {})
         if unsaid and self.lacks:
             raise ValueError(f"this plan cannot be carried out: {'; '.join(self.lacks)}")
-        return Settings(**find_settings(self.said_settings, {name: find(code[name]) for name in unsaid}))
+        with _as_said("settings"):
+            return Settings(**find_settings(self.said_settings, {name: find(code[name]) for name in unsaid}))
 
     def _found_model(self) -> ModelLike:
-        if self.model.code is None and self.model.name not in MODELS:
+        if self.model.lacks:
             raise ValueError(f"this plan cannot be carried out: the model {self.model.name}: {self.model.lacks}")
-        found: ModelLike = self.model.name if self.model.code is None else find(self.model.code)
+        if self.model.code is None:
+            named_model(self.model.name)
+            return self.model.name
+        with _as_said("model"):
+            found: ModelLike = find(self.model.code)
         return found
 
     def _found_algorithm(self) -> Algorithm:
         said = self.algorithm
         if said.fields is None:
             raise ValueError(f"this plan cannot be carried out: {'; '.join(self.lacks)}")
-        cls = type(algorithm(said.name)) if said.name in (*ALGORITHMS, *brought()) else find_code({"at": said.class_})
+        known = said.name in (*ALGORITHMS, *brought())
+        cls = type(algorithm(str(said.name))) if known else find_code({"at": said.class_})
+        if known and cls.__qualname__ != said.class_.rpartition(":")[2]:
+            raise ValueError(
+                f"the plan's algorithm {said.name!r} is of {said.class_}, and here of {cls.__module__}:"
+                f"{cls.__qualname__}: take the file as it was agreed, or make the plan again"
+            )
         if not (isinstance(cls, type) and issubclass(cls, Algorithm)):
             raise ValueError(f"the plan's algorithm {said.class_} is no fedlab.algorithms.Algorithm here")
-        made: Algorithm = made_of(cls, decode(said.fields, {}), said.class_)
+        with _as_said("algorithm"):
+            made: Algorithm = made_of(cls, decode(said.fields, {}), said.class_)
+        here = say_algorithm(made)["name"]
+        if said.name and here and here != said.name:
+            raise ValueError(
+                f"the plan's algorithm is {said.name!r}, and its class {said.class_} is {here!r} here: take the file "
+                "as it was agreed, or make the plan again"
+            )
         if other := differs(said.model_dump(by_alias=True), content(made)):
             raise ValueError(
                 f"{said.class_} is another here than in the plan: {'; '.join(other[:3])}. Take the file that the plan "
@@ -718,6 +774,7 @@ def _asked(
             "settings": _say_settings(chosen),
         }
     )  # fmt: skip
+    made.check_primary()
     object.__setattr__(made, "_objects", Objects(federation, model, alg, chosen))
     return made
 
@@ -727,6 +784,22 @@ def _validated(body: Mapping[str, Any], called: str = "the plan") -> Plan:
         return Plan.model_validate(body)
     except ValidationError as error:
         raise ValueError(f"{called}: {_told(error)}") from None
+
+
+@contextmanager
+def _as_said(what: str) -> Iterator[None]:
+    """Say of which part of a plan it is that it cannot be made of what the plan says."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, Undecodable) as error:
+        raise ValueError(
+            f"the plan's {what} cannot be made of what it says ({type(error).__name__}: {error}): take the file as it "
+            "was agreed, or make the plan again"
+        ) from error
+
+
+def _no_number(what: str) -> None:
+    raise ValueError(f"{what} is no number")
 
 
 def _told(error: ValidationError) -> str:
@@ -767,6 +840,7 @@ def _version() -> str:
 
 def _say_model(model: ModelLike) -> ModelSpec:
     if isinstance(model, str):
+        named_model(model)
         return ModelSpec(name=model)
     if isinstance(model, nn.Module):
         why = f"a ready {type(model).__name__} has weights that no words hold: give its class, or what makes it"
@@ -858,8 +932,22 @@ def _made_again(data: Recipe) -> Federation:
 
 
 def _spells(away: Mapping[str, Sequence[Spell]]) -> dict[str, tuple[Any, ...]]:
-    return {site: tuple(tuple(spell) if isinstance(spell, Sequence) else spell for spell in spells)
-            for site, spells in away.items() if spells}  # fmt: skip
+    if not isinstance(away, Mapping):
+        raise TypeError(f"away is {away!r}: give each site's absences, {{'Hungary': [(2, 3)]}}")
+    found: dict[str, tuple[Any, ...]] = {}
+    for site, spells in away.items():
+        listed = isinstance(spells, Sequence) and not isinstance(spells, str)
+        if not (listed and all(map(_is_spell, spells))):
+            raise ValueError(
+                f"away of {site} is {spells!r}: give first and last round of each absence, whole numbers, e.g. [(2, 3)]"
+            )
+        found |= {site: tuple((int(first), int(last)) for first, last in spells)} if spells else {}
+    return found
+
+
+def _is_spell(spell: Any) -> bool:
+    pair = isinstance(spell, Sequence) and not isinstance(spell, str) and len(spell) == 2
+    return pair and all(isinstance(n, Integral) and not isinstance(n, bool) for n in spell)
 
 
 def _check_away(plan: Plan, site: str, spells: Sequence[Spell]) -> None:

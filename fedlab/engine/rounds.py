@@ -95,6 +95,15 @@ def rounds(run: Run, exchange: Exchange, *, keep: Keep | None = None, before: Te
     """Train ``run`` round by round; each event finds it up to date, and kept.
 
     ``keep`` is called with the loop after every round; ``before`` is what its snapshot gave, to go on there.
+
+    Where a message is dear (:class:`~fedlab.engine.flower.FlowerTransport`), the evaluation of a round travels with the
+    training of the next: one message a site and round instead of two, and the same history, choice, weights and ledger.
+    That is so where the very sites that are asked to evaluate are asked to train next, all that are there (no sampling,
+    no algorithm that chooses its sites), where they predict with the model that they are sent (no personal models, no
+    ensemble), and where nothing may come between: neither ``patience`` nor a deadline. The last round's evaluation is a
+    message of its own. An event is then as complete as ever and comes later, when the sites have also trained for the
+    next round: its ``seconds`` have that in them, and ``run.away`` takes effect a round later. A run that is left there
+    has the message of the next round in its ledger, and does not use it.
     """
     loop = Loop(run, exchange)
     if before is not None:
@@ -113,6 +122,7 @@ def rounds(run: Run, exchange: Exchange, *, keep: Keep | None = None, before: Te
                     keep(loop)
                 yield _handed_out(step)
     finally:
+        exchange.end()
         collect(loop)
 
 
@@ -149,6 +159,7 @@ class Loop(Held):
             setattr(run, count, Counter(getattr(run, count)))
         before = run.records[-1].seconds if run.records else 0.0  # where a run goes on
         self.started = time.perf_counter() - before
+        self._next: Ask | None = None  # the question of the next round, where the sites have it already
 
     def steps(self) -> Steps:
         """Go through the whole run."""
@@ -238,16 +249,11 @@ class Loop(Held):
 
     def _round(self, number: int) -> Steps:
         """Ask, combine, evaluate."""
-        job = self._job(number)
-        asked = self._asked(number)
+        question = self._next or self._question(number, self._sent())
+        self._next = None
+        payload, asked = question.payload, list(question.who or ())
+        job: Job = payload["job"]
         self._pool(number)
-        there = sum(not is_away(self.run.absent, place, number) for place in self.places)
-        sample = len(asked) < there and self.silent < len(self.places)
-        payload = self._payload(job)
-        question = Ask(
-            "train", payload, number, asked, None if self.run.hooks.sealed else payload["model"],
-            least=self.alg.quorum(len(self.places)), spare=sample,
-        )  # fmt: skip
         answers: Answers = (yield question) if asked else Answers([], [])
         self.silent = 0 if answers.sites or not asked else self.silent + 1
         self.run.asked.update(asked)
@@ -258,7 +264,9 @@ class Loop(Held):
             self.params, self.state = yield self._combine(answers, job)
         valid: dict[str, dict[str, float]] = {}
         if self.settings.evaluate:
-            told: Answers = yield Ask("evaluate", self._payload(job), number, self._choosing(number))
+            sent, who = self._sent(), self._choosing(number)
+            self._next = self._travels_along(number, sent, who)
+            told: Answers = yield Ask("evaluate", {**sent, "job": job}, number, who, following=self._next)
             valid = dict(zip(told.sites, told.each(), strict=True))
         better = choose(self.run, number, valid, self.best)
         if better:
@@ -269,6 +277,32 @@ class Loop(Held):
         seconds = time.perf_counter() - self.started
         self.run.records.append(Record(number, valid, seconds, self.exchange.ledger.total, errors))
         yield Event(number, self.settings.rounds, self.run, valid, self.params, bool(better), errors)
+
+    def _question(self, number: int, sent: dict[str, Any]) -> Ask:
+        """Return a round's question to train."""
+        asked = self._asked(number)
+        there = sum(not is_away(self.run.absent, place, number) for place in self.places)
+        return Ask(
+            "train", {**sent, "job": self._job(number)}, number, asked,
+            None if self.run.hooks.sealed else sent["model"], least=self.alg.quorum(len(self.places)),
+            spare=len(asked) < there and self.silent < len(self.places),
+        )  # fmt: skip
+
+    def _travels_along(self, number: int, sent: dict[str, Any], who: list[str] | None) -> Ask | None:
+        """Return the next round's training where the evaluation of this one travels with it: :func:`rounds` has it."""
+        dear = getattr(self.exchange.transport, "dear", False) and number < self.settings.rounds
+        needed = self.settings.patience is not None or self.exchange.deadline is not None
+        if not dear or needed or not whole(self.alg) or not self._asks_everybody():
+            return None
+        question = self._question(number + 1, sent)
+        if question.who != list(self.exchange.transport.sites if who is None else who):
+            return None
+        self.run.under_way = number + 1
+        return question
+
+    def _asks_everybody(self) -> bool:
+        """Return whether every place is asked to train that is not away."""
+        return type(self.alg).asks is Algorithm.asks and (self.settings.fraction == 1 or self.alg.alone)
 
     def _choosing(self, number: int) -> list[str] | None:
         """Whom to ask how good its model is; alone, a site that has not trained yet has none. ``None``: all."""
@@ -283,8 +317,7 @@ class Loop(Held):
 
     def _asked(self, number: int) -> list[str]:
         """Whom the algorithm asks, and of those the share that the settings allow."""
-        everybody = type(self.alg).asks is Algorithm.asks
-        if everybody and (self.settings.fraction == 1 or self.alg.alone):
+        if self._asks_everybody():
             return [place for place in self.places if not is_away(self.run.absent, place, number)]
         rng = np.random.default_rng([self.settings.seed, 5, number])
         wanted = sorted(self.alg.asks(number, len(self.places), rng))
@@ -307,8 +340,9 @@ class Loop(Held):
         """Return what the server sends beside the model; its memory stays as it is."""
         return self.alg.broadcast(theirs(self.alg, self.state))
 
-    def _payload(self, job: Job) -> dict[str, Any]:
-        return {"model": travels(self.alg, self.params), "extra": self._broadcast(), "job": job}
+    def _sent(self) -> dict[str, Any]:
+        """Return what the sites are sent: the model, and what travels beside it."""
+        return {"model": travels(self.alg, self.params), "extra": self._broadcast()}
 
     def _pool(self, number: int) -> None:
         """Enter into the ledger what pooling moves: the rows themselves, once."""
@@ -361,7 +395,7 @@ class Loop(Held):
             run.notes.append(f"the sites' own models stay there: the policy does not allow {', '.join(why)}")
             return
         if not self.settings.evaluate:  # nothing was held while training: hold what there is
-            yield Ask("evaluate", self._payload(self._job(last)), last, owners)
+            yield Ask("evaluate", {**self._sent(), "job": self._job(last)}, last, owners)
         told = yield Ask("export", {}, last, owners)
         for site, what in zip(told.sites, told.contents, strict=True):
             models = what["models"]

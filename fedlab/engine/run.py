@@ -97,6 +97,7 @@ class Run(Kept):
     asked_for: dict[str, Any] = field(default_factory=dict, repr=False)  # in words, as it was before the first round
     absent: dict[str, list[Spell]] = field(default_factory=dict)
     hooks: Hooks = field(default=Hooks(), init=False, repr=False)  # no part of what is kept
+    under_way: int = field(default=0, init=False, repr=False)  # the round that the sites were asked for last
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
     def __post_init__(self, asked_plan: Plan, rows: Federation | None) -> None:
@@ -155,7 +156,9 @@ class Run(Kept):
     def away(self, *names: str) -> None:
         """Let exactly these sites be away from the next round on; whoever else was is back. It is written in the plan.
 
-        It takes effect at a round's border: call it between two events of ``fedlab.stream``.
+        It takes effect at a round's border: call it between two events of ``fedlab.stream``. Between hospitals the
+        round after an event's may be under way already (:func:`fedlab.engine.rounds.rounds`): then it takes effect in
+        the one after that, as the plan says.
 
         Parameters
         ----------
@@ -177,10 +180,13 @@ class Run(Kept):
         ({'Hungary': ((2, 2),)}, 3)
         """
         for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"{name!r} is no site's name: give each by itself, run.away('Hungary', 'Cleveland')")
             self._check_site(name)
-        following, last = len(self.records) + 1, self.settings.rounds
+        following, last = max(len(self.records), self.under_way) + 1, self.settings.rounds
         if following > last:
-            raise ValueError(f"the run has had its {last} rounds: nobody can be away any more")
+            had = "has had" if len(self.records) == last else "is in the last of"
+            raise ValueError(f"the run {had} its {last} rounds: nobody can be away any more")
         spells: dict[str, list[Spell]] = {}
         for site in self.names:
             past = [(first, min(end, following - 1)) for first, end in self.absent.get(site, ()) if first < following]

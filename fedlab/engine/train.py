@@ -106,7 +106,7 @@ def train(
     """
     run = begin(planned(federation, model, algorithm, settings))
     run.ledger_book.keep = keep_messages
-    return _carry_kept(run, progress=progress, save=save)
+    return carry_kept(run, progress=progress, save=save)
 
 
 def carry_out(
@@ -129,11 +129,14 @@ def carry_out(
     >>> carry_out(fedlab.Plan.from_json(plan.to_json()), progress=False).plan == plan
     True
     """
+    if not isinstance(plan, Plan):
+        raise TypeError(f"{plan!r} is a {type(plan).__name__}, and no plan: give Plan.of(…) or Plan.load(FILE)")
     run = begin(plan, plan.federation() if federation is None else federation)
-    return _carry_kept(run, progress=progress, save=save)
+    return carry_kept(run, progress=progress, save=save)
 
 
-def _carry_kept(run: Run, *, progress: bool, save: str | Path | None) -> Run:
+def carry_kept(run: Run, *, progress: bool = True, save: str | Path | None = None) -> Run:
+    """Carry a begun run to its end; with ``save`` it is kept there after every round."""
     if save is None:
         return carry(run, progress=progress)
     from fedlab.engine.resume import keeping

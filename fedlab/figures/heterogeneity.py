@@ -43,7 +43,7 @@ def heterogeneity(found: Heterogeneity) -> go.Figure:
     >>> heterogeneity(found).layout.title.text.replace("<br>", " ")
     'All 4 hospitals differ from the others in label, features and missing values: more than chance'
     """
-    sites = list(found.federation.names)
+    sites = list(found.terms.names)
     kinds = [kind for kind in KINDS if kind in set(found.cells["kind"])]
     grid = found.cells.set_index(["site", "kind"])
     rows = [[grid.loc[(site, kind)] for kind in kinds] for site in sites]

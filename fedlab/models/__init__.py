@@ -28,6 +28,28 @@ def model_name(model: ModelLike) -> str:
     return getattr(model, "__name__", type(model).__name__)
 
 
+def named_model(name: str) -> Factory:
+    """Return the factory that is registered by this name.
+
+    Raises
+    ------
+    ValueError
+        If there is none, with the names that there are.
+
+    Examples
+    --------
+    >>> named_model("logistc")
+    Traceback (most recent call last):
+    ...
+    ValueError: there is no model 'logistc' (did you mean 'logistic'?); known are logistic, linear, mlp, mlp_norm, ...
+    """
+    if name not in MODELS:
+        near = get_close_matches(name, MODELS, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"there is no model {name!r}{hint}; known are {', '.join(MODELS)}, or give a factory")
+    return MODELS[name]
+
+
 def build(
     model: ModelLike, inputs: int, outputs: int, *, seed: int = 0, shape: tuple[int | None, ...] | None = None
 ) -> nn.Module:
@@ -68,11 +90,7 @@ def _made(model: ModelLike, inputs: int, outputs: int, seed: int, shape: tuple[i
     if isinstance(model, nn.Module):
         return copy.deepcopy(model)
     if isinstance(model, str):
-        if model not in MODELS:
-            near = get_close_matches(model, MODELS, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ValueError(f"there is no model {model!r}{hint}; known are {', '.join(MODELS)}, or give a factory")
-        model = MODELS[model]
+        model = named_model(model)
     wants_shape = _has_shape(model)
     start = int(np.random.SeedSequence([seed, 0]).generate_state(1)[0])
     with torch.random.fork_rng(devices=[]):

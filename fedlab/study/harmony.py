@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,16 @@ ASKED = ("site", "column", "kind", "change", "ask", "evidence", "answered")
 
 @dataclass
 class Desk:
-    """What lies at a site: the table as it is now and as the hospital wrote it, and which column names the patient."""
+    """What lies at a site: the table as it is now and as the hospital wrote it, and which column names the patient.
+
+    ``keep`` is given the table whenever it was changed: a hospital's node ends after every answer, and what is to last
+    has to be on its own disk.
+    """
 
     table: pd.DataFrame
     written: pd.DataFrame
     patient: str | None = None
+    keep: Callable[[pd.DataFrame], object] = lambda table: None
 
     def changed(self, column: str, *, least: int) -> int:
         """Count the patients whose cells of a column have changed; 0 where so many, or so many others, are too few."""
@@ -45,7 +50,12 @@ class Desk:
 
 def _summarise(desk: Desk, asked: dict[str, Any]) -> dict[str, Any]:
     """Summarise the table of a site."""
-    told = summarise(desk.table, least=asked["least"], patient=asked.get("patient"))
+    if asked.get("patient") != desk.patient:
+        raise ValueError(
+            f"the server tells patients by {asked.get('patient')!r}, and this site by {desk.patient!r}: agree on the "
+            "column (None: a row is a patient)"
+        )
+    told = summarise(desk.table, least=asked["least"], patient=desk.patient)
     return {"columns": _packed(told)}
 
 
@@ -53,6 +63,7 @@ def _apply(desk: Desk, asked: dict[str, Any]) -> dict[str, Any]:
     """Change the table of a site; tell how many patients' cells changed."""
     changes = [Change(**change) for change in asked["changes"].values()]
     desk.table = apply(desk.written, changes)
+    desk.keep(desk.table)
     changed = {str(c): desk.changed(c, least=asked["least"]) for c in desk.written}
     return {"changed": {c: n for c, n in changed.items() if n}}
 
@@ -67,8 +78,14 @@ class Harmony:
 
     Attributes
     ----------
+    desks : mapping of str to Desk
+        What lies at the sites of this process; empty where the sites are hospitals.
+    sites : tuple of tuple of str
+        The sites, in the order in which they are asked; those of an inner tuple at once.
     found : Findings
         Proposals, questions and what is undecided.
+    changed : dict of str to dict of str to int
+        By site and column, how many patients' cells :meth:`apply` changed, as the site tells it.
     accepted : list of int
         Numbers of the proposals that :meth:`apply` makes.
     answers : dict of int to int
@@ -77,10 +94,12 @@ class Harmony:
 
     gate: Exchange
     desks: Mapping[str, Desk]
+    sites: tuple[tuple[str, ...], ...]
     found: Findings
     least: int = LEAST
     accepted: list[int] = field(default_factory=list)
     answers: dict[int, int] = field(default_factory=dict)
+    changed: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def ledger(self) -> pd.DataFrame:
@@ -214,18 +233,24 @@ class Harmony:
     def apply(self) -> dict[str, pd.DataFrame]:
         """Have every site make its accepted and answered changes, on the table as written; return the tables.
 
-        Called again after :meth:`refuse` it makes what is accepted then: what is no longer accepted is undone.
+        Called again after :meth:`refuse` it makes what is accepted then: what is no longer accepted is undone. Of
+        hospitals no table comes back: each keeps its own, and :attr:`changed` says how much of it has changed.
         """
-        for site in self.desks:
-            mine = [change for change in self.changes if change.site == site]
-            payload = {str(k): {"site": c.site, "column": c.column, "kind": c.kind, "details": dict(c.details)}
-                       for k, c in enumerate(mine)}  # fmt: skip
-            self.gate.ask(Ask("apply", {"changes": payload, "least": self.least}, who=[site]))
+        for who in self.sites:
+            each = {site: {"changes": self._said(site)} for site in who}
+            told = self.gate.ask(Ask("apply", {"changes": {}, "least": self.least}, who=who, least=len(who), each=each))
+            self.changed |= {site: what["changed"] for site, what in zip(told.sites, told.contents, strict=True)}
         return {site: desk.table for site, desk in self.desks.items()}
+
+    def _said(self, site: str) -> dict[str, dict[str, Any]]:
+        """Say a site's changes as they travel."""
+        mine = [change for change in self.changes if change.site == site]
+        return {str(k): {"site": c.site, "column": c.column, "kind": c.kind, "details": dict(c.details)}
+                for k, c in enumerate(mine)}  # fmt: skip
 
     def __repr__(self) -> str:
         proposed, asked = len(self.found.proposals), len(self.found.questions)
-        return (f"<Harmony of {len(self.desks)} sites: {proposed} proposals, {len(self.accepted)} accepted; "
+        return (f"<Harmony of {sum(map(len, self.sites))} sites: {proposed} proposals, {len(self.accepted)} accepted; "
                 f"{asked} questions, {len(self.answers)} answered>")  # fmt: skip
 
 
@@ -236,7 +261,7 @@ def _known(number: int, count: int, what: str) -> None:
 
 
 def harmonise(
-    tables: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, pd.DataFrame] | Exchange,
     dictionary: DataDictionary | None = None,
     *,
     least: int = LEAST,
@@ -251,14 +276,17 @@ def harmonise(
 
     Parameters
     ----------
-    tables : mapping of str to DataFrame
-        By site, as the hospital wrote it: text or numbers.
+    tables : mapping of str to DataFrame, or Exchange
+        By site, as the hospital wrote it: text or numbers. Or the gate to hospitals whose nodes hold a :class:`Desk`
+        each, ``Exchange(FlowerTransport(grid, sites), ledger=Ledger(keep=True))``: all of them are asked at once, and
+        the same is proposed as of the same tables here, in the order of their names.
     dictionary : DataDictionary, optional
         The agreement. Without it, what most sites do counts as agreed; of two sites nobody can say who is wrong.
     least : int
         Patients in the smallest cell that may leave a site.
     patient : str, optional
-        Column that tells whose row it is, where patients have several; else a row is a patient.
+        Column that tells whose row it is, where patients have several; else a row is a patient. Hospitals say the same
+        at their own desk, or the answer is an error.
     progress : bool
         Show a line if it takes longer than two seconds.
 
@@ -270,6 +298,8 @@ def harmonise(
     ------
     ValueError
         If there is no table, one is empty, is no DataFrame or has a column twice.
+    Refused, TooFewSites
+        If the gate, or a hospital, does not allow it, or one of the hospitals does not answer.
 
     Examples
     --------
@@ -281,6 +311,30 @@ def harmonise(
     >>> int((tables["Switzerland"]["chol"] == "?").sum())
     123
     """
+    if least < 1:
+        raise ValueError(f"least is {least}: the smallest cell that may leave a site holds at least 1 patient")
+    if isinstance(tables, Exchange):
+        gate, desks = tables, dict[str, Desk]()
+        sites: tuple[tuple[str, ...], ...] = (tuple(gate.transport.sites),)
+    else:
+        _check(tables)
+        desks = {site: Desk(table, table, patient) for site, table in tables.items()}
+        gate, sites = survey(desks), tuple((site,) for site in desks)
+    gate.require(("summarise", "apply"))
+    payload = {"least": least} | ({"patient": patient} if patient is not None else {})
+    summaries: dict[str, Any] = {}
+    with progress_line(sum(map(len, sites)), "summaries", "site", show=progress) as line:
+        for who in sites:
+            told = gate.ask(Ask("summarise", payload, who=who, least=len(who)))
+            summaries |= {
+                site: _unpacked(what["columns"]) for site, what in zip(told.sites, told.contents, strict=True)
+            }
+            line.update(len(who))
+    return Harmony(gate, desks, sites, propose(summaries, dictionary, least=least), least)
+
+
+def _check(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse what is no table of a site."""
     if not tables:
         raise ValueError("there is no table: give one DataFrame a site")
     for site, table in tables.items():
@@ -288,18 +342,6 @@ def harmonise(
             raise ValueError(f"site {site!r} has a {type(table).__name__}, not a DataFrame")
         if table.empty:
             raise ValueError(f"the table of site {site!r} is empty: leave the site out, or read its file again")
-    if least < 1:
-        raise ValueError(f"least is {least}: the smallest cell that may leave a site holds at least 1 patient")
-    desks = {site: Desk(table, table, patient) for site, table in tables.items()}
-    gate = survey(desks)
-    payload = {"least": least} | ({"patient": patient} if patient is not None else {})
-    summaries = {}
-    with progress_line(len(desks), "summaries", "site", show=progress) as line:
-        for site in desks:
-            told = gate.ask(Ask("summarise", payload, who=[site]))
-            summaries[site] = _unpacked(told.contents[0]["columns"])
-            line.update()
-    return Harmony(gate, desks, propose(summaries, dictionary, least=least), least)
 
 
 def _packed(told: Any) -> Any:

@@ -13,9 +13,10 @@ import torch
 import fedlab
 from fedlab.engine import Run, TooFewSites
 from fedlab.engine.exchange import Ask, Exchange
-from fedlab.engine.plan import planned
+from fedlab.engine.plan import Plan, planned
 from fedlab.engine.purposes import Refused
-from fedlab.engine.train import begin
+from fedlab.engine.rounds import rounds
+from fedlab.engine.train import begin, carry_out
 from fedlab.engine.trees import tree_leaves
 from fedlab.federation import Federation
 from fedlab.privacy import Policy
@@ -67,6 +68,170 @@ def test_nodes_give_the_bits_of_one_site_at_a_time(alg: str, uneven: Federation)
     assert far.ledger[greeted]["site"].tolist() == sorted(uneven.names)
     pairs = far.ledger[~greeted].reset_index(drop=True), near.ledger
     assert pairs[0].equals(pairs[1]) and not far.errors.size
+
+
+# ---------------------------------------------------------------------- two questions in one message
+
+
+def questions(grid: Grid) -> list[str]:
+    """The purposes of the messages to the first node, greeting and preparation aside."""
+    first = min(grid.nodes)
+    return [purpose for purpose, node in grid.asked if node == first and purpose in ("train", "evaluate", "keep")]
+
+
+def test_evaluation_travels_with_the_next_training_and_changes_nothing(uneven: Federation) -> None:
+    apart = run_of(uneven, "scaffold", rounds=4)
+    many = grid_of(apart)
+    carry(apart, transport_of(many, uneven.names, dear=False))
+    together = run_of(uneven, "scaffold", rounds=4)
+    few = grid_of(together)
+    carry(together, transport_of(few, uneven.names))
+    assert questions(many) == ["train", "evaluate"] * 4
+    assert questions(few) == ["train"] * 4 + ["evaluate"], "the last round's has a message of its own"
+    assert difference(apart, together) == 0.0 and apart.chosen == together.chosen
+    assert apart.history.drop(columns="seconds").equals(together.history.drop(columns="seconds"))
+    assert apart.ledger.equals(together.ledger)
+
+
+def test_what_both_questions_hold_is_sent_once(uneven: Federation) -> None:
+    sizes: dict[bool, int] = {}
+    for dear in (False, True):
+        run = run_of(uneven, rounds=3)
+        grid = grid_of(run)
+        push, sent = grid.push_messages, []
+
+        def counted(messages: Any, push: Any = push, sent: Any = sent) -> Any:
+            every = list(messages)
+            sent += [len(part) for m in every for part in m.content.array_records.values()]
+            return push(every)
+
+        grid.push_messages = counted  # type: ignore[method-assign]
+        carry(run, transport_of(grid, uneven.names, dear=dear))
+        sizes[dear] = sum(sent)
+    tensors = sum(not name.startswith("prepare.") for name in run.weights)
+    assert sizes[False] - sizes[True] == 2 * 3 * tensors, "of three rounds two evaluations send no model, at 3 sites"
+
+
+@pytest.mark.parametrize(
+    ("alg", "options", "why"),
+    [
+        ("fedbn", {}, "it predicts with layers of its own"),
+        ("ensemble", {}, "it predicts with several"),
+        ("ifca", {}, "it predicts with one of several"),
+        ("fedavg", {"fraction": 0.7}, "sites are sampled"),
+        ("fedavg", {"patience": 1}, "the choice may end the run"),
+        ("fedavg", {"evaluate": False}, "there is none"),
+    ],
+)
+def test_the_questions_stay_apart_where_one_needs_the_other(
+    alg: str, options: dict[str, Any], why: str, uneven: Federation
+) -> None:
+    run = run_of(uneven, alg, **options)
+    sent: list[Any] = []
+    transport = transport_of(grid_of(run), uneven.names)
+    asked = transport.ask
+    transport.ask = lambda *given, **more: sent.append(more) or asked(*given, **more)  # type: ignore[func-returns-value]
+    carry(run, transport)
+    assert run.records and not any("before" in more for more in sent), why
+
+
+def test_a_deadline_keeps_the_questions_apart(uneven: Federation) -> None:
+    run = run_of(uneven)
+    grid = grid_of(run)
+    carry(run, transport_of(grid, uneven.names), deadline=60.0)
+    assert questions(grid) == ["train", "evaluate"] * 3
+
+
+def test_who_is_away_keeps_the_questions_of_that_border_apart(uneven: Federation) -> None:
+    away = {"site 1": [(3, 3)]}
+    run = begin(Plan.of(uneven, "mlp_norm", rounds=5, batch_size=16, engine="sequential", away=away))
+    near = carry_out(run.plan, progress=False)
+    grid = grid_of(run)
+    carry(run, transport_of(grid, uneven.names))
+    node = next(k for k, (_, context) in grid.nodes.items() if context.node_config["site"] == "site 0")
+    mine = [purpose for purpose, number in grid.asked if number == node and purpose in ("train", "evaluate")]
+    assert mine == ["train", "train", "evaluate", "train", "evaluate", "train", "train", "evaluate"]
+    assert difference(run, near) == 0.0 and run.chosen == near.chosen
+    assert run.history.drop(columns=["seconds", "bytes"]).equals(near.history.drop(columns=["seconds", "bytes"]))
+
+
+def test_an_event_is_complete_and_away_takes_effect_after_what_is_under_way(uneven: Federation) -> None:
+    run = run_of(uneven, rounds=4)
+    grid = grid_of(run)
+    events = rounds(run, Exchange(transport_of(grid, uneven.names), ledger=run.ledger_book))
+    first = next(events)
+    assert first.round == 1 and set(first.valid) == set(uneven.names) and first.chosen
+    assert len(run.records) == 1 and run.chosen == dict.fromkeys(uneven.names, 1)
+    assert questions(grid) == ["train"] * 2, "the second training is under way"
+    run.away("site 1")
+    assert run.plan.away == {"site 1": ((3, 4),)}
+    for _ in events:
+        pass
+    near = carry_out(Plan.of(uneven, "mlp_norm", rounds=4, batch_size=16, engine="sequential", away=run.plan.away),
+                     progress=False)  # fmt: skip
+    assert run.asked == {"site 0": 4, "site 1": 2, "site 2": 4} and difference(run, near) == 0.0
+
+
+def test_in_the_last_round_nobody_can_be_away_any_more(uneven: Federation) -> None:
+    run = run_of(uneven, rounds=2)
+    events = rounds(run, Exchange(transport_of(grid_of(run), uneven.names), ledger=run.ledger_book))
+    next(events)
+    with pytest.raises(ValueError, match="the run is in the last of its 2 rounds: nobody can be away any more"):
+        run.away("site 1")
+    assert len(list(events)) == 1
+
+
+def test_a_run_that_is_left_has_what_was_under_way_in_its_ledger_alone(uneven: Federation) -> None:
+    run = run_of(uneven, rounds=4)
+    events = rounds(run, Exchange(transport_of(grid_of(run), uneven.names), ledger=run.ledger_book))
+    next(events), next(events)
+    events.close()
+    whole = fedlab.train(uneven, "mlp_norm", rounds=2, batch_size=16, engine="sequential", progress=False)
+    assert len(run.records) == 2 and difference(run, whole) == 0.0 and not run.errors.size
+    assert run.took_part == dict.fromkeys(uneven.names, 2)
+    last = run.ledger.query("round == 3")
+    assert last[["purpose", "direction"]].values.tolist() == [["train", "down"]] * 3 + [["train", "up"]] * 3
+    assert (last["bytes"] > 0).all() and (last["status"] == "ok").all()
+
+
+def test_a_site_that_fails_to_train_has_still_said_how_good_the_model_is(uneven: Federation) -> None:
+    run = run_of(uneven, rounds=3)
+
+    def held_of(context: Any) -> Any:
+        work = site_work(run, str(context.node_config["site"]))
+        if work.name == "site 1":
+            train = work.train
+            work.train = lambda model, extra, job: train(model, extra, job) if job.round != 2 else 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        return work
+
+    from fedlab.engine.flower import client_app
+
+    grid = Grid()
+    for name in uneven.names:
+        grid.start(client_app(held_of, name_of=lambda context: str(context.node_config["site"])), site=name)
+    carry(run, transport_of(grid, uneven.names))
+    assert run.errors.values.tolist() == [[2, "site 1", "ZeroDivisionError"]]
+    assert [sorted(record.valid) for record in run.records] == [sorted(uneven.names)] * 3
+    assert run.took_part == {"site 0": 3, "site 1": 2, "site 2": 3}
+
+
+def test_a_round_is_kept_before_the_next_one_ends_the_run(uneven: Federation) -> None:
+    run = run_of(uneven, rounds=3, min_sites=3)
+
+    def held_of(context: Any) -> Any:
+        work = site_work(run, str(context.node_config["site"]))
+        train = work.train
+        work.train = lambda model, extra, job: train(model, extra, job) if job.round == 1 else 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        return work
+
+    from fedlab.engine.flower import client_app
+
+    grid = Grid()
+    for name in uneven.names:
+        grid.start(client_app(held_of, name_of=lambda context: str(context.node_config["site"])), site=name)
+    with pytest.raises(TooFewSites, match="answered 'train' in round 2"):
+        carry(run, transport_of(grid, uneven.names))
+    assert len(run.records) == 1 and set(run.records[0].valid) == set(uneven.names) and run.chosen
 
 
 # ---------------------------------------------------------------------- what stays at a site
@@ -207,7 +372,7 @@ def test_a_late_answer_is_entered_and_dropped_at_both_ends(uneven: Federation) -
     run = run_of(uneven, "scaffold", rounds=4)
     grid = grid_of(run)
     node = next(k for k, (_, context) in grid.nodes.items() if context.node_config["site"] == "site 1")
-    transport = transport_of(grid, uneven.names)
+    transport = transport_of(grid, uneven.names, dear=False)  # with a deadline no question waits for another
     asked = transport.ask
 
     def ask(purpose: str, who: Any, payload: Any, **options: Any) -> Any:
@@ -223,7 +388,7 @@ def test_a_late_answer_is_entered_and_dropped_at_both_ends(uneven: Federation) -
 
     alone = run_of(uneven, "scaffold", rounds=4)
     far = grid_of(alone)
-    transport = transport_of(far, uneven.names)
+    transport = transport_of(far, uneven.names, dear=False)
     asked_too = transport.ask
 
     def without(purpose: str, who: Any, payload: Any, **options: Any) -> Any:
@@ -257,10 +422,13 @@ def test_a_node_that_starts_again_is_restored(alg: str, folder: bool, uneven: Fe
     again(run, grid_of(run, **options), **options)
     assert difference(run, near) == 0.0
     restored = run.ledger.query("purpose == 'restore'")
+    number = 3 if alg == "fedbn" else 2  # the evaluation of round 2 travels with the training of round 3
     assert restored[["round", "site", "direction", "status"]].values.tolist() == [
-        [3, "site 1", "down", "ok"],
-        [3, "site 1", "up", "ok"],
+        [number, "site 1", "down", "ok"],
+        [number, "site 1", "up", "ok"],
     ]
+    apart = ["seconds", "bytes"]
+    assert run.history.drop(columns=apart).equals(near.history.drop(columns=apart))
     assert run.took_part == {name: 4 for name in uneven.names}
 
 
@@ -269,6 +437,33 @@ def test_a_node_that_has_lost_its_memory_never_trains_on_in_silence(uneven: Fede
     again(run, grid_of(run))
     assert run.took_part == {"site 0": 4, "site 1": 2, "site 2": 4}
     assert set(run.errors["error"]) == {"StateLost"} and set(run.errors["site"]) == {"site 1"}
+
+
+@pytest.mark.parametrize("folder", [True, False])
+@pytest.mark.parametrize("how", ["dropped", "rolled back"])
+def test_state_that_flower_lost_is_restored_or_said(how: str, folder: bool, uneven: Federation, tmp_path: Path) -> None:
+    """The node lives on and what Flower kept for it is gone, or is that of two rounds ago."""
+    from flwr.app import RecordDict
+
+    near = fedlab.train(uneven, "mlp_norm", "scaffold", rounds=5, batch_size=16, engine="sequential", progress=False)
+    run = run_of(uneven, "scaffold", rounds=5)
+    options: dict[str, Any] = {}
+    if folder:
+        options = {"folder_of": lambda context: tmp_path / str(context.node_config["site"])}
+    grid = grid_of(run, **options)
+    context = next(context for _, context in grid.nodes.values() if context.node_config["site"] == "site 1")
+    early: list[dict[str, Any]] = []
+    for event in rounds(run, Exchange(transport_of(grid, uneven.names, dear=False), ledger=run.ledger_book)):
+        if event.round == 1:
+            early.append(dict(context.state))
+        if event.round == 3:
+            context.state = RecordDict(early[0] if how == "rolled back" else {})
+    if folder:
+        assert difference(run, near) == 0.0 and not run.errors.size
+        assert run.ledger.query("purpose == 'restore'")[["round", "site"]].values.tolist() == [[4, "site 1"]] * 2
+    else:
+        assert run.took_part == {"site 0": 5, "site 1": 3, "site 2": 5}
+        assert {tuple(each[1:]) for each in run.errors.values.tolist()} == {("site 1", "StateLost")}
 
 
 def again(run: Run, grid: Grid, **options: Any) -> None:
@@ -298,57 +493,3 @@ def test_every_site_may_be_sent_something_of_its_own(uneven: Federation) -> None
     sent = gate.ledger.frame().query("purpose == 'statistics' and direction == 'down'").set_index("site")["bytes"]
     assert sent.to_dict() == {"site 0": 0, "site 1": 9, "site 2": 0}
     assert all(torch.is_tensor(what["rows"]) for what in told.contents)
-
-
-# ---------------------------------------------------------------------- surveys
-
-
-def test_the_harmoniser_hears_the_same_from_nodes() -> None:
-    from data_recipes import heart_disease
-    from fedlab.engine.flower import client_app
-    from fedlab.engine.survey import survey
-    from fedlab.study.harmony import Desk
-
-    desks = {site: Desk(table, table) for site, table in heart_disease.raw().items()}
-    grid = Grid()
-    app = client_app(lambda context: desks[context.node_config["site"]], name_of=lambda c: str(c.node_config["site"]))
-    for site in desks:
-        grid.start(app, site=site)
-    far, near = Exchange(transport_of(grid, list(desks))), survey(desks)
-    question = Ask("summarise", {"least": 5})
-    told, expected = far.ask(question), near.ask(question)
-    assert told.sites == expected.sites
-    for one, other in zip(told.contents, expected.contents, strict=True):
-        assert repr(one) == repr(other)
-    bytes_of = [gate.ledger.frame().query("purpose == 'summarise'")["bytes"].tolist() for gate in (far, near)]
-    assert bytes_of[0] == bytes_of[1]
-
-
-def test_the_measures_hear_the_same_from_nodes(hospitals: Federation) -> None:
-    from functools import partial
-
-    from fedlab.engine.flower import client_app
-    from fedlab.engine.survey import survey
-    from fedlab.study.heterogeneity.binned import Leave
-    from fedlab.study.heterogeneity.by_updates import risks_of
-    from fedlab.study.heterogeneity.census import AtSite, take_census
-    from fedlab.study.heterogeneity.concept import ask_bands
-
-    run = fedlab.train(hospitals, rounds=1, engine="sequential", progress=False)
-    leave, risks = Leave(5), partial(risks_of, run)
-
-    def held_of(context: Any) -> AtSite:
-        site = hospitals[str(context.node_config["site"])]
-        return AtSite(site, hospitals.select(site.name), leave, 0, risks)  # a node has its own rows alone
-
-    grid = Grid()
-    for name in hospitals.names:
-        grid.start(client_app(held_of, name_of=lambda context: str(context.node_config["site"])), site=name)
-    near = survey({site.name: AtSite(site, hospitals, leave, 0, risks) for site in hospitals.sites})
-    far = Exchange(transport_of(grid, hospitals.names))
-    one, other = (take_census(gate, hospitals, bins=8, leave=leave) for gate in (far, near))
-    assert one.sites == other.sites and one.tables.keys() == other.tables.keys() and len(one.tables) > 5
-    for name, table in one.tables.items():
-        assert (table.told == other.tables[name].told).all(), name
-    bands = [ask_bands(gate, run.weights, leave) for gate in (far, near)]
-    assert (bands[0] == bands[1]).all() and bands[0].sum() > 0

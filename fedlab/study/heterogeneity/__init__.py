@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from fedlab.engine import Plan, Run
 from fedlab.engine.exchange import Exchange
 from fedlab.engine.progress import progress_line
 from fedlab.engine.site import one_thread
@@ -19,7 +20,7 @@ from fedlab.study.heterogeneity.binned import Leave
 from fedlab.study.heterogeneity.by_counts import COUNTED, of_counts, quantity
 from fedlab.study.heterogeneity.by_rows import joint
 from fedlab.study.heterogeneity.by_updates import EVERY, concept, risks_of, training
-from fedlab.study.heterogeneity.census import AtSite, Census, take_census
+from fedlab.study.heterogeneity.census import AtSite, Census, Terms, take_census
 from fedlab.study.heterogeneity.chance import DRAWS, finding
 from fedlab.study.heterogeneity.drift import one_round
 from fedlab.study.heterogeneity.found import Heterogeneity, in_cells
@@ -27,11 +28,16 @@ from fedlab.study.heterogeneity.measures import KINDS, MEASURES, chosen
 
 BINS = 8
 ROUNDS = 20
+AT_HOME = "needs the rows of all hospitals in one place: it is measured in one process alone"
+NOT_COVERED = "epsilon covers counts alone: the updates of a model would leave a site without noise"
+UNTRAINED = "needs a model that all hospitals trained: give run=, of the plan and over their nodes"
 
 
 def heterogeneity(
-    federation: Federation,
+    federation: Federation | Plan,
     *,
+    gate: Exchange | None = None,
+    run: Run | None = None,
     measures: Sequence[str] | None = None,
     model: ModelLike | None = None,
     bins: int = BINS,
@@ -49,8 +55,13 @@ def heterogeneity(
 
     Parameters
     ----------
-    federation : Federation
-        Of two sites or more.
+    federation : Federation or Plan
+        Of two sites or more; with ``gate`` the plan that the hospitals have agreed on.
+    gate : Exchange, optional
+        Of hospitals whose nodes hold an :class:`~fedlab.study.heterogeneity.census.AtSite` each. What counts show is
+        then the same as of the same rows here; ``joint`` and ``training`` have no value, for they need rows.
+    run : Run, optional
+        With ``gate``: what the hospitals trained together, whose model ``concept`` reads risks with.
     measures : sequence of str, optional
         Of ``fedlab.study.heterogeneity.measures.MEASURES``; by default all.
     model : str, callable or Module
@@ -83,8 +94,9 @@ def heterogeneity(
     [True, True, True]
     """
     names = chosen(measures)
-    _check(federation, bins=bins, draws=draws)
-    model = federation.task.model if model is None else model
+    _check(federation, gate, run, bins=bins, draws=draws)
+    terms = Terms.of(federation)
+    model = terms.task.model if model is None else model
     leave = Leave(least, epsilon)
     told = {kind: tuple(m for m in names if kind in MEASURES[m].kinds) for kind in KINDS}
     told = {kind: each for kind, each in told.items() if each}
@@ -96,27 +108,38 @@ def heterogeneity(
 
     steps = len(told) + 2
     with one_thread(), progress_line(steps, "heterogeneity", "step", show=progress, doing=lambda: doing) as line:
-        run, updates, refused = _train(federation, model, told, epsilon, seed)
+        updates: dict[str, Any] = {}
+        refused = dict.fromkeys(("training", "joint"), AT_HOME) | ({} if run else {"concept": UNTRAINED})
+        if isinstance(federation, Federation):
+            run, updates, why = _train(federation, model, told, epsilon, seed)
+            refused = dict.fromkeys(("training", "concept"), why) if why else {}
+            gate = _gate(federation, terms, leave, run, seed)
+        elif epsilon is not None:
+            refused["concept"] = NOT_COVERED
+        assert gate is not None
+        gate.require(_questions(told, refused, epsilon))
         line.update()
         say("asking the sites for counts")
-        gate = _gate(federation, leave, run, seed)
-        census = take_census(gate, federation, bins=bins, leave=leave, wide=bool({"features", "missingness"} & {*told}))
+        census = take_census(gate, terms, bins=bins, leave=leave, wide=bool({"features", "missingness"} & {*told}))
         line.update()
         rows: list[dict[str, Any]] = []
         found: Iterator[dict[str, Any]]
         for kind, each in told.items():
             say(kind)
-            if kind in ("training", "concept") and refused:
-                found = (finding(kind, m, s, reason=refused) for m in each for s in _places(m, federation))
+            if kind in refused:
+                found = (finding(kind, m, s, reason=refused[kind]) for m in each for s in _places(m, terms))
             elif kind == "quantity":
                 found = quantity(census)
             elif kind in COUNTED:
-                found = _of_counts(federation, census, kind, each, draws=draws, seed=seed)
-            elif kind == "joint":
-                found = joint(federation, each, least=least, draws=draws, seed=seed)
+                found = _of_counts(terms, census, kind, each, draws=draws, seed=seed)
             elif kind == "concept":
+                assert run is not None
                 found = concept(gate, run, census, draws=draws, seed=seed)
+            elif kind == "joint":
+                assert isinstance(federation, Federation)
+                found = joint(federation, each, least=least, draws=draws, seed=seed)
             else:
+                assert isinstance(federation, Federation)
                 found = training(federation, updates, each, model, draws=draws, seed=seed, say=say)
             for row in found:
                 rows.append(row)
@@ -127,15 +150,25 @@ def heterogeneity(
     ledger = pd.concat(frames[::-1], ignore_index=True)
     notes = tuple(_notes(leave, census))
     return Heterogeneity(
-        federation, detail, in_cells(detail), ledger, gate.ledger.messages, names, notes, census, draws, seed
+        terms, detail, in_cells(detail), ledger, gate.ledger.messages, names, notes, census, draws, seed
     )
 
 
-def _check(federation: Federation, *, bins: int, draws: int) -> None:
-    if not isinstance(federation, Federation):
-        raise TypeError(f"federation is a {type(federation).__name__}: load one with fedlab.load(…)")
-    if len(federation.sites) < 2:
-        raise ValueError(f"{federation.names[0]} is the only site: a difference needs a second one to differ from")
+def _check(federation: Federation | Plan, gate: Exchange | None, run: Run | None, *, bins: int, draws: int) -> None:
+    if gate is None and not isinstance(federation, Federation):
+        more = ", or give the gate= to the hospitals" if isinstance(federation, Plan) else ""
+        raise TypeError(f"federation is a {type(federation).__name__}: load one with fedlab.load(…){more}")
+    if gate is None and run is not None:
+        raise ValueError("run= goes with gate=: of a federation in this process the model is trained here")
+    if gate is not None and not isinstance(federation, Plan):
+        raise TypeError(f"with gate= give the Plan that the hospitals agreed on, not a {type(federation).__name__}")
+    names = federation.names if isinstance(federation, Federation) else federation.sites
+    if gate is not None and sorted(gate.transport.sites) != sorted(names):
+        raise ValueError(f"the gate leads to {', '.join(gate.transport.sites)}, and the plan is of {', '.join(names)}")
+    if run is not None and not run.records:
+        raise ValueError("run= has no round yet: train it over the hospitals' nodes first")
+    if len(names) < 2:
+        raise ValueError(f"{names[0]} is the only site: a difference needs a second one to differ from")
     for name, value, low in (("bins", bins, 2), ("draws", draws, 20)):
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise ValueError(f"{name} is {value!r}: it must be a whole number of at least {low}")
@@ -148,30 +181,36 @@ def _train(
     if not {"training", "concept"} & {*told}:
         return None, {}, ""
     if epsilon is not None:
-        return None, {}, "epsilon covers counts alone: the updates of a model would leave a site without noise"
+        return None, {}, NOT_COVERED
     try:
         return *one_round(federation, model, rounds=ROUNDS if "concept" in told else 1, seed=seed), ""
     except ValueError as error:
         return None, {}, str(error)
 
 
-def _gate(federation: Federation, leave: Leave, run: Any, seed: int) -> Exchange:
+def _gate(federation: Federation, terms: Terms, leave: Leave, run: Any, seed: int) -> Exchange:
     risks = partial(risks_of, run)
-    held = {site.name: AtSite(site, federation, leave, seed, risks) for site in federation.sites}
+    held = {site.name: AtSite(site, terms, leave, seed, risks) for site in federation.sites}
     return survey(held, min_sites=len(held))
 
 
+def _questions(told: dict[str, Any], refused: dict[str, str], epsilon: float | None) -> list[str]:
+    """Name what the sites are asked."""
+    of_risks = ["risks", "bands"] if "concept" in told and "concept" not in refused else []
+    return ["blocks"] * (epsilon is None) + ["histograms", *of_risks]
+
+
 def _of_counts(
-    federation: Federation, census: Census, kind: str, measures: tuple[str, ...], *, draws: int, seed: int
+    terms: Terms, census: Census, kind: str, measures: tuple[str, ...], *, draws: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     yield from of_counts(census, kind, measures, draws=draws, seed=seed)
     if kind != "label" and len(census.tables) == 1 and not census.reasons:
         why = "the rows are not a table of named features"
-        yield from (finding(kind, measure, site, reason=why) for measure in measures for site in federation.names)
+        yield from (finding(kind, measure, site, reason=why) for measure in measures for site in terms.names)
 
 
-def _places(measure: str, federation: Federation) -> tuple[str, ...]:
-    return (EVERY,) if measure == "gradient_diversity" else federation.names
+def _places(measure: str, terms: Terms) -> tuple[str, ...]:
+    return (EVERY,) if measure == "gradient_diversity" else terms.names
 
 
 def _notes(leave: Leave, census: Census) -> Iterator[str]:

@@ -56,7 +56,7 @@ def training(
 def concept(gate: Exchange, run: Run, census: Census, *, draws: int, seed: int) -> Iterator[dict[str, Any]]:
     """Compare each site's outcomes by risk with all others', beyond what prevalence explains."""
     least = census.leave.least
-    if run.federation.task.kind != "binary":
+    if run.task.kind != "binary":
         why = "needs a task of two classes"
         yield from (finding("concept", "concept", site, reason=why) for site in census.sites)
         return

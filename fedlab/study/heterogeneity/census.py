@@ -11,7 +11,7 @@ Only training rows are read, and of a patient with several rows the first: then 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from fedlab.engine.exchange import Ask, Exchange
+from fedlab.engine.plan import Plan
 from fedlab.engine.purposes import Purpose, register
 from fedlab.federation import Examples, Feature, Federation, Regression, Site, Task
 from fedlab.federation.frame import columns
@@ -36,6 +37,36 @@ from fedlab.study.heterogeneity.binned import (
 from fedlab.study.heterogeneity.distances import Floats
 
 LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all sites have agreed on, without a row: who they are, the columns of their table, and the task.
+
+    ``features`` are empty where the rows are no table of named features.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    features: tuple[Feature, ...]
+    task: Task
+
+    @classmethod
+    def of(cls, agreed: Federation | Plan) -> Terms:
+        """Read them off a federation, or off the plan that hospitals have agreed on.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> hospitals = fedlab.load("heart_disease")
+        >>> Terms.of(fedlab.Plan.of(hospitals)) == Terms.of(hospitals)
+        True
+        """
+        if isinstance(agreed, Plan):
+            known = agreed.known if len(agreed.shape) == 1 else ()
+            return cls(agreed.about, agreed.sites, known, agreed.the_task)
+        known = agreed.features if agreed.sites[0].rows.x.ndim == 2 else ()
+        return cls(agreed.name, agreed.names, known, agreed.task)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,18 +117,18 @@ class Census:
     leave: Leave
 
 
-def take_census(gate: Exchange, federation: Federation, *, bins: int, leave: Leave, wide: bool = True) -> Census:
-    """Ask all sites; ``wide``: for the features too, not only for the label.
+def take_census(gate: Exchange, terms: Terms, *, bins: int, leave: Leave, wide: bool = True) -> Census:
+    """Ask all sites, each of which must answer; ``wide``: for the features too, not only for the label.
 
     ``leave.epsilon`` is for everything that a site tells: each histogram gets an equal part of it, and by sequential
     composition (Dwork & Roth, 2014, theorem 3.16) all of them together are ``epsilon``-private for one patient.
     """
-    named = {f.name: f for f in features(federation)} if wide else {}
-    cells, reasons = {LABEL: _cells_of(federation.task)}, {}
+    named = {f.name: f for f in terms.features} if wide else {}
+    cells, reasons, every = {LABEL: _cells_of(terms.task)}, {}, len(terms.names)
     totals: Floats | None = None
     blocks: dict[str, list[Tensor | None]] = {}
     if leave.epsilon is None:
-        answers = gate.ask(Ask("blocks", {"least": leave.least}))
+        answers = gate.ask(Ask("blocks", {"least": leave.least}, least=every))
         totals = np.array([told["patients"] for told in answers.contents], dtype=np.float64)
         blocks = {name: [told["blocks"].get(name) for told in answers.contents] for name in named}
     for name, feature in named.items():
@@ -108,7 +139,7 @@ def take_census(gate: Exchange, federation: Federation, *, bins: int, leave: Lea
     each = leave if leave.epsilon is None else Leave(leave.least, leave.epsilon / len(cells))
     edges = {key: torch.from_numpy(c.edges) for key, c in cells.items()}
     noise = {} if each.epsilon is None else {"epsilon": each.epsilon}
-    answers = gate.ask(Ask("histograms", {"edges": edges, **noise}))
+    answers = gate.ask(Ask("histograms", {"edges": edges, **noise}, least=every))
     told = {key: np.stack([got[key].numpy() for got in answers.contents]) for key in cells}
     if totals is None:
         totals = np.stack([table.sum(1) for table in told.values()]).mean(0).round()
@@ -144,15 +175,10 @@ def feature_of(key: str) -> str:
     return "" if key == LABEL else key.removeprefix("feature ")
 
 
-def features(federation: Federation) -> tuple[Feature, ...]:
-    """Return the features that are columns of a table; none for images and other shapes."""
-    return federation.features if federation.sites[0].rows.x.ndim == 2 else ()
-
-
-def values(federation: Federation, x: Tensor) -> dict[str, Floats]:
+def values(features: Sequence[Feature], x: Tensor) -> dict[str, Floats]:
     """Return each feature's values of rows ``x``: numbers, or the place of the code; ``nan`` where missing."""
     out, start = {}, 0
-    for feature in features(federation):
+    for feature in features:
         width = len(columns((feature,)))
         block = x[:, start : start + width].double().numpy()
         start += width
@@ -170,16 +196,19 @@ class AtSite:
     Parameters
     ----------
     site : Site
-    federation : Federation
-        Its features and its task count; at a hospital it holds this site alone.
+        In the agreed terms; at a hospital ``plan.admit(its own)``.
+    terms : Terms
+        At a hospital those of the plan: ``Terms.of(plan)``.
     leave : Leave
+        A server that asks for other cells is refused.
     seed : int
+        Of the noise, where there is some: at a hospital its own secret.
     risks : callable, optional
         ``risks(model, x)`` are the probabilities of the positive class, where risks are asked for too.
     """
 
     site: Site
-    federation: Federation
+    terms: Terms
     leave: Leave
     seed: int
     risks: Callable[[dict[str, Tensor], Tensor], Floats] | None = None
@@ -191,6 +220,11 @@ class AtSite:
 
     def blocks(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Tell how many patients there are, and block means of every number."""
+        if asked["least"] != self.leave.least:
+            raise ValueError(
+                f"the server asks for cells of at least {asked['least']} patients, and {self.site.name} tells of "
+                f"{self.leave.least}: agree on least"
+            )
         return self._blocks(patients(self.site))
 
     def histograms(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -203,17 +237,17 @@ class AtSite:
         if len(mine) < self.leave.least:
             return {"patients": 0, "blocks": {}}
         each = block_size(len(mine), self.leave.least)
-        plain = [f.name for f in features(self.federation) if by_blocks(f)]
-        column = values(self.federation, mine.x)
+        plain = [f.name for f in self.terms.features if by_blocks(f)]
+        column = values(self.terms.features, mine.x)
         means = {name: torch.from_numpy(block_means(column[name], least=each)) for name in plain}
         return {"patients": len(mine), "blocks": means}
 
     def _histograms(
         self, mine: Examples, edges: dict[str, Tensor], leave: Leave, rng: np.random.Generator
     ) -> dict[str, Any]:
-        counts = {LABEL: _counted(mine.y.numpy(), self.federation.task)}
-        column = values(self.federation, mine.x)
-        for feature in features(self.federation):
+        counts = {LABEL: _counted(mine.y.numpy(), self.terms.task)}
+        column = values(self.terms.features, mine.x)
+        for feature in self.terms.features:
             if _key(feature.name) in edges:
                 between = edges[_key(feature.name)].numpy() if feature.kind == "number" else None
                 number = len(feature.codes or {}) if between is None else len(between) + 1

@@ -84,9 +84,10 @@ def ask_bands(gate: Exchange, model: dict[str, Tensor], leave: Leave) -> Floats:
 
     Each class is screened by itself: what was told of the label gives its total, which must not tell a small cell.
     """
-    blocks = gate.ask(Ask("risks", {"model": model}))
+    every = len(gate.transport.sites)
+    blocks = gate.ask(Ask("risks", {"model": model}, least=every))
     cells = agree(RISK, BANDS, [told["risk"] for told in blocks.contents])
-    answers = gate.ask(Ask("bands", {"edges": torch.from_numpy(cells.edges), "model": model}))
+    answers = gate.ask(Ask("bands", {"edges": torch.from_numpy(cells.edges), "model": model}, least=every))
     told = np.stack([np.stack([got["negative"].numpy(), got["positive"].numpy()]) for got in answers.contents])
     return told.astype(float)
 

@@ -10,10 +10,9 @@ from typing import Any
 import pandas as pd
 
 from fedlab.engine.ledger import Message
-from fedlab.federation import Federation
 from fedlab.study.heterogeneity.by_counts import COUNTED, of_pairs
 from fedlab.study.heterogeneity.by_updates import EVERY
-from fedlab.study.heterogeneity.census import Census
+from fedlab.study.heterogeneity.census import Census, Terms
 from fedlab.study.heterogeneity.chance import DRAWS
 from fedlab.study.heterogeneity.measures import KINDS, MEASURES, chosen, legend
 from fedlab.study.paired import LEVEL, holm
@@ -25,6 +24,8 @@ class Heterogeneity:
 
     Attributes
     ----------
+    terms : Terms
+        The sites, their features and the task.
     detail : DataFrame
         One row per kind, measure, site and feature: ``value``; ``expected`` and ``level``, its mean and 95 % quantile
         under no difference; ``p``; the ``reason`` of a ``nan``. Gradient diversity has one row, of ``all sites``.
@@ -41,7 +42,7 @@ class Heterogeneity:
         On which rows, with which protection, and what chance means.
     """
 
-    federation: Federation
+    terms: Terms
     detail: pd.DataFrame
     cells: pd.DataFrame
     ledger: pd.DataFrame
@@ -63,7 +64,7 @@ class Heterogeneity:
     def _pivot(self, what: str) -> pd.DataFrame:
         wide = self.cells.pivot(index="site", columns="kind", values=what)
         wide.columns.name = None
-        return wide.loc[list(self.federation.names), [kind for kind in KINDS if kind in wide]]
+        return wide.loc[list(self.terms.names), [kind for kind in KINDS if kind in wide]]
 
     def legend(self) -> pd.DataFrame:
         """Return the measures that were asked for: what each sees and needs, and what crosses the exchange."""
@@ -101,11 +102,11 @@ class Heterogeneity:
 
     def __repr__(self) -> str:
         clear = ", ".join(f"{kind} {int(n)}" for kind, n in self.clear().sum().items() if kind != "quantity")
-        return f"<Heterogeneity of {self.federation.name}: clearly different sites: {clear}>"
+        return f"<Heterogeneity of {self.terms.name}: clearly different sites: {clear}>"
 
     def _repr_html_(self) -> str:
         said = self.cells.assign(text=[_said(cell) for cell in self.cells.itertuples()])
-        wide = said.pivot(index="site", columns="kind", values="text").loc[list(self.federation.names)]
+        wide = said.pivot(index="site", columns="kind", values="text").loc[list(self.terms.names)]
         wide = wide[[kind for kind in KINDS if kind in wide]].rename_axis(columns=None)
         notes = "<br>".join(map(html.escape, self.notes))
         return f"<div>{wide.to_html(border=0)}<small>{notes}</small></div>"
