@@ -68,7 +68,8 @@ class LocalTransport:
     threads would share. ``note`` says what was chosen and why.
     """
 
-    def __init__(self, run: Run, *, stop: Stop, policy: Policy = SIMULATED) -> None:
+    def __init__(self, run: Run, *, stop: Stop, policy: Policy | None = None) -> None:
+        policy = run.policy if policy is None else policy
         federation, alg, net, settings = run.federation, run.algorithm, run.net, run.settings
         self._halt = halt = threading.Event()
         self._limit = limit = Limit()

@@ -46,6 +46,7 @@ from fedlab.federation.align import aligned
 from fedlab.federation.frame import categories, columns
 from fedlab.models import ModelLike, build, model_name, named_model
 from fedlab.models.trial import Trial, check_model, try_model, two_rows
+from fedlab.privacy.policy import Policy
 from fedlab.storage import replace_file
 from fedlab.storage.codec import Undecodable, decode
 from fedlab.tasks import Classification, Task
@@ -54,7 +55,7 @@ if TYPE_CHECKING:  # it brings the units of measurement, which take longer to lo
     from fedlab.federation.dictionary import DataDictionary
 
 FORMAT: Literal[1] = 1
-LATER = ("augmentation", "policy", "privacy")
+LATER = ("augmentation", "privacy")
 BESIDE = ("unsaid", "content", "described", "code")
 """What stands among a plan's settings and is none: what has no words, what it was, and where its code lies."""
 Spell: TypeAlias = tuple[int, int]
@@ -169,7 +170,10 @@ class Plan(_Strict):
         With the sum of the source of what is somebody's own.
     primary : str or None
         The metric that is judged.
-    augmentation, policy, privacy : None
+    policy : Policy or None
+        What may leave the sites, asked at each and again at the gate; a hospital's own may allow less. ``None``: all
+        that the run asks.
+    augmentation, privacy : None
         Not in this version.
     away : dict of str to tuple of (int, int)
         Rounds in which a site is not asked, first and last.
@@ -199,7 +203,7 @@ class Plan(_Strict):
     settings: dict[str, Any]
     primary: str | None = None
     augmentation: None = None
-    policy: None = None
+    policy: Policy | None = None
     privacy: None = None
     away: dict[str, tuple[Spell, ...]] = {}
 
@@ -215,6 +219,7 @@ class Plan(_Strict):
         which: str | Algorithm = "fedavg",
         *,
         primary: str | None = None,
+        policy: Policy | None = None,
         away: Mapping[str, Sequence[Spell]] | None = None,
         **settings: Any,
     ) -> Plan:
@@ -226,12 +231,15 @@ class Plan(_Strict):
         model : str, callable or Module
         which : str or Algorithm
         primary : str, optional
+        policy : Policy, optional
+            What may leave the sites: ``Policy(names=("model.*", "rows"))``.
         away : dict of str to list of (int, int), optional
             Rounds in which a site is not asked: ``{"Hungary": [(7, 9)]}``.
         **settings
             Of :class:`~fedlab.engine.settings.Settings`.
         """
-        return planned(federation, model, which, settings, primary=primary, away=away or {}).fingerprinted()
+        made = planned(federation, model, which, settings, primary=primary, policy=policy, away=away or {})
+        return made.fingerprinted()
 
     @classmethod
     def agreed(
@@ -243,6 +251,7 @@ class Plan(_Strict):
         which: str | Algorithm = "fedavg",
         *,
         primary: str | None = None,
+        policy: Policy | None = None,
         away: Mapping[str, Sequence[Spell]] | None = None,
         **settings: Any,
     ) -> Plan:
@@ -265,7 +274,7 @@ class Plan(_Strict):
         about = _about(
             data, sites, known, RowShape((len(columns(known)),)), Classification(tuple(classes)), prepared=False
         )
-        return _asked(about, None, model, which, settings, primary=primary, away=away or {})
+        return _asked(about, None, model, which, settings, primary=primary, policy=policy, away=away or {})
 
     @field_validator(*LATER, mode="before")
     @classmethod
@@ -273,6 +282,16 @@ class Plan(_Strict):
         if value is not None:
             raise ValueError(f"{info.field_name} is not in this version of fedlab: leave it out")
         return value
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _the_policy(cls, value: Any) -> Policy | None:
+        if value is None or isinstance(value, Policy):
+            return value
+        known = {f.name for f in fields(Policy)}
+        if not isinstance(value, Mapping) or not known >= set(value):
+            raise ValueError(f"policy is {value!r}: give a Policy, of {', '.join(sorted(known))}")
+        return Policy(**value)
 
     @model_validator(mode="after")
     def _fits(self) -> Plan:
@@ -370,8 +389,14 @@ class Plan(_Strict):
 
     # ------------------------------------------------------------------ another plan of it
 
-    def changed(self, *, primary: str | None = None, away: Mapping[str, Sequence[Spell]] | None = None, **settings: Any
-                ) -> Plan:  # fmt: skip
+    def changed(
+        self,
+        *,
+        primary: str | None = None,
+        policy: Policy | None = None,
+        away: Mapping[str, Sequence[Spell]] | None = None,
+        **settings: Any,
+    ) -> Plan:
         """Return the plan with other settings, all else as it is.
 
         Examples
@@ -386,6 +411,7 @@ class Plan(_Strict):
         chosen = Settings(**{**own_fields(held.settings if held else self._found_settings()), **settings})
         more: dict[str, Any] = {"settings": _say_settings(chosen)}
         more |= {} if primary is None else {"primary": primary}
+        more |= {} if policy is None else {"policy": policy}
         more |= {} if away is None else {"away": _spells(away)}
         made = _validated({**_whole(self), **more})
         made.check_primary()
@@ -728,6 +754,7 @@ def planned(
     settings: Mapping[str, Any],
     *,
     primary: str | None = None,
+    policy: Policy | None = None,
     away: Mapping[str, Sequence[Spell]] | None = None,
 ) -> Plan:
     """Make a plan without the fingerprint of its data, which takes as long as some runs: it is found when asked for."""
@@ -739,7 +766,7 @@ def planned(
     model = federation.task.model if model is None else model
     row, prepared = federation.sites[0].rows.row, federation.prepared
     about = _about(_data_of(federation), federation.names, federation.features, row, federation.task, prepared=prepared)
-    return _asked(about, federation, model, which, settings, primary=primary, away=away or {})
+    return _asked(about, federation, model, which, settings, primary=primary, policy=policy, away=away or {})
 
 
 def _about(
@@ -763,13 +790,13 @@ def _about(
 
 def _asked(
     about: dict[str, Any], federation: Federation | None, model: ModelLike, which: str | Algorithm,
-    settings: Mapping[str, Any], *, primary: str | None, away: Mapping[str, Sequence[Spell]],
+    settings: Mapping[str, Any], *, primary: str | None, policy: Policy | None, away: Mapping[str, Sequence[Spell]],
 ) -> Plan:  # fmt: skip
     _check_names(settings)
     chosen, alg = Settings(**settings), algorithm(which)
     made = _validated(
         {
-            **about, "fedlab": _version(), "primary": primary, "away": _spells(away),
+            **about, "fedlab": _version(), "primary": primary, "policy": policy, "away": _spells(away),
             "algorithm": AlgorithmSpec(**say_algorithm(alg)), "model": _say_model(model),
             "settings": _say_settings(chosen),
         }

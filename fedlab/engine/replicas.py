@@ -137,7 +137,7 @@ def _together(
     runs: Sequence[Run], transports: Sequence[LocalTransport], stop: Stop, lose: Lose | None
 ) -> Iterator[list[Run]]:
     exchanges = [
-        Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell)
+        Exchange(transport, min_sites=run.settings.min_sites, ledger=run.ledger_book, tell=run.tell, policy=run.policy)
         for run, transport in zip(runs, transports, strict=True)
     ]
     drivers = [_Driver(Loop(run, exchange), lose) for run, exchange in zip(runs, exchanges, strict=True)]

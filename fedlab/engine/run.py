@@ -28,6 +28,7 @@ from fedlab.engine.settings import Settings
 from fedlab.federation import Federation, Score, Site, Task
 from fedlab.federation.frame import encode, sources
 from fedlab.federation.reserved import EVERY_SITE
+from fedlab.privacy.policy import SIMULATED, Policy
 
 
 class NoRows(ValueError):
@@ -111,6 +112,11 @@ class Run(Kept):
         """What was asked: of which data, which algorithm, model and settings; ``run.plan.save(FILE)`` writes it."""
         self._plan = self._plan.fingerprinted()
         return self._plan.with_away(self.absent)
+
+    @property
+    def policy(self) -> Policy:
+        """What may leave the sites: the plan's, else all that the run asks."""
+        return self.plan.policy or SIMULATED
 
     @property
     def federation(self) -> Federation:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from fedlab.engine.run import Run
 from fedlab.engine.simulator import JOINING, KNOCK, Order, end_group
 from fedlab.engine.site import SiteWork
 from fedlab.engine.work import Stop, Stopped
+from fedlab.privacy.policy import Policy
 
 if TYPE_CHECKING:
     from flwr.app import Context
@@ -256,7 +258,12 @@ def _order(run: Run) -> Order:
             "what holds locks, files or connections, or use engine='auto'"
         ) from error
     sites = len(run.federation.sites)
-    return Order(sites, work, _address(), min(sites, CORES))
+    return Order(sites, work, _address(), min(sites, CORES), _at_nodes(run.policy))
+
+
+def _at_nodes(policy: Policy) -> Policy:
+    """Add to what is asked in any process what is asked of nodes: who they are, and to take again what they held."""
+    return policy if policy.purposes is None else replace(policy, purposes=(*policy.purposes, "greet", "restore"))
 
 
 def _work_of(run: Run) -> Callable[[Context], SiteWork]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
     from fedlab.engine.site import SiteWork
+    from fedlab.privacy import Policy
 
 LOOK = 1.0  # seconds between two looks at Ray
 KNOCK = 10.0  # seconds to wait for an answer when knocking at a port
@@ -47,12 +48,15 @@ class Order:
         Of a Ray cluster, ``"auto"``, or ``"local"``: start Ray here.
     cpus : int
         How many site processes at most, where Ray is started here.
+    policy : Policy
+        Of every site.
     """
 
     sites: int
     work: bytes
     address: str
     cpus: int
+    policy: Policy
 
 
 @dataclass
@@ -106,7 +110,6 @@ class Simulator:
         from flwr.simulation import run_simulation
 
         from fedlab.engine.flower import client_app
-        from fedlab.privacy import SIMULATED
 
         self.line.say("doing", "starting Ray" if self.order.address == "local" else JOINING)
         self._start_ray()
@@ -119,7 +122,7 @@ class Simulator:
 
         run_simulation(
             server_app=server,
-            client_app=client_app(partial(_work, self.order.work), policy=SIMULATED),
+            client_app=client_app(partial(_work, self.order.work), policy=self.order.policy),
             num_supernodes=self.order.sites,
             # A site's process that ends is started again, and does again what it was at: else it would fail all that
             # Flower gives it from then on. What kills it twice is an error reply.

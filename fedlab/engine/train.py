@@ -37,6 +37,7 @@ def run_live(
         min_sites=run.settings.min_sites,
         ledger=run.ledger_book,
         tell=run.tell,
+        policy=run.policy,
         deadline=run.settings.deadline,
     )
     try:

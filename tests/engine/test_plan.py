@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import fedlab
-from fedlab import Plan
+from fedlab import Plan, TooFewSites
 from fedlab.engine import plan as plans
 from fedlab.engine.train import begin, carry_out
 from fedlab.federation import Federation, Site
 from fedlab.federation.dictionary import DataDictionary, Entry
+from fedlab.privacy import Policy
+from tests.conftest import ragged
 
 AGREED = DataDictionary(entries=[Entry(name="age", unit="years"), Entry(name="bp", unit="mmHg")])
 
@@ -331,3 +334,48 @@ def test_code_from_a_file_runs_in_another_process_only_as_it_was(tmp_path: Path)
     refused = in_another_process(DO, tmp_path, plan)
     assert refused.startswith("refused: the plan names mine:Mine, and mine cannot be imported here")
     assert "put its file on the path (PYTHONPATH), or install the package that brings it" in refused
+
+
+# --------------------------------------------------------------------------- what may leave
+
+ALL_IT_ASKS = ("statistics", "prepare", "train", "evaluate")
+
+
+@pytest.mark.parametrize("engine", ["sequential", "batched", "threads"])
+def test_a_plans_policy_is_kept_at_every_site_and_at_the_gate(engine: str) -> None:
+    open_plan = Plan.of(ragged(), rounds=2, engine=engine)
+    plan = open_plan.changed(policy=Policy(purposes=ALL_IT_ASKS))
+    assert Plan.from_json(plan.to_json()) == plan != open_plan and plan.policy == Policy(purposes=ALL_IT_ASKS)
+    free, held = (carry_out(each, progress=False) for each in (open_plan, plan))
+    assert all(torch.equal(w, held.weights[name]) for name, w in free.weights.items())
+    closed = plan.changed(policy=Policy(names=("rows", "present", "total", "squares", "model.bias")))
+    with pytest.raises(TooFewSites, match="'train' in round 1"):
+        carry_out(closed, progress=False)
+
+
+def test_a_plan_that_forbids_what_its_run_needs_is_refused_before_round_1() -> None:
+    plan = Plan.of(ragged(), rounds=2, policy=Policy(purposes=("statistics", "prepare", "train")))
+    with pytest.raises(PermissionError, match="'evaluate' here. Allow it in Policy"):
+        carry_out(plan, progress=False)
+
+
+def test_personal_models_leave_a_site_only_where_the_plan_names_it() -> None:
+    options = {"rounds": 2, "policy": Policy(least=0)}
+    kept = carry_out(Plan.of(ragged(), "mlp", "fedper", **options), progress=False)
+    assert kept.models == {} and any("does not allow 'export'" in note for note in kept.notes)
+    options["policy"] = Policy(purposes=("*",), least=0)
+    assert len(carry_out(Plan.of(ragged(), "mlp", "fedper", **options), progress=False).models) == 3
+
+
+@pytest.mark.parametrize(
+    ("policy", "match"),
+    [
+        ("none", "give a Policy"),
+        ({"purposes": ["train"], "unknown": 1}, "give a Policy"),
+        ({"least": -1}, "least is -1"),
+        ({"names": "model.*"}, "give a tuple of texts"),
+    ],
+)
+def test_a_policy_that_is_none_is_refused(policy: Any, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        Plan.of(ragged(), policy=policy)
