@@ -8,47 +8,46 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import cache
-from hashlib import sha256
-from importlib import metadata
-from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
 from fedlab.algorithms import Algorithm, algorithm
-from fedlab.algorithms.registry import ALGORITHMS, brought
-from fedlab.engine.identity import content
 from fedlab.engine.net import Net, all_digits
 from fedlab.engine.optimisers import SGD
-from fedlab.engine.parts import (
-    Unsayable,
-    differs,
-    find,
-    find_code,
-    find_settings,
-    made_of,
-    own_fields,
-    place_of,
-    say,
-    say_algorithm,
-    say_settings,
-)
+from fedlab.engine.origin import Agreement, Given, Recipe, data_of, made_again
+from fedlab.engine.parts import find, own_fields, say, say_algorithm
+from fedlab.engine.presence import Spell, check_present, check_spells, is_away, sampled, spells_of
 from fedlab.engine.settings import Settings
+from fedlab.engine.spec import (
+    AlgorithmSpec,
+    Column,
+    ModelSpec,
+    Strict,
+    as_said,
+    codes_spec,
+    found_algorithm,
+    found_model,
+    found_settings,
+    is_lacking,
+    lacks_algorithm,
+    model_spec,
+    settings_spec,
+    sum_of,
+    version,
+)
 from fedlab.federation import Feature, Federation, RowShape, Site
 from fedlab.federation.align import aligned
 from fedlab.federation.frame import categories, columns
-from fedlab.models import ModelLike, build, model_name, named_model
+from fedlab.models import ModelLike, build, model_name
 from fedlab.models.trial import Trial, check_model, try_model, two_rows
 from fedlab.privacy.policy import Policy
 from fedlab.storage import replace_file
-from fedlab.storage.codec import Undecodable, decode
 from fedlab.tasks import Classification, Task
 
 if TYPE_CHECKING:  # it brings the units of measurement, which take longer to load than all else
@@ -58,78 +57,10 @@ FORMAT: Literal[1] = 1
 LATER = ("augmentation", "privacy")
 BESIDE = ("unsaid", "content", "described", "code")
 """What stands among a plan's settings and is none: what has no words, what it was, and where its code lies."""
-Spell: TypeAlias = tuple[int, int]
-"""The first and the last round of an absence."""
 
 
 class PlanDiffers(UserWarning):
     """A plan is read by another fedlab than the one that wrote it."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
-
-
-class Recipe(_Strict):
-    """Data that a recipe gives to anybody: its name and arguments, and what was done since, in order."""
-
-    kind: Literal["recipe"] = "recipe"
-    name: str
-    arguments: dict[str, Any] = {}
-    steps: tuple[dict[str, Any], ...] = ()
-    fingerprint: str = ""
-
-
-class Agreement(_Strict):
-    """Data that each hospital holds itself, written as all have agreed: the dictionary as JSON, and its sum."""
-
-    kind: Literal["agreement"] = "agreement"
-    dictionary: dict[str, Any]
-    sum: str
-
-    @model_validator(mode="after")
-    def _same(self) -> Agreement:
-        if self.sum != _sum(self.dictionary):
-            raise ValueError("the data dictionary is not the one that was agreed: its sum differs")
-        return self
-
-
-class Given(_Strict):
-    """Data that somebody gave: they are known again by their fingerprint, and cannot be made again."""
-
-    kind: Literal["given"] = "given"
-    name: str
-    fingerprint: str = ""
-
-
-class Column(_Strict):
-    """A feature; its codes as :func:`~fedlab.engine.parts.say` says them, in order."""
-
-    name: str
-    kind: str = "number"
-    unit: str = ""
-    range: tuple[float, float] | None = None
-    codes: Any = None
-    missing: tuple[str, ...] = ()
-
-
-class AlgorithmSpec(_Strict):
-    """Which algorithm, as :func:`~fedlab.engine.parts.say_algorithm` has it."""
-
-    name: str | None
-    class_: str = Field(alias="class")
-    said: str
-    fields: dict[str, Any] | None
-    content: Any
-    described: int
-
-
-class ModelSpec(_Strict):
-    """Which model: a registered name, or a factory of somebody's own by its place; ``lacks`` says why it has none."""
-
-    name: str
-    code: dict[str, Any] | None = None
-    lacks: str = ""
 
 
 class Setup(NamedTuple):
@@ -149,7 +80,7 @@ class Objects(NamedTuple):
     settings: Settings
 
 
-class Plan(_Strict):
+class Plan(Strict):
     """What is asked: of which data, which algorithm, model and settings; made by :meth:`of` or :meth:`agreed`.
 
     Attributes
@@ -269,7 +200,7 @@ class Plan(_Strict):
             if isinstance(names, str):
                 raise TypeError(f"{what} is {names!r}, a text: give a list of names, e.g. [{names!r}, …]")
         said = json.loads(dictionary.to_json())
-        data = Agreement(dictionary=said, sum=_sum(said))
+        data = Agreement(dictionary=said, sum=sum_of(said))
         known = dictionary.features()
         about = _about(
             data, sites, known, RowShape((len(columns(known)),)), Classification(tuple(classes)), prepared=False
@@ -304,7 +235,7 @@ class Plan(_Strict):
         if lacking := sorted(known - there):
             raise ValueError(f"the settings lack {', '.join(lacking)}: another fedlab wrote them")
         for site, spells in self.away.items():
-            _check_away(self, site, spells)
+            check_spells(site, spells, sites=self.sites, rounds=self.rounds)
         return self
 
     # ------------------------------------------------------------------ what it says
@@ -312,7 +243,7 @@ class Plan(_Strict):
     @property
     def the_task(self) -> Task:
         """What is to be learnt."""
-        with _as_said("task"):
+        with as_said("task"):
             found = find(self.task)
         if not isinstance(found, Task):
             raise ValueError(f"the plan's task is a {type(found).__name__}, and no task")
@@ -326,7 +257,7 @@ class Plan(_Strict):
     @property
     def known(self) -> tuple[Feature, ...]:
         """The features, with their codes."""
-        with _as_said("features"):
+        with as_said("features"):
             return tuple(
                 Feature(c.name, c.kind, c.unit, c.range, None if c.codes is None else find(c.codes), c.missing)
                 for c in self.features
@@ -408,11 +339,11 @@ class Plan(_Strict):
         """
         _check_names(settings)
         held = self._objects
-        chosen = Settings(**{**own_fields(held.settings if held else self._found_settings()), **settings})
-        more: dict[str, Any] = {"settings": _say_settings(chosen)}
+        chosen = Settings(**{**own_fields(held.settings if held else self._settings()), **settings})
+        more: dict[str, Any] = {"settings": settings_spec(chosen)}
         more |= {} if primary is None else {"primary": primary}
         more |= {} if policy is None else {"policy": policy}
-        more |= {} if away is None else {"away": _spells(away)}
+        more |= {} if away is None else {"away": spells_of(away)}
         made = _validated({**_whole(self), **more})
         made.check_primary()
         object.__setattr__(made, "_objects", held and held._replace(settings=chosen))
@@ -440,17 +371,17 @@ class Plan(_Strict):
     def lacks(self) -> list[str]:
         """What no file can hold of it, each with the remedy."""
         found = [f"the model: {self.model.lacks}"] if self.model.lacks else []
-        if why := _lacks_algorithm(self.algorithm):
+        if why := lacks_algorithm(self.algorithm):
             found.append(f"the algorithm {self.algorithm.said}: {why}")
         for name in self.settings.get("unsaid", {}):
             code = self.settings.get("code", {}).get(name, {})
             found += [f"{name}: {code['lacks']}"] if "lacks" in code else []
-        return found + [f"column {c.name!r}: {c.codes['lacks']}" for c in self.features if _is_lacking(c.codes)]
+        return found + [f"column {c.name!r}: {c.codes['lacks']}" for c in self.features if is_lacking(c.codes)]
 
     @property
     def sum(self) -> str:
         """SHA-256 of all that is asked: who has the same plan has the same sum."""
-        return _sum(_whole(self))
+        return sum_of(_whole(self))
 
     def to_json(self) -> str:
         """Return the plan as JSON, with its sum.
@@ -514,17 +445,17 @@ class Plan(_Strict):
             raise ValueError(f"{called} is no plan: plan.save(FILE) writes one")
         if body["format"] != FORMAT:
             raise ValueError(
-                f"{called} has format {body['format']!r}, and this fedlab ({_version()}) reads {FORMAT}: fedlab "
+                f"{called} has format {body['format']!r}, and this fedlab ({version()}) reads {FORMAT}: fedlab "
                 f"{body.get('fedlab', 'unknown')} wrote it, install that, or make the plan again"
             )
-        if body.pop("sum", None) != _sum(body):
+        if body.pop("sum", None) != sum_of(body):
             raise ValueError(
                 f"{called} was changed after it was written: its sum differs. Take the file as it was agreed, or make "
                 "another in Python: Plan.of(…) or plan.changed(rounds=…), and save that"
             )
         made = _validated(body, called)
-        if made.fedlab != _version():
-            warnings.warn(f"{called} was written by fedlab {made.fedlab}, and here is {_version()}: the numbers may "
+        if made.fedlab != version():
+            warnings.warn(f"{called} was written by fedlab {made.fedlab}, and here is {version()}: the numbers may "
                           "differ from those that it would have given there", PlanDiffers, stacklevel=3)  # fmt: skip
         return made
 
@@ -565,8 +496,8 @@ class Plan(_Strict):
                 f"the plan is of {self.data.name!r}, data that were given: it has their fingerprint alone, and they "
                 "cannot be made again. Give the federation in Python: fedlab.engine.train.carry_out(plan, federation)"
             )
-        with _as_said("data"):
-            found = _made_again(self.data)
+        with as_said("data"):
+            found = made_again(self.data)
         self.check(found)
         return found
 
@@ -647,13 +578,13 @@ class Plan(_Strict):
             If they do not go together, or code is not here or another than it was.
         """
         self.check_primary()
-        settings = self._objects.settings if self._objects else self._found_settings()
+        settings = self._objects.settings if self._objects else self._settings()
         n = len(self.sites)
         if settings.min_sites > n:
             raise ValueError(f"min_sites is {settings.min_sites}, but the federation has {n} sites")
-        model = self._objects.model if self._objects else self._found_model()
+        model = self._objects.model if self._objects else found_model(self.model)
         net = self._net(model, settings, like)
-        alg = self._objects.algorithm if self._objects else self._found_algorithm()
+        alg = self._objects.algorithm if self._objects else found_algorithm(self.algorithm)
         bound = alg.bind(net.model, n)
         if bound.needs_sgd and type(settings.optimizer) is not SGD:
             raise ValueError(
@@ -668,6 +599,11 @@ class Plan(_Strict):
             )
         check_present(bound, settings, self.sites, self.away)
         return Setup(bound, settings, net)
+
+    def _settings(self) -> Settings:
+        if self.settings.get("unsaid") and self.lacks:
+            raise ValueError(f"this plan cannot be carried out: {'; '.join(self.lacks)}")
+        return found_settings(self.settings)
 
     def check_primary(self) -> None:
         """Refuse a metric to be judged that the plan's task does not have.
@@ -698,51 +634,6 @@ class Plan(_Strict):
         known = () if self.prepared else categories(self.known)
         return Net(module, task, dtype=dtype, trial=trial, device=settings.place, categories=known, row=self.row)
 
-    def _found_settings(self) -> Settings:
-        unsaid, code = self.settings.get("unsaid", {}), self.settings.get("code", {})
-        if unsaid and self.lacks:
-            raise ValueError(f"this plan cannot be carried out: {'; '.join(self.lacks)}")
-        with _as_said("settings"):
-            return Settings(**find_settings(self.said_settings, {name: find(code[name]) for name in unsaid}))
-
-    def _found_model(self) -> ModelLike:
-        if self.model.lacks:
-            raise ValueError(f"this plan cannot be carried out: the model {self.model.name}: {self.model.lacks}")
-        if self.model.code is None:
-            named_model(self.model.name)
-            return self.model.name
-        with _as_said("model"):
-            found: ModelLike = find(self.model.code)
-        return found
-
-    def _found_algorithm(self) -> Algorithm:
-        said = self.algorithm
-        if said.fields is None:
-            raise ValueError(f"this plan cannot be carried out: {'; '.join(self.lacks)}")
-        known = said.name in (*ALGORITHMS, *brought())
-        cls = type(algorithm(str(said.name))) if known else find_code({"at": said.class_})
-        if known and cls.__qualname__ != said.class_.rpartition(":")[2]:
-            raise ValueError(
-                f"the plan's algorithm {said.name!r} is of {said.class_}, and here of {cls.__module__}:"
-                f"{cls.__qualname__}: take the file as it was agreed, or make the plan again"
-            )
-        if not (isinstance(cls, type) and issubclass(cls, Algorithm)):
-            raise ValueError(f"the plan's algorithm {said.class_} is no fedlab.algorithms.Algorithm here")
-        with _as_said("algorithm"):
-            made: Algorithm = made_of(cls, decode(said.fields, {}), said.class_)
-        here = say_algorithm(made)["name"]
-        if said.name and here and here != said.name:
-            raise ValueError(
-                f"the plan's algorithm is {said.name!r}, and its class {said.class_} is {here!r} here: take the file "
-                "as it was agreed, or make the plan again"
-            )
-        if other := differs(said.model_dump(by_alias=True), content(made)):
-            raise ValueError(
-                f"{said.class_} is another here than in the plan: {'; '.join(other[:3])}. Take the file that the plan "
-                "was made with, or make the plan again"
-            )
-        return made
-
 
 # --------------------------------------------------------------------------- how it is made
 
@@ -765,7 +656,7 @@ def planned(
         )
     model = federation.task.model if model is None else model
     row, prepared = federation.sites[0].rows.row, federation.prepared
-    about = _about(_data_of(federation), federation.names, federation.features, row, federation.task, prepared=prepared)
+    about = _about(data_of(federation), federation.names, federation.features, row, federation.task, prepared=prepared)
     return _asked(about, federation, model, which, settings, primary=primary, policy=policy, away=away or {})
 
 
@@ -774,7 +665,7 @@ def _about(
     task: Task, *, prepared: bool,
 ) -> dict[str, Any]:  # fmt: skip
     each = tuple(
-        Column(name=f.name, kind=f.kind, unit=f.unit, range=f.range, codes=_say_codes(f.codes), missing=f.missing)
+        Column(name=f.name, kind=f.kind, unit=f.unit, range=f.range, codes=codes_spec(f.codes), missing=f.missing)
         for f in known
     )
     return {
@@ -796,9 +687,9 @@ def _asked(
     chosen, alg = Settings(**settings), algorithm(which)
     made = _validated(
         {
-            **about, "fedlab": _version(), "primary": primary, "policy": policy, "away": _spells(away),
-            "algorithm": AlgorithmSpec(**say_algorithm(alg)), "model": _say_model(model),
-            "settings": _say_settings(chosen),
+            **about, "fedlab": version(), "primary": primary, "policy": policy, "away": spells_of(away),
+            "algorithm": AlgorithmSpec(**say_algorithm(alg)), "model": model_spec(model),
+            "settings": settings_spec(chosen),
         }
     )  # fmt: skip
     made.check_primary()
@@ -813,18 +704,6 @@ def _validated(body: Mapping[str, Any], called: str = "the plan") -> Plan:
         raise ValueError(f"{called}: {_told(error)}") from None
 
 
-@contextmanager
-def _as_said(what: str) -> Iterator[None]:
-    """Say of which part of a plan it is that it cannot be made of what the plan says."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError, IndexError, Undecodable) as error:
-        raise ValueError(
-            f"the plan's {what} cannot be made of what it says ({type(error).__name__}: {error}): take the file as it "
-            "was agreed, or make the plan again"
-        ) from error
-
-
 def _no_number(what: str) -> None:
     raise ValueError(f"{what} is no number")
 
@@ -834,7 +713,7 @@ def _told(error: ValidationError) -> str:
     for fault in error.errors():
         place = ".".join(map(str, fault["loc"]))
         if fault["type"] == "extra_forbidden":
-            lines.append(f"there is no {place!r} in a plan of fedlab {_version()}")
+            lines.append(f"there is no {place!r} in a plan of fedlab {version()}")
         else:
             said = fault["msg"].removeprefix("Value error, ")
             lines.append(said if fault["type"] == "value_error" else f"{place}: {said}")
@@ -851,178 +730,6 @@ def _check_names(settings: Mapping[str, Any]) -> None:
 def _whole(plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = plan.model_dump(mode="json", by_alias=True)
     return found
-
-
-def _sum(body: Any) -> str:
-    return "sha256:" + sha256(json.dumps(body, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-@cache
-def _version() -> str:
-    try:
-        return metadata.version("fedlab-workbench")
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _say_model(model: ModelLike) -> ModelSpec:
-    if isinstance(model, str):
-        named_model(model)
-        return ModelSpec(name=model)
-    if isinstance(model, nn.Module):
-        why = f"a ready {type(model).__name__} has weights that no words hold: give its class, or what makes it"
-        return ModelSpec(name=model_name(model), lacks=why)
-    try:
-        return ModelSpec(name=model_name(model), code=say(model))
-    except Unsayable as why:
-        return ModelSpec(name=model_name(model), lacks=str(why))
-
-
-def _say_settings(settings: Settings) -> dict[str, Any]:
-    said = say_settings(settings)
-    code = {}
-    for name in said["unsaid"]:
-        try:
-            code[name] = say(getattr(settings, name))
-        except Unsayable as why:
-            code[name] = {"lacks": str(why)}
-    return {**said, "code": code} if code else said
-
-
-def _say_codes(codes: Mapping[Any, str] | None) -> Any:
-    try:
-        return None if codes is None else say(codes)
-    except Unsayable as why:
-        return {"lacks": str(why)}
-
-
-def _is_lacking(said: Any) -> bool:
-    return isinstance(said, dict) and said.keys() == {"lacks"}
-
-
-def _lacks_algorithm(said: AlgorithmSpec) -> str:
-    if said.fields is None:
-        return "it holds what has no words: give one whose fields are numbers and texts"
-    if said.name is not None:
-        return ""
-    module, _, name = said.class_.partition(":")
-    try:
-        place_of(_Place(module, name))
-    except Unsayable as why:
-        return str(why)
-    return ""
-
-
-class _Place:
-    def __init__(self, module: str, name: str) -> None:
-        self.__module__, self.__qualname__ = module, name
-
-
-# --------------------------------------------------------------------------- the data
-
-
-def _data_of(federation: Federation) -> Recipe | Given:
-    """Return the data in words, where a recipe and the federation's own methods made them."""
-    if not federation.steps:
-        return Given(name=federation.name)
-    (_, first), *rest = federation.steps
-    try:
-        steps = tuple({"step": name, **{key: say(value) for key, value in done.items()}} for name, done in rest)
-        return Recipe(name=first["name"], arguments=say(first["arguments"]), steps=steps)
-    except Unsayable:
-        return Given(name=federation.name)
-
-
-def _made_again(data: Recipe) -> Federation:
-    """Load the recipe and do what was done since."""
-    import data_recipes
-
-    if data.name not in data_recipes.recipes():
-        raise ValueError(f"the plan is of {data.name!r}, which is no recipe here: install the package that brings it")
-    found = data_recipes.load(data.name, **find(data.arguments))
-    for each in map(find, data.steps):
-        step = each.pop("step")
-        if step == "select":
-            found = found.select(*each["names"])
-        elif step == "holdout":
-            found = found.holdout(each["name"])[0]
-        elif step == "shift":
-            found = found.shift(each["shifts"])
-        elif step in ("thinned", "lock", "partition", "resplit"):
-            found = getattr(found, step)(**each)
-        else:
-            raise ValueError(f"the plan's data were made by {step!r}, which this fedlab does not know")
-    return found
-
-
-# --------------------------------------------------------------------------- who is there
-
-
-def _spells(away: Mapping[str, Sequence[Spell]]) -> dict[str, tuple[Any, ...]]:
-    if not isinstance(away, Mapping):
-        raise TypeError(f"away is {away!r}: give each site's absences, {{'Hungary': [(2, 3)]}}")
-    found: dict[str, tuple[Any, ...]] = {}
-    for site, spells in away.items():
-        listed = isinstance(spells, Sequence) and not isinstance(spells, str)
-        if not (listed and all(map(_is_spell, spells))):
-            raise ValueError(
-                f"away of {site} is {spells!r}: give first and last round of each absence, whole numbers, e.g. [(2, 3)]"
-            )
-        found |= {site: tuple((int(first), int(last)) for first, last in spells)} if spells else {}
-    return found
-
-
-def _is_spell(spell: Any) -> bool:
-    pair = isinstance(spell, Sequence) and not isinstance(spell, str) and len(spell) == 2
-    return pair and all(isinstance(n, Integral) and not isinstance(n, bool) for n in spell)
-
-
-def _check_away(plan: Plan, site: str, spells: Sequence[Spell]) -> None:
-    if site not in plan.sites:
-        raise ValueError(f"away names {site!r}, which is no site; the sites are {', '.join(plan.sites)}")
-    last = 0
-    for first, end in sorted(spells):
-        if not 1 <= first <= end <= plan.rounds or first <= last:
-            raise ValueError(
-                f"away of {site} is {list(spells)}: give first and last round of each absence, in 1 … {plan.rounds}, "
-                "none within another"
-            )
-        last = end
-
-
-def is_away(away: Mapping[str, Sequence[Spell]], site: str, round: int) -> bool:
-    """Return whether a site is not asked in this round.
-
-    Examples
-    --------
-    >>> [is_away({"Hungary": [(7, 9)]}, "Hungary", number) for number in (6, 7, 9, 10)]
-    [False, True, True, False]
-    """
-    return any(first <= round <= last for first, last in away.get(site, ()))
-
-
-def check_present(
-    alg: Algorithm, settings: Settings, sites: Sequence[str], away: Mapping[str, Sequence[Spell]]
-) -> None:
-    """Refuse absences that leave too few, before the first round."""
-    if not any(away.values()):
-        return
-    if len(alg.arrange(list(sites))) < len(sites):
-        raise ValueError(f"{alg.name} moves all rows into one place, which cannot be there for one site and not for "
-                         "another: leave the site out (federation.select)")  # fmt: skip
-    least = max(settings.min_sites, alg.quorum(len(sites)))
-    for number in range(1, settings.rounds + 1):
-        there = [site for site in sites if not is_away(away, site, number)]
-        if len(there) < least:
-            raise ValueError(
-                f"in round {number} {len(there)} of {len(sites)} sites are there, and at least {least} must be: "
-                "shorten an absence"
-            )
-
-
-def sampled(places: int, fraction: float) -> int:
-    """How many are asked when a fraction of so many places is."""
-    return max(1, round(fraction * places))
 
 
 # --------------------------------------------------------------------------- the model

@@ -24,7 +24,7 @@ from fedlab.engine.combined import Combine, Made
 from fedlab.engine.exchange import Answers, Ask, Exchange, TooFewSites
 from fedlab.engine.held import Held
 from fedlab.engine.net import no_preparation
-from fedlab.engine.plan import is_away, sampled
+from fedlab.engine.presence import is_away, sampled
 from fedlab.engine.run import Record, Run
 from fedlab.engine.schedules import factor
 from fedlab.engine.trees import tree_map

@@ -23,7 +23,8 @@ from fedlab.engine.ledger import Ledger, Message
 from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join
 from fedlab.engine.opened import counted, report
-from fedlab.engine.plan import Plan, Spell, check_present
+from fedlab.engine.plan import Plan
+from fedlab.engine.presence import Spell, check_present
 from fedlab.engine.settings import Settings
 from fedlab.federation import Federation, Score, Site, Task
 from fedlab.federation.frame import encode, sources

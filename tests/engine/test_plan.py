@@ -17,7 +17,8 @@ import torch
 
 import fedlab
 from fedlab import Plan, TooFewSites
-from fedlab.engine import plan as plans
+from fedlab.engine.plan import PlanDiffers
+from fedlab.engine.spec import sum_of
 from fedlab.engine.train import begin, carry_out
 from fedlab.federation import Federation, Site
 from fedlab.federation.dictionary import DataDictionary, Entry
@@ -37,7 +38,7 @@ def resealed(plan: Plan, **change: Any) -> str:
         for name in inner:
             part = part[name]
         part[last] = value
-    return json.dumps({**body, "sum": plans._sum(body)})
+    return json.dumps({**body, "sum": sum_of(body)})
 
 
 def table(*, quantity: bool = False, **more: Any) -> pd.DataFrame:
@@ -92,7 +93,7 @@ def test_what_is_no_plan_is_named(content: bytes, says: str, tmp_path: Path) -> 
 
 
 def test_another_fedlab_is_said(hospitals: Federation) -> None:
-    with pytest.warns(plans.PlanDiffers, match="written by fedlab 9.9.9, and here is"):
+    with pytest.warns(PlanDiffers, match="written by fedlab 9.9.9, and here is"):
         Plan.from_json(resealed(Plan.of(hospitals), fedlab="9.9.9"))
 
 
