@@ -56,9 +56,9 @@ def test_every_point_is_tested_on_the_same_patients(curve: LearningCurve, hospit
 
 def test_the_table_says_what_was_learnt_from(curve: LearningCurve, hospitals: Federation) -> None:
     scores = curve.scores.drop_duplicates(["by", "x", "arm", "seed"]).set_index(["by", "x"]).sort_index()
-    assert set(scores.loc[("rows", 16), "rows"]) == {64}
+    for rows in (16, 64):  # two patients have two rows each, and so many rows are drawn on average
+        assert set(scores.loc[("rows", rows), "rows"]) <= {4 * rows + extra for extra in (-1, 0, 1, 2)}
     everything = {sum(len(site.split.train) for site in hospitals.resplit(k).sites) for k in range(3)}
-    assert set(scores.loc[("rows", 64), "rows"]) == {256}
     assert set(scores.loc[("rows", 500), "rows"]) == set(scores.loc[("sites", 4), "rows"]) == everything
     assert set(scores.loc[("sites", 3), "hospitals"]) == {3}
     assert len(set(scores["steps"])) == 1  # the clock is the same at every point
