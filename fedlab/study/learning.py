@@ -164,7 +164,7 @@ class _Trainer:
     def __init__(self, federation: Federation, model: ModelLike, seeds: list[int], settings: dict[str, Any]) -> None:
         self.model, self.seeds, self.settings = model, seeds, settings
         self.splits = [federation.resplit(seed) for seed in seeds]
-        self.largest = _longest(self.splits)
+        self.largest = max(map(_longest, self.splits))
         self._whole: dict[int, pd.DataFrame] = {}
 
     def scores(self, alg: Algorithm, by: str, x: int) -> pd.DataFrame | Exception:
@@ -185,29 +185,34 @@ class _Trainer:
         return split.thinned(x, seed=seed) if by == "rows" else split.select(*taking_part(split.names, x, seed=seed))
 
     def _train(self, alg: Algorithm, parts: list[Federation]) -> pd.DataFrame:
-        alike: dict[tuple[str, ...], list[int]] = {}  # seeds with the same hospitals train in one stacked pass
+        # seeds with the same hospitals, and as many batches, train in one stacked pass: a patient of two rows may need
+        # a batch more
+        alike: dict[tuple[tuple[str, ...], int, int], list[int]] = {}
         for number, part in enumerate(parts):
-            alike.setdefault(part.names, []).append(number)
+            key = part.names, self._batches(_longest(self.splits[number])), self._batches(_longest(part))
+            alike.setdefault(key, []).append(number)
         tables: dict[int, pd.DataFrame] = {}
-        for members in alike.values():
+        for (_, whole, here), members in alike.items():
             mine = [parts[k] for k in members]
-            settings = self.settings | self._as_many_steps(alg, mine)
+            settings = self.settings | self._as_many_steps(alg, whole, here)
             *_, runs = train_seeds(mine, self.model, alg, seeds=[self.seeds[k] for k in members], **settings)
             tables |= {k: _scores(run, self.splits[k], self.seeds[k]) for k, run in zip(members, runs, strict=True)}
         return pd.concat([tables[k] for k in sorted(tables)], ignore_index=True)
 
-    def _as_many_steps(self, alg: Algorithm, parts: Sequence[Federation]) -> dict[str, int]:
-        """Return the passes of a round, and the rounds, that have as many gradient steps as training on all data."""
+    def _batches(self, rows: int) -> int:
+        return -(-rows // Settings(**self.settings).batch_size)
+
+    def _as_many_steps(self, alg: Algorithm, whole: int, here: int) -> dict[str, int]:
+        """Return passes of a round, and rounds, that have as many gradient steps as those of all data's batches."""
         s = Settings(**self.settings)
         if alg.full_batch or s.local_steps:
             return {}
-        batches, here = (-(-rows // s.batch_size) for rows in (self.largest, _longest(parts)))
-        passes = batches // here
-        return {"local_epochs": s.local_epochs * passes, "rounds": round(s.rounds * batches / (here * passes))}
+        passes = whole // here
+        return {"local_epochs": s.local_epochs * passes, "rounds": round(s.rounds * whole / (here * passes))}
 
 
-def _longest(parts: Sequence[Federation]) -> int:
-    return max(len(site.split.train) for part in parts for site in part.sites)
+def _longest(part: Federation) -> int:
+    return max(len(site.split.train) for site in part.sites)
 
 
 def _scores(run: Run, split: Federation, seed: int) -> pd.DataFrame:
