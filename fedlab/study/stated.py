@@ -66,7 +66,8 @@ def check_stated(splits: Sequence[Federation], primary: str, smallest: float | N
     Parameters
     ----------
     splits : sequence of Federation
-        One a seed: a metric that needs every class needs them among the test patients of at least one hospital.
+        One a seed: a metric that needs every class needs them among the test patients of one hospital in all of them,
+        or no mean over hospitals has a value on every seed.
     primary : str
     smallest : float, optional
 
@@ -87,11 +88,21 @@ def check_stated(splits: Sequence[Federation], primary: str, smallest: float | N
     classes = len(task.classes)
     if primary in NEEDS_TWO_CLASSES and classes != 2:
         raise ValueError(f"primary is {primary!r}, which needs a task of two classes, and this one has {classes}")
-    if primary in NEEDS_EVERY_CLASS and not any(_has(site.rows.y.numpy()[site.split.test], classes)
-                                                for split in splits for site in split.sites):  # fmt: skip
+    if primary not in NEEDS_EVERY_CLASS:
+        return
+    has = [{site.name for site in split.sites if _has(site.rows.y.numpy()[site.split.test], classes)}
+           for split in splits]  # fmt: skip
+    instead = f"Name one that needs no two classes, {task.choosing!r}"
+    if not any(has):
         raise ValueError(
             f"primary is {primary!r}, which no hospital can have: {listed(list(splits[0].names))} lack test patients "
-            f"of a class in every split. Name one that needs no two classes, {task.choosing!r}"
+            f"of a class in every split. {instead}"
+        )
+    if not set.intersection(*has):
+        raise ValueError(
+            f"primary is {primary!r}, and no mean over hospitals can be judged by it: none of "
+            f"{listed(list(splits[0].names))} has test patients of every class in each of the {len(splits)} splits. "
+            f"{instead}, or join hospitals that have so few of a class"
         )
 
 
