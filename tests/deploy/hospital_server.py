@@ -35,7 +35,7 @@ def main(grid: Any, context: Any) -> None:
     except Exception:
         told = {"failed": traceback.format_exc()}
     (out / "told").write_text(json.dumps(told))
-    (out / "told").rename(out / "told.json")  # whoever waits for it finds it whole
+    (out / "told").rename(out / "told.json")  # who waits for it finds all of it
 
 
 def train(plan: Plan, grid: Any, out: Path, *, waits: bool) -> dict[str, Any]:

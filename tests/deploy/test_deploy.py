@@ -56,7 +56,7 @@ BALANCED = "class Balanced(Algorithm)"
 
 
 def free_port() -> int:
-    """A port that nobody has, below those that the system gives to whoever connects: it is free until it is taken."""
+    """A port that nobody has, below those that the system hands out by itself."""
     for _ in range(100):
         port = random.randrange(20_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
