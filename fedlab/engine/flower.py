@@ -36,7 +36,9 @@ logging.getLogger("flwr").setLevel(logging.ERROR)  # only after the import, whic
 
 POLL = 0.01  # seconds between two looks for replies
 START = 300.0  # seconds in which some node must come, or say its name: a busy machine needs one or two minutes
-RETURN = 60.0  # seconds in which a node that has gone may come back before its site is left out of a question
+# seconds in which a node that has gone may come back before its site is left out of a question: more than the minute
+# after which a SuperLink gives up a node that was killed, whose name the one that is started again has
+RETURN = 90.0
 LONGEST = 86_400.0  # seconds in which some site must answer, where all lives that can be looked at
 KINDS = {"train": MessageType.TRAIN, "evaluate": MessageType.EVALUATE}
 FETCHED = ("keep", "export")

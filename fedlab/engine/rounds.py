@@ -103,7 +103,8 @@ def rounds(run: Run, exchange: Exchange, *, keep: Keep | None = None, before: Te
     ensemble), and where nothing may come between: neither ``patience`` nor a deadline. The last round's evaluation is a
     message of its own. An event is then as complete as ever and comes later, when the sites have also trained for the
     next round: its ``seconds`` have that in them, and ``run.away`` takes effect a round later. A run that is left there
-    has the message of the next round in its ledger, and does not use it.
+    has the message of the next round in its ledger, and does not use it; one that is stopped while the message is under
+    way ends with the round before.
     """
     loop = Loop(run, exchange)
     if before is not None:

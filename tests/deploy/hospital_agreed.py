@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from fedlab.algorithms import Algorithm
 from fedlab.engine.plan import Plan
 from fedlab.federation import Feature, Federation
 from fedlab.federation.dictionary import DataDictionary
@@ -14,6 +15,7 @@ from fedlab.federation.dictionary import DataDictionary
 COLUMNS = ("age", "trestbps", "chol", "thalach", "oldpeak")
 CLASSES = (0, 1)
 FEATURES = [Feature(name) for name in COLUMNS]
+AGREED = DataDictionary.of(FEATURES)
 
 
 def federation_of(frame: pd.DataFrame) -> Federation:
@@ -32,9 +34,8 @@ def read(path: str, site: str) -> pd.DataFrame:
     return frame.assign(site=site)
 
 
-def plan_of(sites: Sequence[str], algorithm: str, **settings: Any) -> Plan:
+def plan_of(sites: Sequence[str], algorithm: str | Algorithm, **settings: Any) -> Plan:
     """What server and sites are asked, in one file for all of them."""
-    agreed = DataDictionary.of(FEATURES)
     return Plan.agreed(
-        agreed, sites, list(map(str, CLASSES)), "logistic", algorithm, seed=0, engine="sequential", **settings
+        AGREED, sites, list(map(str, CLASSES)), "logistic", algorithm, seed=0, engine="sequential", **settings
     )

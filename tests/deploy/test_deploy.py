@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ import pandas as pd
 import pytest
 
 import fedlab
+from fedlab.algorithms import Algorithm
+from fedlab.federation.documentation import Fault, write
 from fedlab.storage.codec import from_bytes
-from tests.deploy.hospital_agreed import COLUMNS, federation_of, plan_of, read
+from tests.deploy.hospital_agreed import AGREED, COLUMNS, federation_of, plan_of, read
 from tests.patience import until
 
 pytestmark = pytest.mark.deploy
@@ -45,12 +49,19 @@ clientapp = "hospital.hospital_client:app"
 out = ""
 plan = ""
 waits = false
+asks = "training"
 """
+BALANCED = "class Balanced(Algorithm)"
+"""What notebook 11 writes: the cell that has it becomes a file."""
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    """A port that nobody has, below those that the system hands out by itself."""
+    for _ in range(100):
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
 
 
 def programs() -> Path:
@@ -74,7 +85,8 @@ class Deployment:
         )
         self.env = os.environ | {
             "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "FLWR_HOME": str(folder / "home"),
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1", "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{folder / 'mine'}",
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
         }  # fmt: skip
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -120,7 +132,7 @@ class Deployment:
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(120)  # it says goodbye to the SuperLink, which else takes it for alive for a minute
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -140,17 +152,22 @@ class Deployment:
         for name in SITES:
             rows = hospitals[name].rows
             table = pd.DataFrame(rows.x[:, at].numpy(), columns=list(COLUMNS))
+            faults = [Fault("oldpeak", "decimal")] if name == "Hungary" else []
+            write(table, faults).to_csv(self.folder / f"{name}.written", index=False)
             table = table.assign(label=rows.y.numpy(), patient=rows.group)
             table.to_csv(self.folder / f"{name}.csv", index=False)
             self.node(name)
         return self
 
-    def begin(self, name: str, algorithm: str = "fedavg", *, rounds: int, waits: bool = False) -> Path:
+    def begin(
+        self, name: str, algorithm: str | Algorithm = "fedavg", *, rounds: int = 1, waits: bool = False,
+        asks: str = "training",
+    ) -> Path:  # fmt: skip
         """Submit a run; return the folder it writes to."""
         out = self.folder / name
         out.mkdir()
         plan = plan_of(SITES, algorithm, rounds=rounds).save(out / "plan.json")
-        told = {"out": str(out), "plan": str(plan), "waits": waits}
+        told = {"out": str(out), "plan": str(plan), "waits": waits, "asks": asks}
         words = " ".join(f"{k}={json.dumps(v)}" for k, v in told.items())
         done = subprocess.run(
             [str(self.bin / "flwr"), "run", "app", "here", "--run-config", words, "--format", "json"],
@@ -178,17 +195,15 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 def test_a_run_between_hospitals_is_that_in_process_also_when_a_node_starts_again(deployed: Deployment) -> None:
-    out = deployed.begin("scaffold", "scaffold", rounds=2, waits=True)
+    out = deployed.begin("scaffold", "scaffold", rounds=3, waits=True)
     until(lambda: (out / "round 1").exists() or (out / "told.json").exists(), moves=deployed.said)
     deployed.end("Hungary")
     deployed.node("Hungary")
-    (out / "go").touch()
     told = deployed.told(out)
     assert told["errors"] == []
-    tables = [read(str(deployed.folder / f"{name}.csv"), name) for name in SITES]
     near = fedlab.train(
-        federation_of(pd.concat(tables, ignore_index=True)), "logistic", "scaffold",
-        rounds=2, seed=0, engine="sequential", progress=False,
+        federation_of(files_of(deployed)), "logistic", "scaffold",
+        rounds=3, seed=0, engine="sequential", progress=False,
     )  # fmt: skip
     far = from_bytes((out / "weights").read_bytes())
     assert far.keys() == near.weights.keys()
@@ -198,6 +213,57 @@ def test_a_run_between_hospitals_is_that_in_process_also_when_a_node_starts_agai
     assert (ledger.query("purpose == 'greet'")["site"] == list(SITES)).all()
     history = pd.read_csv(out / "history.csv", float_precision="round_trip")
     assert history["log_loss"].tolist() == near.history["log_loss"].tolist()
+
+
+def files_of(there: Deployment) -> pd.DataFrame:
+    """The hospitals' files in one table, which only a test may do."""
+    return pd.concat([read(str(there.folder / f"{name}.csv"), name) for name in SITES], ignore_index=True)
+
+
+def test_the_algorithm_of_notebook_11_runs_there_from_its_file(
+    deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = json.loads((ROOT / "notebooks" / "11_your_algorithm.ipynb").read_text("utf-8"))
+    (cell,) = [text for c in book["cells"] if BALANCED in (text := "".join(c["source"])) and c["cell_type"] == "code"]
+    (deployed.folder / "mine").mkdir()
+    (deployed.folder / "mine" / "balanced_of_11.py").write_text(cell)
+    monkeypatch.syspath_prepend(str(deployed.folder / "mine"))
+    from balanced_of_11 import Balanced  # type: ignore[import-not-found]
+
+    out = deployed.begin("balanced", Balanced(power=2.0), rounds=2)
+    asked = json.loads((out / "plan.json").read_text())["algorithm"]
+    assert asked["class"] == "balanced_of_11:Balanced" and "sha256:" in json.dumps(asked["content"])
+    assert deployed.told(out)["errors"] == []
+    near = fedlab.train(
+        federation_of(files_of(deployed)), "logistic", Balanced(power=2.0), rounds=2, seed=0, engine="sequential",
+        progress=False,
+    )  # fmt: skip
+    far = from_bytes((out / "weights").read_bytes())
+    assert max((far[name] - near.weights[name]).abs().max().item() for name in near.weights) == 0.0
+    ledger = pd.read_csv(out / "ledger.csv", keep_default_na=False)
+    assert ledger[ledger["purpose"] != "greet"]["bytes"].tolist() == near.ledger["bytes"].tolist()
+
+
+def test_surveys_of_tables_and_of_rows_are_those_in_process(deployed: Deployment) -> None:
+    out = deployed.begin("measures", asks="measures")
+    assert deployed.told(out)["messages"] >= 8
+    far = pd.read_pickle(out / "detail")
+    near = fedlab.heterogeneity(federation_of(files_of(deployed)), draws=20, progress=False).detail
+    counts = ["quantity", "label", "features", "missingness"]
+    both = [each[each["kind"].isin(counts)].reset_index(drop=True) for each in (far, near)]
+    pd.testing.assert_frame_equal(*both, check_exact=True)
+    assert both[0]["value"].notna().sum() > 10
+
+    told = deployed.told(deployed.begin("tables", asks="tables"))
+    tables = {
+        name: pd.read_csv(deployed.folder / f"{name}.written", dtype=str, keep_default_na=False) for name in SITES
+    }
+    harmony = fedlab.harmonise(tables, AGREED, progress=False)
+    made = harmony.accept().apply()
+    assert told["proposals"] == harmony.proposals.values.tolist() and len(told["proposals"]) == 1
+    assert told["changed"] == harmony.changed and harmony.changed["Hungary"]["oldpeak"] > 100
+    kept = pd.read_csv(deployed.folder / "Hungary.changed", dtype=str, keep_default_na=False)
+    assert kept.equals(made["Hungary"])
 
 
 def test_a_broken_cell_stays_at_its_node_while_the_other_trains(deployed: Deployment) -> None:

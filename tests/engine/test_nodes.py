@@ -194,6 +194,18 @@ def test_a_run_that_is_left_has_what_was_under_way_in_its_ledger_alone(uneven: F
     assert (last["bytes"] > 0).all() and (last["status"] == "ok").all()
 
 
+def test_a_stop_while_both_questions_are_under_way_ends_with_the_round_before(uneven: Federation) -> None:
+    from fedlab.engine.work import Stopped
+
+    run = run_of(uneven, rounds=4)
+    grid = grid_of(run)
+    grid.holds = lambda purpose, node: questions(grid).count("train") == 3
+    with pytest.raises(Stopped):
+        carry(run, transport_of(grid, uneven.names, stop=lambda: questions(grid).count("train") == 3))
+    near = fedlab.train(uneven, "mlp_norm", rounds=1, batch_size=16, engine="sequential", progress=False)
+    assert len(run.records) == 1 and run.chosen == near.chosen and difference(run, near) == 0.0
+
+
 def test_a_site_that_fails_to_train_has_still_said_how_good_the_model_is(uneven: Federation) -> None:
     run = run_of(uneven, rounds=3)
 
