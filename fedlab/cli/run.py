@@ -35,4 +35,7 @@ def _told(run: Run, folder: Path) -> Iterator[str]:
     table = run.history[run.history["chosen"]][["site", "round", "log_loss", "auc", "patients"]]
     yield table.to_string(index=False, float_format="{:.3f}".format)
     yield from run.notes
-    yield f"The record is {folder}. Scores on valid; test stays unopened: fedlab.Run.load({str(folder)!r}).report()."
+    opened = (
+        f"test was opened {run.test_openings} times, as the plan asks" if run.test_openings else "test stays unopened"
+    )
+    yield f"The record is {folder}. Scores on valid; {opened}: fedlab.Run.load({str(folder)!r}).report()."

@@ -39,6 +39,7 @@ from fedlab.engine.parts import (
     say_settings,
 )
 from fedlab.engine.settings import Settings
+from fedlab.engine.wanted import options_of
 from fedlab.federation import Feature, Federation, RowShape, Site
 from fedlab.federation.align import aligned
 from fedlab.federation.frame import categories, columns
@@ -57,6 +58,8 @@ BESIDE = ("unsaid", "content", "described", "code")
 """What stands among a plan's settings and is none: what has no words, what it was, and where its code lies."""
 Spell: TypeAlias = tuple[int, int]
 """The first and the last round of an absence."""
+Wanted: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Reports by name, each with its options."""
 
 
 class PlanDiffers(UserWarning):
@@ -171,6 +174,11 @@ class Plan(_Strict):
         Not in this version.
     away : dict of str to tuple of (int, int)
         Rounds in which a site is not asked, first and last.
+    report : dict of str to dict
+        What is computed on ``test`` at the sites after the last round, which opens it: methods of :class:`fedlab.Run`
+        (``report, calibration, calibration_summary, decisions, subgroups``) with their options.
+    export : bool
+        Whether a server that holds no rows may get the sites' own models. It takes the policy of each site too.
 
     Examples
     --------
@@ -200,6 +208,8 @@ class Plan(_Strict):
     policy: None = None
     privacy: None = None
     away: dict[str, tuple[Spell, ...]] = {}
+    report: dict[str, dict[str, Any]] = {}
+    export: bool = False
 
     _objects: Objects | None = PrivateAttr(default=None)
 
@@ -214,6 +224,8 @@ class Plan(_Strict):
         *,
         primary: str | None = None,
         away: Mapping[str, Sequence[Spell]] | None = None,
+        report: Wanted | None = None,
+        export: bool = False,
         **settings: Any,
     ) -> Plan:
         """Make the plan of a run on this federation.
@@ -226,10 +238,15 @@ class Plan(_Strict):
         primary : str, optional
         away : dict of str to list of (int, int), optional
             Rounds in which a site is not asked: ``{"Hungary": [(7, 9)]}``.
+        report : dict of str to dict, optional
+            What the sites are to report on ``test`` at the end: ``{"report": {}, "subgroups": {"by": "sex"}}``.
+        export : bool
+            Whether the sites' own models may go to a server that holds no rows.
         **settings
             Of :class:`~fedlab.engine.settings.Settings`.
         """
-        return planned(federation, model, which, settings, primary=primary, away=away or {}).fingerprinted()
+        made = planned(federation, model, which, settings, primary=primary, away=away or {}).fingerprinted()
+        return made.reporting(report or {}, export=export)
 
     @classmethod
     def agreed(
@@ -242,6 +259,8 @@ class Plan(_Strict):
         *,
         primary: str | None = None,
         away: Mapping[str, Sequence[Spell]] | None = None,
+        report: Wanted | None = None,
+        export: bool = False,
         **settings: Any,
     ) -> Plan:
         """Make the plan of a run between hospitals that hold their rows themselves, written as the dictionary says.
@@ -260,7 +279,8 @@ class Plan(_Strict):
         about = _about(
             data, sites, known, RowShape((len(columns(known)),)), Classification(tuple(classes)), prepared=False
         )
-        return _asked(about, None, model, which, settings, primary=primary, away=away or {})
+        made = _asked(about, None, model, which, settings, primary=primary, away=away or {})
+        return made.reporting(report or {}, export=export)
 
     @field_validator(*LATER, mode="before")
     @classmethod
@@ -281,6 +301,8 @@ class Plan(_Strict):
             raise ValueError(f"the settings lack {', '.join(lacking)}: another fedlab wrote them")
         for site, spells in self.away.items():
             _check_away(self, site, spells)
+        for name, options in self.report.items():
+            options_of(name, options, task=self.the_task, features=self.known)
         return self
 
     # ------------------------------------------------------------------ what it says
@@ -382,6 +404,32 @@ class Plan(_Strict):
         more |= {} if away is None else {"away": _spells(away)}
         made = _validated({**_whole(self), **more})
         object.__setattr__(made, "_objects", held and held._replace(settings=chosen))
+        return made
+
+    def reporting(self, report: Wanted, *, export: bool = False) -> Plan:
+        """Return the plan with what the sites are to report, and whether their own models may leave them.
+
+        Raises
+        ------
+        ValueError
+            For a report or an option that there is not, or one that does not fit the task or the columns.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> plan = Plan.of(fedlab.load("heart_disease"))
+        >>> plan.reporting({"subgroups": {"by": "sex"}}).report
+        {'subgroups': {'by': 'sex'}}
+        >>> plan.reporting({"risks": {}})
+        Traceback (most recent call last):
+        ...
+        ValueError: the plan: there is no report 'risks'; known are report, calibration, calibration_summary, ...
+        """
+        asked = {name: dict(options) for name, options in report.items()}
+        if (asked, export) == (self.report, self.export):
+            return self
+        made = _validated({**_whole(self), "report": asked, "export": export})
+        object.__setattr__(made, "_objects", self._objects)
         return made
 
     def judged_by(self, primary: str | None) -> Plan:

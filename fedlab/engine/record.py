@@ -238,7 +238,9 @@ def unpack(
     with odd(packed.where):
         alg = find_algorithm(about["algorithm"], algorithm, arm=arm)
         chosen = find_settings(about["settings"], settings or {})
-    run = begin(planned(federation, find_model(about["model"], model), alg, chosen))
+    said = about.get("plan", {})
+    plan = planned(federation, find_model(about["model"], model), alg, chosen)
+    run = begin(plan.reporting(said.get("report", {}), export=said.get("export", False)))
     with odd(packed.where):
         apart = check_model(about["model"], run.net)
         apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], content(run.algorithm))]
