@@ -254,3 +254,16 @@ def test_a_plan_in_this_process_gives_its_report_too(hospitals: Federation, tmp_
     assert run.test_openings == 1
     again = Run.load(tmp_path / "run", hospitals)
     assert again.plan.report == {"report": {}} and again.report().equals(run.report()) and again.test_openings == 1
+
+
+@pytest.mark.parametrize("alg", ["fedavg", "fedbn"])
+def test_a_server_saves_what_the_sites_reported(alg: str, hospitals: Federation, tmp_path: Path) -> None:
+    run = carry(hospitals, plan_of(hospitals, alg, report={"report": {}, "subgroups": {"by": "sex"}}))
+    again = Run.load(run.save(tmp_path / "run"))
+    assert not again.has_rows and again.plan == run.plan and again.test_openings == 2
+    assert again.report().equals(run.report()) and again.subgroups(by="sex").equals(run.subgroups(by="sex"))
+    assert again.ledger.equals(run.ledger) and all(again.weights[k].equal(v) for k, v in run.weights.items())
+    with pytest.raises(ValueError, match="hospital holds its own: ask where the rows are"):
+        again.calibration()
+    with pytest.raises(ValueError, match="leave out model= and algorithm="):
+        Run.load(tmp_path / "run", model="logistic")
