@@ -18,7 +18,8 @@ def leaves(payload: Any) -> list[Any]:
 def declared(payload: dict[str, Any], prefix: str = "", *, stacked: bool = False) -> tuple[int, str]:
     """Return a message's bytes, and what it holds: names and shapes.
 
-    Bytes of arrays and texts, and 8 for each plain number; a network's envelope comes on top. ``stacked``: the arrays
+    Bytes of arrays and texts, and 8 for each plain number; a network's envelope comes on top. A list is counted, and
+    told by its own name alone. ``stacked``: the arrays
     [sites, ...] hold the messages of several sites, and one is asked for.
 
     Examples
@@ -49,6 +50,10 @@ def declared(payload: dict[str, Any], prefix: str = "", *, stacked: bool = False
 def _bytes(leaf: Any) -> int:
     if isinstance(leaf, str):
         return len(leaf.encode())
+    if isinstance(leaf, dict):
+        leaf = list(leaf.values())
     if isinstance(leaf, (list, tuple)):
         return sum(map(_bytes, leaf))
+    if isinstance(leaf, (Tensor, np.ndarray)):
+        return leaf.nbytes
     return 8 if isinstance(leaf, (int, float)) and not isinstance(leaf, bool) else 0

@@ -40,4 +40,7 @@ def _told(run: Run, folder: Path) -> Iterator[str]:
     else:
         yield "No round was scored on valid (evaluate=False): the last one is reported."
     yield from run.notes
-    yield f"The record is {folder}. Scores on valid; test stays unopened: fedlab.Run.load({str(folder)!r}).report()."
+    opened = (
+        f"test was opened {run.test_openings} times, as the plan asks" if run.test_openings else "test stays unopened"
+    )
+    yield f"The record is {folder}. Scores on valid; {opened}: fedlab.Run.load({str(folder)!r}).report()."

@@ -200,7 +200,7 @@ def _reported(packed: Packed) -> dict[str, dict[str, float]]:
 def _opened(packed: Packed) -> pd.DataFrame | None:
     """Return the first stored report of a run on its own sites."""
     reports = packed.state["run"].get("_reports", {})
-    return next((table for asked, table in reports.items() if asked[0] != "newcomer" and not asked[1]), None)
+    return next((table for asked, table in reports.items() if isinstance(asked[0], int) and not asked[1]), None)
 
 
 def _test(tables: list[pd.DataFrame]) -> Table:

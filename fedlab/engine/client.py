@@ -72,6 +72,8 @@ class Door(Generic[T]):
         try:
             entry = self.accept(purpose, payload)
             content = entry.work(self.held(), payload)
+            if entry.small is not None and self.policy.least:
+                content = entry.small(content, self.policy.least)
             self.leave(entry, content)
         except Stopped:
             raise

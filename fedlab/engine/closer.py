@@ -1,6 +1,7 @@
 """A closer look at the test patients: how a run's predictions are calibrated, and for whom they are good.
 
-These are methods of :class:`fedlab.Run`. Each opens ``test``, which is counted.
+These are methods of :class:`fedlab.Run`. Each opens ``test``, which is counted, and is computed at the sites, by their
+purpose ``report``: in this process or, within :meth:`fedlab.Run.through`, where the patients are.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedlab.algorithms.ranges import in_range
-from fedlab.engine import opened
+from fedlab.engine.reported import NAN, Told, told
 from fedlab.federation.groups import group_by
-from fedlab.metrics.benefit import THRESHOLDS, checked
+from fedlab.metrics.benefit import MEASURES as OF_DECISIONS
+from fedlab.metrics.benefit import THRESHOLDS, Decision
+from fedlab.metrics.calibration import MEASURES, Measure
 from fedlab.metrics.cells import FEW
 from fedlab.metrics.reliability import BINS, Bin
-from fedlab.metrics.scores import CHOSEN
+from fedlab.metrics.scores import CHOSEN, Score
 from fedlab.metrics.thresholds import PREDICTS_NAN
 
 if TYPE_CHECKING:
@@ -55,27 +57,27 @@ def calibration(self: Run, *, bins: int = BINS) -> pd.DataFrame:
     >>> run.calibration().groupby("test", sort=False)["patients"].sum().to_dict()
     {'Cleveland': 75, 'Hungary': 73, 'Switzerland': 31, 'Long Beach': 50}
     """
-    in_range("bins", bins, 1, 100)
-    self.federation.task.needs_classes("calibration is of the risks of classes")
-    asked = ("calibration", bins)
-    if asked not in self._reports:
-        sources, models = self._sources()
-        self._opens("calibration")
+    asked = self._options("calibration", bins=bins)
+    key = ("calibration", bins)
+    if key not in self._reports:
         rows = []
-        for site in self.federation.sites:
-            told = opened.reliabilities(site, self.net, models, bins=bins, seed=self.settings.seed)
-            for source, (found, *errors) in zip(sources, told, strict=True):
-                where = {"train": source, "test": site.name}
-                error = dict(zip(("error", "error_by_chance"), errors, strict=True))
-                rows += [where | row | error for row in _bins(found, bins)]
-        self._reports[asked] = pd.DataFrame(rows)
-    return self._reports[asked].copy()
+        for each in self._looks("reliability", asked, what="calibration"):
+            where, found = (
+                {"train": each.source, "test": each.site},
+                each.found or {"error": NAN, "error_by_chance": NAN},
+            )
+            error = {name: found[name] for name in ("error", "error_by_chance")}
+            rows += [where | row | error for row in _bins(each, bins)]
+        self._reports[key] = pd.DataFrame(rows)
+    return self._reports[key].copy()
 
 
-def _bins(found: list[Bin], bins: int) -> list[dict[str, Any]]:
-    nan = float("nan")
-    found = found or [Bin(k / bins, (k + 1) / bins, nan, nan, nan, nan, 0, PREDICTS_NAN) for k in range(bins)]
-    return [{"bin": k, **each._asdict(), "uncertain": each.patients < FEW} for k, each in enumerate(found, start=1)]
+def _bins(each: Told, bins: int) -> list[dict[str, Any]]:
+    found = [Bin(**one) for one in each.found["bins"]] if each.found else []
+    if not found:
+        patients, why = (0, PREDICTS_NAN) if each.found else (NAN, each.reason)
+        found = [Bin(k / bins, (k + 1) / bins, NAN, NAN, NAN, NAN, patients, why) for k in range(bins)]
+    return [{"bin": k, **one._asdict(), "uncertain": one.patients < FEW} for k, one in enumerate(found, start=1)]
 
 
 def calibration_summary(self: Run) -> pd.DataFrame:
@@ -99,20 +101,17 @@ def calibration_summary(self: Run) -> pd.DataFrame:
     >>> table.loc[("Switzerland", "slope"), "reason"]
     'fewer than 20 patients of a class'
     """
-    self.federation.task.needs_classes("calibration is of the risks of classes")
-    asked = ("calibration_summary",)
-    if asked not in self._reports:
-        sources, models = self._sources()
-        self._opens("calibration summary")
+    asked = self._options("calibration_summary")
+    key = ("calibration_summary",)
+    if key not in self._reports:
         rows = []
-        for site in self.federation.sites:
-            about = opened.counted(site, self.federation.task)._asdict()
-            told = opened.calibrations(site, self.net, models, seed=self.settings.seed)
-            for source, found in zip(sources, told, strict=True):
-                where = {"train": source, "test": site.name}
-                rows += [where | {"measure": name} | each._asdict() | about for name, each in found.items()]
-        self._reports[asked] = pd.DataFrame(rows)
-    return self._reports[asked].copy()
+        for each in self._looks("calibration", asked, what="calibration summary"):
+            where, about = {"train": each.source, "test": each.site}, each.about._asdict()
+            nothing = Measure(NAN, reason=each.reason)._asdict()
+            for name, found in (each.found or dict.fromkeys(MEASURES, nothing)).items():
+                rows.append(where | {"measure": name} | found | about)
+        self._reports[key] = pd.DataFrame(rows)
+    return self._reports[key].copy()
 
 
 def decisions(self: Run, *, threshold: float, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
@@ -150,23 +149,21 @@ def decisions(self: Run, *, threshold: float, thresholds: Sequence[float] = THRE
     >>> table["measure"].tolist()
     ['net_benefit', 'treat_all', 'over_treat_all', 'sensitivity', 'specificity']
     """
-    self.federation.task.needs_classes("decisions are taken at a risk of a class")
-    classes = len(self.federation.task.classes)
-    if classes != 2:
-        raise ValueError(f"decisions at a threshold need a task of two classes, and this one has {classes}")
-    asked = ("decisions", checked(threshold), tuple(map(checked, thresholds)))
-    if asked not in self._reports:
-        sources, models = self._sources()
-        self._opens("decisions")
+    asked = self._options("decisions", threshold=threshold, thresholds=thresholds)
+    named, curve = asked["threshold"], asked["thresholds"]
+    key = ("decisions", named, curve)
+    if key not in self._reports:
         rows = []
-        for site in self.federation.sites:
-            about = opened.counted(site, self.federation.task)._asdict()
-            told = opened.decisions(site, self.net, models, threshold=threshold, thresholds=thresholds)
-            for source, found in zip(sources, told, strict=True):
-                where = {"train": source, "test": site.name}
-                rows += [where | {"named": each.threshold == asked[1]} | each._asdict() | about for each in found]
-        self._reports[asked] = pd.DataFrame(rows)
-    return self._reports[asked].copy()
+        for each in self._looks("decisions", asked, what="decisions"):
+            where, about = {"train": each.source, "test": each.site}, each.about._asdict()
+            nothing = [
+                Decision(at, measure, NAN, reason=each.reason)._asdict()
+                for at in sorted({named, *curve})
+                for measure in OF_DECISIONS
+            ]
+            rows += [where | {"named": one["threshold"] == named} | one | about for one in each.found or nothing]
+        self._reports[key] = pd.DataFrame(rows)
+    return self._reports[key].copy()
 
 
 def subgroups(
@@ -217,28 +214,24 @@ def subgroups(
     >>> table[["group", "patients", "reason"]].values.tolist()[0]
     ['female', 4, '4 patients: at least 10 needed']
     """
-    in_range("smallest", smallest, 1)
-    in_range("fewest", fewest, 1)
-    grouping = group_by(self.federation.features, by, bands)
-    asked = ("subgroups", by, None if bands is None else tuple(bands), smallest, fewest, resamples)
-    if asked not in self._reports:
-        sources, models = self._sources()
-        self._opens("subgroups")
-        options = {"smallest": smallest, "fewest": fewest, "resamples": resamples, "seed": self.settings.seed}
+    asked = self._options("subgroups", by=by, bands=bands, smallest=smallest, fewest=fewest, resamples=resamples)
+    names = group_by(self._plan.known, by, bands).names
+    key = ("subgroups", *asked.values())
+    if key not in self._reports:
+        nothing = {"patients": NAN, "fewest": NAN}
         rows = [
-            {"train": source, "test": site.name, "group": each.group, "metric": metric,
-             **each.scores[metric]._asdict(), "patients": each.patients, "fewest": each.fewest}
-            for site in self.federation.sites
-            for source, groups in zip(
-                sources, opened.by_group(site, self.net, models, grouping, **options), strict=True
-            )
-            for each in groups
-            for metric in self.federation.task.metrics
-        ]  # fmt: skip
+            {"train": each.source, "test": each.site, "group": group, "metric": metric}
+            | (found["scores"][metric] if found else Score(NAN, reason=each.reason)._asdict())
+            | {name: (found or nothing)[name] for name in nothing}
+            for each in self._looks("subgroups", asked, what="subgroups")
+            for group, found in zip(names, each.found or [None] * len(names), strict=True)
+            for metric in self.task.metrics
+        ]
         table = pd.DataFrame(rows)
-        empty = table["group"] == grouping.names[-1]
-        self._reports[asked] = table if table.loc[empty, "patients"].sum() else table[~empty].reset_index(drop=True)
-    return self._reports[asked].copy()
+        empty = table["group"] == names[-1]
+        nobody = (table.loc[empty, "patients"] == 0).all()
+        self._reports[key] = table[~empty].reset_index(drop=True) if nobody else table
+    return self._reports[key].copy()
 
 
 def test_scores(self: Run, metric: str) -> NDArray[np.float64]:
@@ -263,10 +256,13 @@ def test_scores(self: Run, metric: str) -> NDArray[np.float64]:
     >>> run.test_scores("auc").shape, run.test_openings
     ((4, 4), 1)
     """
-    known = [name for name in self.federation.task.metrics if name != CHOSEN]
+    known = [name for name in self.task.metrics if name != CHOSEN]
     if metric not in known:
         raise ValueError(f"metric is {metric!r}: choose one of {', '.join(known)}")
-    sources = [None] if self.algorithm.one_model else self.federation.names
+    self._reach()
+    sources = [None] if self.algorithm.one_model else self.names
     models = [self._models(source) for source in sources]
     self._opens("test_scores")
-    return opened.one_metric(self.federation.sites, self.net, models, metric)
+    each = told(self, "metric", {"metric": metric}, what="test_scores", sources=list(map(str, sources)), models=models)
+    table = np.array([NAN if one.found is None else one.found[metric] for one in each], dtype=np.float64)
+    return table.reshape(-1, len(models)).T.copy()

@@ -72,6 +72,11 @@ class Ledger:
                 Message(round, purpose, site, direction, _copied(one)) for site, one in zip(sites, told, strict=True)
             ]
 
+    @property
+    def of_training(self) -> int:
+        """Bytes of the run itself, without those of the reports on it."""
+        return self.total - sum(each.bytes * len(each.sites) for each in self.rows if each.purpose == "report")
+
     def frame(self) -> pd.DataFrame:
         """Return one row a message."""
         rows = [

@@ -14,7 +14,7 @@ from torch import Tensor
 from fedlab.algorithms.tensors import Tensors
 from fedlab.engine.net import Net
 from fedlab.engine.site import one_thread
-from fedlab.federation import Examples, Score, Site, Task
+from fedlab.federation import Score, Site, Task
 from fedlab.federation.groups import Grouping
 from fedlab.metrics import benefit
 from fedlab.metrics.benefit import Decision
@@ -33,16 +33,16 @@ class GroupScores(NamedTuple):
     """One model's scores on one group of a site's patients: how many, how many of the rarest class, each metric."""
 
     group: str
-    patients: int
-    fewest: int
+    patients: float
+    fewest: float
     scores: dict[str, Score]
 
 
 class Counted(NamedTuple):
-    """A site's test patients, and those of the rarest class."""
+    """A site's test patients, and those of the rarest class; ``nan`` where that was not told."""
 
-    patients: int
-    fewest: int
+    patients: float
+    fewest: float
 
 
 def counted(site: Site, task: Task) -> Counted:
@@ -52,9 +52,9 @@ def counted(site: Site, task: Task) -> Counted:
     return Counted(len(np.unique(who[at])), int(counts.min()))
 
 
-def report(site: Site, net: Net, models: Models, *, part: str, resamples: int, seed: int) -> list[dict[str, Score]]:
-    """Every metric of several predictors on one part of a site's rows, each at its threshold chosen on ``valid``."""
-    rows: Examples = getattr(site, part)
+def report(site: Site, net: Net, models: Models, *, resamples: int, seed: int) -> list[dict[str, Score]]:
+    """Every metric of several predictors on the site's ``test`` rows, each at its threshold chosen on ``valid``."""
+    rows = site.test
     p, chosen = _predicted(net, models, rows.x), thresholds(site, net, models)
     options: dict[str, Any] = {"resamples": resamples, "seed": seed, "who": rows.patients.of}
     return net.task.many_scores(rows.y.numpy(), p, thresholds=chosen, **options)
@@ -72,20 +72,13 @@ def locked(site: Site, net: Net, models: Models) -> tuple[NDArray[np.float64], l
     return _predicted(net, models, site.locked.x), thresholds(site, net, models)
 
 
-def one_metric(sites: Sequence[Site], net: Net, models: Models, metric: str) -> NDArray[np.float64]:
-    """One metric of several predictors at several sites, [models, sites], and no more: many models are read fast.
+def one_metric(site: Site, net: Net, models: Models, metric: str) -> list[float]:
+    """One metric of several predictors on the site's ``test`` rows, and no more: many models are read fast.
 
     ``nan`` where it cannot be computed, or a model predicts NaN.
     """
-    tests = [site.test for site in sites]
-    together = torch.cat([rows.x for rows in tests])
-    ends = np.cumsum([len(rows) for rows in tests])[:-1]
-    score = net.task.metrics[metric]
-    table = [
-        [_value(score, rows.y.numpy(), p) for rows, p in zip(tests, np.split(every, ends), strict=True)]
-        for every in _predicted(net, models, together)
-    ]
-    return np.array(table, dtype=np.float64)
+    rows, score = site.test, net.task.metrics[metric]
+    return [_value(score, rows.y.numpy(), p) for p in _predicted(net, models, rows.x)]
 
 
 def _value(metric: Metric, y: NDArray[Any], p: NDArray[np.float64]) -> float:
@@ -144,15 +137,15 @@ def decisions(
     return [benefit.decisions(rows.y.numpy(), p, **options) for p in _predicted(net, models, rows.x)]
 
 
-def compared(site: Site, one: tuple[Net, list[Tensors]], other: tuple[Net, list[Tensors]], *, fewest: int) -> DeLong:
+def compared(site: Site, net: Net, one: list[Tensors], other: list[Tensors], *, fewest: int) -> DeLong:
     """Compare the AUCs of two predictors of a task of two classes on the site's ``test`` rows.
 
     Fewer than ``fewest`` patients of a class leave no interval and no p.
     """
-    rows, classes = site.test, one[0].task.classes
+    rows, classes = site.test, net.task.classes
     y, who = rows.y.numpy(), rows.patients.of
-    found = delong(y, *(_predicted(net, [models], rows.x)[0][:, 1] for net, models in (one, other)), who=who)
-    counts = one[0].task.counts(who, y)
+    found = delong(y, *(_predicted(net, [models], rows.x)[0][:, 1] for models in (one, other)), who=who)
+    counts = net.task.counts(who, y)
     rarest = int(counts.argmin())
     if found.reason:
         return found

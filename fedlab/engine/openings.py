@@ -98,13 +98,27 @@ def enter(
     NotKept
         If it cannot be written; once for a folder.
     """
+    whose = federation.sites if sites is None else sites
+    return _enter(_terms(federation), whose, what, by=by, words=words, part=part)
+
+
+def enter_site(site: Site, terms: tuple[Any, ...], what: str, *, by: Any, words: str) -> Opening | None:
+    """Enter an opening of ``test`` where the rows are: by a site that is asked for it, whoever the server is.
+
+    ``terms`` is what :attr:`fedlab.engine.site.SiteWork.terms` says of the rows; the rest as for :func:`enter`.
+    """
+    return _enter(terms, [site], what, by=by, words=words, part=TEST)
+
+
+def _enter(
+    terms: tuple[Any, ...], whose: Sequence[Site], what: str, *, by: Any, words: str, part: str
+) -> Opening | None:
     outer = _inside.get()
     if outer is not None:
         outer.append(what)
         return None
-    whose = federation.sites if sites is None else sites
     asked = json.dumps(by, sort_keys=True, default=str)
-    made = Opening(now(), part, what, _hashed(asked), words, *_hashes(federation, whose))
+    made = Opening(now(), part, what, _hashed(asked), words, *_hashes(terms, whose))
     try:
         _append(json.dumps(made._asdict()))
     except OSError as why:
@@ -169,20 +183,20 @@ def now() -> str:
 
 def count(federation: Federation) -> Count:
     """Count the openings of ``test`` of any of these hospitals, by whatever run or study."""
-    mine, _ = _hashes(federation, federation.sites)
+    mine, _ = _hashes(_terms(federation), federation.sites)
     found = [opening for opening in _openings() if opening.part == TEST and not {*mine}.isdisjoint(opening.rows)]
     return Count(len(found), len({opening.by for opening in found}))
 
 
 def of_locked(federation: Federation) -> list[Opening]:
     """Return the openings of any of these locked patients."""
-    _, locked = _hashes(federation, federation.sites)
+    _, locked = _hashes(_terms(federation), federation.sites)
     return [opening for opening in _openings() if opening.part == LOCKED and not {*locked}.isdisjoint(opening.locked)]
 
 
 def before_lock(federation: Federation) -> list[Opening]:
     """Return the openings in which patients who are locked now may have been seen: with no lock, or with another."""
-    rows, locked = _hashes(federation, federation.sites)
+    rows, locked = _hashes(_terms(federation), federation.sites)
     return [
         opening
         for opening in _openings()
@@ -221,9 +235,12 @@ def _read(path: Path, size: int, changed: int) -> list[Opening]:
 # --------------------------------------------------------------------------- which rows
 
 
-def _hashes(federation: Federation, sites: Sequence[Site]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _terms(federation: Federation) -> tuple[Any, ...]:
+    return (federation.task.classes or federation.task, federation.columns, federation.prepared)
+
+
+def _hashes(about: tuple[Any, ...], sites: Sequence[Site]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Hash each hospital's rows, all of them and those that are locked, without the split."""
-    about = (federation.task.classes or federation.task, federation.columns, federation.prepared)
     rows, locked = [], []
     for site in sites:
         away = 0 if site.locked is None else site.locked.sum_of_hashes

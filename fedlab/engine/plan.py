@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -41,6 +41,7 @@ from fedlab.engine.spec import (
     sum_of,
     version,
 )
+from fedlab.engine.wanted import options_of
 from fedlab.federation import Feature, Federation, RowShape, Site
 from fedlab.federation.align import aligned
 from fedlab.federation.frame import categories, columns
@@ -57,6 +58,8 @@ FORMAT: Literal[1] = 1
 LATER = ("augmentation", "privacy")
 BESIDE = ("unsaid", "content", "described", "code")
 """What stands among a plan's settings and is none: what has no words, what it was, and where its code lies."""
+Wanted: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Reports by name, each with its options."""
 
 
 class PlanDiffers(UserWarning):
@@ -108,6 +111,11 @@ class Plan(Strict):
         Not in this version.
     away : dict of str to tuple of (int, int)
         Rounds in which a site is not asked, first and last.
+    report : dict of str to dict
+        What is computed on ``test`` at the sites after the last round, which opens it: methods of :class:`fedlab.Run`
+        (``report, calibration, calibration_summary, decisions, subgroups``) with their options.
+    export : bool
+        Whether a server that holds no rows may get the sites' own models. It takes the policy of each site too.
 
     Examples
     --------
@@ -137,6 +145,8 @@ class Plan(Strict):
     policy: Policy | None = None
     privacy: None = None
     away: dict[str, tuple[Spell, ...]] = {}
+    report: dict[str, dict[str, Any]] = {}
+    export: bool = False
 
     _objects: Objects | None = PrivateAttr(default=None)
 
@@ -152,6 +162,8 @@ class Plan(Strict):
         primary: str | None = None,
         policy: Policy | None = None,
         away: Mapping[str, Sequence[Spell]] | None = None,
+        report: Wanted | None = None,
+        export: bool = False,
         **settings: Any,
     ) -> Plan:
         """Make the plan of a run on this federation.
@@ -166,11 +178,15 @@ class Plan(Strict):
             What may leave the sites: ``Policy(names=("model.*", "rows"))``.
         away : dict of str to list of (int, int), optional
             Rounds in which a site is not asked: ``{"Hungary": [(7, 9)]}``.
+        report : dict of str to dict, optional
+            What the sites are to report on ``test`` at the end: ``{"report": {}, "subgroups": {"by": "sex"}}``.
+        export : bool
+            Whether the sites' own models may go to a server that holds no rows.
         **settings
             Of :class:`~fedlab.engine.settings.Settings`.
         """
         made = planned(federation, model, which, settings, primary=primary, policy=policy, away=away or {})
-        return made.fingerprinted()
+        return made.fingerprinted().reporting(report or {}, export=export)
 
     @classmethod
     def agreed(
@@ -184,6 +200,8 @@ class Plan(Strict):
         primary: str | None = None,
         policy: Policy | None = None,
         away: Mapping[str, Sequence[Spell]] | None = None,
+        report: Wanted | None = None,
+        export: bool = False,
         **settings: Any,
     ) -> Plan:
         """Make the plan of a run between hospitals that hold their rows themselves, written as the dictionary says.
@@ -205,7 +223,8 @@ class Plan(Strict):
         about = _about(
             data, sites, known, RowShape((len(columns(known)),)), Classification(tuple(classes)), prepared=False
         )
-        return _asked(about, None, model, which, settings, primary=primary, policy=policy, away=away or {})
+        made = _asked(about, None, model, which, settings, primary=primary, policy=policy, away=away or {})
+        return made.reporting(report or {}, export=export)
 
     @field_validator(*LATER, mode="before")
     @classmethod
@@ -236,6 +255,8 @@ class Plan(Strict):
             raise ValueError(f"the settings lack {', '.join(lacking)}: another fedlab wrote them")
         for site, spells in self.away.items():
             check_spells(site, spells, sites=self.sites, rounds=self.rounds)
+        for name, options in self.report.items():
+            options_of(name, options, task=self.the_task, features=self.known)
         return self
 
     # ------------------------------------------------------------------ what it says
@@ -347,6 +368,32 @@ class Plan(Strict):
         made = _validated({**_whole(self), **more})
         made.check_primary()
         object.__setattr__(made, "_objects", held and held._replace(settings=chosen))
+        return made
+
+    def reporting(self, report: Wanted, *, export: bool = False) -> Plan:
+        """Return the plan with what the sites are to report, and whether their own models may leave them.
+
+        Raises
+        ------
+        ValueError
+            For a report or an option that there is not, or one that does not fit the task or the columns.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> plan = Plan.of(fedlab.load("heart_disease"))
+        >>> plan.reporting({"subgroups": {"by": "sex"}}).report
+        {'subgroups': {'by': 'sex'}}
+        >>> plan.reporting({"risks": {}})
+        Traceback (most recent call last):
+        ...
+        ValueError: the plan: there is no report 'risks'; known are report, calibration, calibration_summary, ...
+        """
+        asked = {name: dict(options) for name, options in report.items()}
+        if (asked, export) == (self.report, self.export):
+            return self
+        made = _validated({**_whole(self), "report": asked, "export": export})
+        object.__setattr__(made, "_objects", self._objects)
         return made
 
     def judged_by(self, primary: str | None) -> Plan:

@@ -41,6 +41,8 @@ class Purpose:
         ``screen(content, like)`` says at the gate what is wrong with an answer; empty if nothing.
     alike : tuple of str
         What all sites must send with the same names, shapes and dtypes.
+    small : callable, optional
+        ``small(content, least)`` returns an answer without what tells of fewer patients than the policy allows.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Purpose:
     reserved: bool = False
     screen: Callable[[dict[str, Any], Any], str] | None = None
     alike: tuple[str, ...] = ()
+    small: Callable[[dict[str, Any], int], dict[str, Any]] | None = None
 
 
 PURPOSES: dict[str, Purpose] = {}

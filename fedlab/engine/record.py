@@ -189,6 +189,10 @@ def load(
     """Read a run's folder; :meth:`fedlab.Run.load`."""
     packed = read(folder)
     about = packed.about
+    if federation is None and is_servers(about):
+        run, apart = unpack_servers(packed, model=model, algorithm=algorithm, settings=settings)
+        tell(Path(folder), differences(about) + apart)
+        return run
     found = federation or find_data(about["data"], about["settings"]["seed"])
     run, apart = unpack(packed, found, model=model, algorithm=algorithm, settings=settings)
     tell(Path(folder), differences(about, found) + apart)
@@ -238,13 +242,42 @@ def unpack(
     with odd(packed.where):
         alg = find_algorithm(about["algorithm"], algorithm, arm=arm)
         chosen = find_settings(about["settings"], settings or {})
-    run = begin(planned(federation, find_model(about["model"], model), alg, chosen))
+    said = about.get("plan", {})
+    plan = planned(federation, find_model(about["model"], model), alg, chosen)
+    run = begin(plan.reporting(said.get("report", {}), export=said.get("export", False)))
     with odd(packed.where):
         apart = check_model(about["model"], run.net)
         apart += [f"the algorithm's {what}" for what in differs(about["algorithm"], content(run.algorithm))]
         for name, said in about["settings"].get("content", {}).items():
             then = {"content": said, "described": about["settings"].get("described", 1)}
             apart += [f"{name}: {what}" for what in differs(then, content(getattr(run.settings, name)))]
+        _fill(run, packed)
+    return run, apart
+
+
+def is_servers(about: Mapping[str, Any]) -> bool:
+    """Return whether a record is that of a server, which held no row."""
+    return "plan" in about and not about["data"]["fingerprint"] and not any(about["data"]["sites"].values())
+
+
+def unpack_servers(
+    packed: Packed,
+    *,
+    model: ModelLike | None,
+    algorithm: str | Algorithm | None,
+    settings: Mapping[str, Any],
+) -> tuple[Run, list[str]]:
+    """Return the run of a server, made of the plan in its record, and in what its model differs."""
+    if model is not None or algorithm is not None:
+        raise ValueError(
+            f"{packed.where} is the record of a server, made of its plan: leave out model= and algorithm=, or give the "
+            "federation"
+        )
+    with odd(packed.where):
+        plan = Plan.model_validate(packed.about["plan"])
+    run = begin(plan.changed(**settings) if settings else plan)
+    with odd(packed.where):
+        apart = check_model(packed.about["model"], run.net)
         _fill(run, packed)
     return run, apart
 
@@ -264,7 +297,7 @@ def _fill(run: Run, packed: Packed) -> None:
     run.ledger_book.rows = [Entry(r, p, tuple(sites), *rest) for r, p, sites, *rest in past["ledger"]]
     run.ledger_book.total = state["bytes"]
     if "loop" in state and not run.models and not whole(run.algorithm):
-        run.models = _held(state["loop"]["sites"], sorted(run.federation.names))
+        run.models = _held(state["loop"]["sites"], sorted(run.names))
 
 
 def _held(sites: Mapping[str, Any], names: list[str]) -> dict[str, list[Tensors]]:

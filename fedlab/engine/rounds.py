@@ -75,9 +75,15 @@ class Event:
 
 def asked_for(run: Run) -> list[str]:
     """Name what a run asks its sites before its last round is over."""
-    scored = run.settings.evaluate
-    own = scored and not whole(run.algorithm)
-    return ["statistics", "prepare", "train"] + ["evaluate"] * scored + ["keep"] * own
+    scored, personal = run.settings.evaluate, not whole(run.algorithm)
+    reports = bool(run.plan_report)
+    judged = scored or (reports and personal)  # what it is judged by at the end is held since it was evaluated
+    return (
+        ["statistics", "prepare", "train"]
+        + ["evaluate"] * judged
+        + ["keep"] * (scored and personal)
+        + ["report"] * reports
+    )
 
 
 Step: TypeAlias = Ask | Combine | Event
@@ -116,7 +122,7 @@ def rounds(run: Run, exchange: Exchange, *, keep: Keep | None = None, before: Te
             try:
                 step = steps.send(answer)
             except StopIteration:
-                return
+                break
             answer = loop.answer(step)
             if isinstance(step, Event):
                 if keep:
@@ -125,6 +131,18 @@ def rounds(run: Run, exchange: Exchange, *, keep: Keep | None = None, before: Te
     finally:
         exchange.end()
         collect(loop)
+    if run.plan_report:
+        report(run, exchange)
+
+
+def report(run: Run, exchange: Exchange) -> None:
+    """Ask the sites for the reports that the plan wants, through the gate; one that does not come is noted."""
+    with run.through(exchange):
+        for name, options in run.plan_report.items():
+            try:
+                getattr(run, name)(**options)
+            except TooFewSites as error:
+                run.notes.append(f"there is no {name.replace('_', ' ')} on test: {error}")
 
 
 def _handed_out(event: Event) -> Event:
@@ -392,13 +410,25 @@ class Loop(Held):
             owners = [site for site in owners if site not in never_trained(self.run)]
         if not owners:
             return
-        if why := self.exchange.forbidden(["export"]):
-            run.notes.append(f"the sites' own models stay there: the policy does not allow {', '.join(why)}")
-            return
-        if not self.settings.evaluate:  # nothing was held while training: hold what there is
+        stay = self._stay()
+        if stay:
+            run.notes.append(f"the sites' own models stay there: {stay}")
+        if not self.settings.evaluate and (run.plan_report or not stay):  # nothing was held: hold what there is
             yield Ask("evaluate", {**self._sent(), "job": self._job(last)}, last, owners)
+        if stay:
+            return
         told = yield Ask("export", {}, last, owners)
         for site, what in zip(told.sites, told.contents, strict=True):
             models = what["models"]
             if models:  # a site whose last step failed holds none
                 self.run.models[site] = [models[k] for k in sorted(models, key=int)]
+
+    def _stay(self) -> str:
+        """Say why the sites' own models do not leave them; empty if they do."""
+        if why := self.exchange.forbidden(["export"]):
+            return f"the policy does not allow {', '.join(why)}"
+        if not (self.run.has_rows or self.run.plan.export):
+            return (
+                "the plan does not allow their export (Plan.of(…, export=True)); their reports can be asked for there"
+            )
+        return ""

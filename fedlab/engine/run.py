@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,17 +18,19 @@ from torch import nn
 
 from fedlab.algorithms.base import Algorithm, whole
 from fedlab.algorithms.tensors import Tensors
-from fedlab.engine import closer, openings
+from fedlab.engine import closer, opened, openings
 from fedlab.engine.absences import NO_MODEL, absences, never_trained
+from fedlab.engine.exchange import Exchange
 from fedlab.engine.hooks import Hooks
 from fedlab.engine.kept import Kept
 from fedlab.engine.ledger import Ledger, Message
 from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join
-from fedlab.engine.opened import counted, report
 from fedlab.engine.plan import Plan
 from fedlab.engine.presence import Spell, check_present
+from fedlab.engine.reported import Told, told
 from fedlab.engine.settings import Settings
+from fedlab.engine.wanted import options_of
 from fedlab.federation import Federation, Score, Site, Task
 from fedlab.federation.frame import encode, sources
 from fedlab.federation.reserved import EVERY_SITE
@@ -100,6 +105,7 @@ class Run(Kept):
     absent: dict[str, list[Spell]] = field(default_factory=dict)
     hooks: Hooks = field(default=Hooks(), init=False, repr=False)  # no part of what is kept
     under_way: int = field(default=0, init=False, repr=False)  # the round that the sites were asked for last
+    gate: Exchange | None = field(default=None, init=False, repr=False)  # that of :meth:`through`
     _reports: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
     def __post_init__(self, asked_plan: Plan, rows: Federation | None) -> None:
@@ -130,15 +136,53 @@ class Run(Kept):
         """
         if self._rows is None:
             raise NoRows(
-                "this run has no patients here, each hospital holds its own: ask where the rows are, or look at "
+                "this run has no patients here, each hospital holds its own: ask where the rows are while the "
+                "federation is open, by the plan (Plan.of(…, report={'report': {}})) or run.through(gate); or look at "
                 "run.history, run.ledger, run.weights and run.model()"
             )
         return self._rows
 
     @property
+    def plan_report(self) -> dict[str, dict[str, Any]]:
+        """The reports that the plan wants of sites that hold their rows themselves."""
+        return {} if self.has_rows else self._plan.report
+
+    @property
     def has_rows(self) -> bool:
         """Whether the patients are here, and not at their hospitals alone."""
         return self._rows is not None
+
+    @contextmanager
+    def through(self, gate: Exchange) -> Iterator[Run]:
+        """Let reports inside be computed where the patients are, asked through the gate of a federation that is open.
+
+        What comes back is kept in the run, and saved with it: the same report is then returned to whoever asks later.
+
+        Parameters
+        ----------
+        gate : Exchange
+            In front of the sites, e.g. of Flower's nodes.
+
+        Examples
+        --------
+        >>> import fedlab
+        >>> from fedlab.engine.exchange import Exchange
+        >>> from fedlab.engine.local import LocalTransport
+        >>> run = fedlab.train(fedlab.load("heart_disease"), rounds=2, progress=False)
+        >>> with run.through(Exchange(LocalTransport(run, stop=lambda: False))) as asked:
+        ...     asked.report().query("metric == 'auc'")["test"].tolist()
+        ['Cleveland', 'Hungary', 'Switzerland', 'Long Beach']
+        """
+        before, self.gate = self.gate, gate
+        try:
+            yield self
+        finally:
+            self.gate = before
+
+    @property
+    def stay_at_home(self) -> bool:
+        """Whether the sites have models of their own, which have not left them."""
+        return bool(self.records) and not (self.has_rows or self.models or whole(self.algorithm))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -263,6 +307,12 @@ class Run(Kept):
             self._check_site(site)
         if whole(self.algorithm):
             return [self.weights]
+        if self.stay_at_home and site not in never_trained(self):
+            raise ValueError(
+                f"with {self.algorithm.name} a site predicts with a model of its own, which has not left it: ask for "
+                "its report there, by the plan (Plan.of(…, report={'report': {}})) or run.through(gate); or let it be "
+                "sent, if all agree, by Plan.of(…, export=True) and 'export' in each site's Policy(purposes=…)"
+            )
         if site is None and self.algorithm.one_model and self.models:
             return next(iter(self.models.values()))
         if site is None:
@@ -338,10 +388,11 @@ class Run(Kept):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"unseen= has two sites called {twice[0]!r}: give each a name of its own")
         unseen = list(map(self._stranger, unseen))
-        asked = (resamples, tuple(map(self.federation.digest, unseen)))
+        resamples = self._options("report", resamples=resamples)["resamples"]
+        asked = (resamples, tuple(self.federation.digest(site) for site in unseen))
         if asked not in self._reports:
-            self._opens("report", (*self.federation.sites, *unseen))
-            self._reports[asked] = self._every_score((*self.federation.sites, *unseen), resamples)
+            sites = (*self.federation.sites, *unseen) if unseen else None
+            self._reports[asked] = self._every_score("report", resamples, sites)
         return self._reports[asked].copy()
 
     def at(self, site: Site, *, resamples: int = 0) -> pd.DataFrame:
@@ -349,9 +400,7 @@ class Run(Kept):
 
         Columns as :meth:`report` has them, which scores the federation's own hospitals too.
         """
-        site = self._stranger(site)
-        self._opens("at", [site])
-        return self._every_score([site], resamples)
+        return self._every_score("at", resamples, [self._stranger(site)])
 
     calibration = closer.calibration
     calibration_summary = closer.calibration_summary
@@ -392,14 +441,26 @@ class Run(Kept):
         if asked not in self._reports:
             models = join(self, site, rounds=rounds)
             self._opens("newcomer", [site])
-            self._reports[asked] = self._scores([site], [self.algorithm.name], [models], resamples)
+            options: dict[str, Any] = {"what": "newcomer", "sources": [self.algorithm.name], "models": [models]}
+            self._reports[asked] = self._scored(told(self, "scores", {"resamples": resamples}, **options, sites=[site]))
         return self._reports[asked].copy()
 
+    @property
+    def words(self) -> str:
+        """What the run is, in a few words: for whoever reads who has opened ``test``."""
+        return f"{self.algorithm} of {self.model_name}, seed {self.settings.seed}"
+
+    def _reach(self) -> None:
+        """Refuse a question to patients who are not here, where no gate leads to them."""
+        if self.gate is None:
+            _ = self.federation
+
     def _opens(self, what: str, sites: Sequence[Site] | None = None) -> None:
-        """Count an opening of ``test``, here and over all runs and studies."""
+        """Count an opening of ``test``, here and over all runs and studies; hospitals enter it by themselves."""
+        if self.gate is None or sites is not None:
+            by = [self.model_name, self.asked_for]
+            openings.enter(self.federation, what, by=by, words=self.words, sites=sites)
         self.test_openings += 1
-        words = f"{self.algorithm} of {self.model_name}, seed {self.settings.seed}"
-        openings.enter(self.federation, what, by=[self.model_name, self.asked_for], words=words, sites=sites)
 
     def _stranger(self, site: Site) -> Site:
         """Return a hospital that took no part in this federation's terms, or refuse it."""
@@ -411,33 +472,57 @@ class Run(Kept):
         return admitted
 
     def _sources(self) -> tuple[list[str], list[list[Tensors]]]:
-        """Where the models come from, and the models."""
-        sources = [EVERY_SITE] if self.algorithm.one_model else [n for n in self.federation.names if n in self.models]
+        """Where the models come from, and the models; none where each site has its own, which stayed there."""
+        if self.stay_at_home:
+            return [], []
+        sources = [EVERY_SITE] if self.algorithm.one_model else [n for n in self.names if n in self.models]
         return sources, [self._models(None if source == EVERY_SITE else source) for source in sources]
 
-    def _every_score(self, sites: Sequence[Site], resamples: int) -> pd.DataFrame:
+    def _options(self, name: str, **options: Any) -> dict[str, Any]:
+        """Return the options of a report, checked."""
+        return options_of(name, options, task=self.task, features=self._plan.known)
+
+    def _looks(
+        self, wanted: str, options: Mapping[str, Any], *, what: str, sites: Sequence[Site] | None = None
+    ) -> list[Told]:
+        """Open ``test``: ask the sites of the models of the reported round."""
+        self._reach()
+        sources, models = self._sources()
+        self._opens(what, sites)
+        what = what.replace(" ", "_")
+        return told(self, wanted, options, what=what, sources=sources, models=models, sites=sites)
+
+    def _every_score(self, what: str, resamples: int, sites: Sequence[Site] | None) -> pd.DataFrame:
         """Score all models at these sites; one that there should be and is not has ``nan``, and why."""
         missing = {source: f"{NO_MODEL}: it {why}" for source, why in self._without_model().items()}
-        return self._scores(sites, *self._sources(), resamples, missing)
+        if self.stay_at_home and not self.algorithm.one_model:
+            missing = {source: f"its model stays at {source}" for source in self.names} | missing
+        looks = self._looks("scores", {"resamples": resamples}, what=what, sites=sites)
+        if not looks:  # no site has handed its model out: there are patients, and nothing to judge
+            there = self.federation.sites if sites is None else sites
+            looks = [Told("", site.name, opened.counted(site, self.task), None, "") for site in there]
+        return self._scored(looks, missing)
 
-    def _scores(
-        self,
-        sites: Sequence[Site],
-        sources: list[str],
-        models: list[list[Tensors]],
-        resamples: int,
-        missing: Mapping[str, str] | None = None,
-    ) -> pd.DataFrame:
+    def _scored(self, looks: Sequence[Told], missing: Mapping[str, str] | None = None) -> pd.DataFrame:
         rows: list[tuple[Any, ...]] = []
         metrics = self.task.metrics
-        nothing = {source: dict.fromkeys(metrics, Score(np.nan, reason=why)) for source, why in (missing or {}).items()}
-        for site in sites:
-            found = report(site, self.net, models, part="test", resamples=resamples, seed=self.settings.seed)
-            told = dict(zip(sources, found, strict=True)) | nothing
-            about = counted(site, self.task)
+
+        def nothing(why: str) -> dict[str, Score]:
+            return dict.fromkeys(metrics, Score(np.nan, reason=why))
+
+        for site, of_site in groupby(looks, key=attrgetter("site")):
+            here = list(of_site)
+            found = {
+                each.source: {name: Score(**each.found[name]) for name in metrics}
+                if each.found
+                else nothing(each.reason)
+                for each in here
+                if each.source
+            }
+            found |= {source: nothing(why) for source, why in (missing or {}).items() if source not in found}
             rows += [
-                (source, site.name, metric, *each[metric], *about)
-                for source, each in told.items()
+                (source, site, metric, *scores[metric], *here[0].about)
+                for source, scores in found.items()
                 for metric in metrics
             ]
         return pd.DataFrame(rows, columns=["train", "test", "metric", *Score._fields, "patients", "fewest"])
@@ -447,6 +532,8 @@ class Run(Kept):
         if self.algorithm.one_model or not self.records:
             return {}
         never = never_trained(self)
+        if self.stay_at_home:
+            return never
         return {n: never.get(n, "did not hand it out") for n in self.names if n not in self.models}
 
     # ------------------------------------------------------------------ looking at it

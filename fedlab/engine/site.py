@@ -1,5 +1,6 @@
 """What a site does when it is asked. The only place that reads a site's rows, but for :mod:`fedlab.engine.opened`.
 
+That is what :mod:`fedlab.engine.reported`, the purpose ``report``, computes with.
 The same code answers in this process, on Flower's simulation and at a hospital: same question, same seed, same bits.
 """
 
@@ -28,6 +29,7 @@ from fedlab.engine.scores import ALL, Leaving, leaving, screened
 from fedlab.engine.trees import finite
 from fedlab.engine.work import Stop, Work, first_memory, theirs
 from fedlab.federation import Site, Summary, fit, summarise
+from fedlab.federation.frame import columns
 from fedlab.federation.preparation import patients_with, told
 
 
@@ -62,12 +64,15 @@ class SiteWork:
     state: Tensors = field(default_factory=dict)
     hooks: Hooks = Hooks()
     columns: tuple[str, ...] = ()  # as the site's file has them, where it is asked who it is
+    site: Site | None = None  # whose ``test`` rows a report is of; none where the rows of several are pooled
     _source: Source | None = None
 
     @classmethod
     def of(cls, site: Site, **options: Any) -> SiteWork:
         """Put one site to work."""
-        return cls.pooled([site], **options)
+        work = cls.pooled([site], **options)
+        work.site = site
+        return work
 
     @classmethod
     def pooled(cls, sites: Sequence[Site], **options: Any) -> SiteWork:
@@ -81,8 +86,16 @@ class SiteWork:
 
     def patients(self, part: str) -> int | None:
         """Count the patients of a part of the rows; ``None`` of one that is not here."""
+        if part == "test":
+            return None if self.site is None else len(Rows.of([self.site], part).patients.first)
         rows: Rows | None = getattr(self, f"{part}_rows", None)
         return None if rows is None else len(rows.patients.first)
+
+    @property
+    def terms(self) -> tuple[Any, ...]:
+        """What the rows are called, by which their openings are known: classes, columns, whether they are prepared."""
+        features = self.site.features if self.site is not None else ()
+        return (self.net.task.classes or self.net.task, columns(features), self.prepared)
 
     def written(self) -> int:
         """Return how often the site's rows were written in place."""

@@ -161,6 +161,8 @@ def carry(run: Run, *, progress: bool, keep: Keeper | None = None, before: Tenso
                 raise
             run.notes.append(f"interrupted after {len(run.records)} of {run.settings.rounds} rounds")
             return run  # its record, if any, is that of the last round, from where it goes on
+    for name, options in run._plan.report.items() if run.has_rows else ():
+        getattr(run, name)(**options)
     if keep is not None:
         keep.end()
     return run

@@ -21,7 +21,7 @@ class Bin(NamedTuple):
 
     ``predicted`` is the mean probability among them and ``observed`` the share of them that are positive, ``nan`` where
     there are none; ``observed_low`` and ``observed_high`` are its 95 % Wilson interval. ``reason`` says why there is
-    nobody.
+    nobody, or (``patients`` is ``nan``) why it is not told how many.
     """
 
     low: float
@@ -30,7 +30,7 @@ class Bin(NamedTuple):
     observed: float
     observed_low: float
     observed_high: float
-    patients: int
+    patients: float
     reason: str = ""
 
 

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedlab.engine import opened
+from fedlab.engine.reported import told
 from fedlab.federation.reserved import ELSEWHERE, EVERYWHERE
 from fedlab.metrics.cells import LEAST, patients_by_class
 from fedlab.metrics.clusters import worth
@@ -146,13 +146,11 @@ def by_class(study: Study) -> pd.DataFrame:
         rows = []
         for arm, run in ((arm, run) for arm, runs in study.runs.items() for run in runs):
             sources, models = run._sources()
-            for site in run.federation.sites:
-                found = opened.class_means(site, run.net, models)
-                rows += [
-                    (arm, run.settings.seed, source, site.name, metric, *means[k].tolist())
-                    for metric, means in found.items()
-                    for k, source in enumerate(sources)
-                ]
+            rows += [
+                (arm, run.settings.seed, each.source, each.site, metric, *means.values())
+                for each in told(run, "class_means", {}, what="report", sources=sources, models=models)
+                for metric, means in each.found.items()
+            ]
         study._reports[asked] = pd.DataFrame(rows, columns=[*KEYS, *_columns(study)])
     return study._reports[asked]
 

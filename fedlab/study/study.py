@@ -215,7 +215,7 @@ class Study(Kept):
                     "rounds": np.mean([len(r.records) for r in runs]),
                     "steps": np.mean([len(r.records) * r.steps_per_round for r in runs]),
                     "examples": np.mean([r.examples_seen for r in runs]),
-                    "bytes": np.mean([r.ledger_book.total for r in runs]),
+                    "bytes": np.mean([r.ledger_book.of_training for r in runs]),
                     "seconds": np.mean([r.records[-1].seconds for r in runs]),
                 }
             )

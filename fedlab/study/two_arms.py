@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fedlab.engine import Run, opened
+from fedlab.engine.reported import told
 from fedlab.federation import Site
 from fedlab.metrics.cells import FEW
 from fedlab.metrics.delong import unknown
@@ -70,11 +71,7 @@ def delong(self: Study, one: str, other: str, *, seed: int | None = None) -> pd.
     runs = _runs(self, one, other, seed)
     asked = ("delong", one, other, runs[0].settings.seed)
     if asked not in self._reports:
-        rows = [
-            {"where": site.name, "one": one, "other": other, "patients": opened.counted(site, task).patients}
-            | _at(site, runs)
-            for site in runs[0].federation.sites
-        ]
+        rows = [{"where": site.name, "one": one, "other": other} | _at(site, runs) for site in runs[0].federation.sites]
         for run in runs:
             run.test_openings += 1
         self._reports[asked] = judged(rows, "auc")[COLUMNS]
@@ -150,9 +147,13 @@ def _runs(study: Study, one: str, other: str, seed: int | None) -> tuple[Run, Ru
 
 
 def _at(site: Site, runs: tuple[Run, Run]) -> dict[str, Any]:
-    """Compare the models that a site would read its patients with."""
+    """Let a site compare the models that it would read its patients with."""
     try:
-        one, other = ((run.net, run._models(None if run.algorithm.one_model else site.name)) for run in runs)
+        models = [run._models(None if run.algorithm.one_model else site.name) for run in runs]
     except ValueError as missing:  # a site that never answered has no model of its own
-        return unknown(str(missing))._asdict()
-    return opened.compared(site, one, other, fewest=FEW)._asdict()
+        patients = opened.counted(site, runs[0].task).patients
+        return {"patients": patients} | unknown(str(missing))._asdict()
+    (found,) = told(
+        runs[0], "delong", {"pairs": [(0, 1)], "fewest": FEW}, what="delong", sources=[""], models=models, sites=[site]
+    )
+    return {"patients": found.about.patients, **found.found}
