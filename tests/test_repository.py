@@ -1,5 +1,6 @@
 """The repository agrees with itself: requirements, pins, what is committed."""
 
+import importlib
 import json
 import os
 import re
@@ -148,6 +149,21 @@ def test_the_readmes_tables_are_those_of_the_files() -> None:
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert written(text) == text, "run python -m benchmarks.readme"
+
+
+def test_the_readmes_harmoniser_finds_what_its_comments_say() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = (part for part in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "phantom_ehr.raw" in part)
+    asked, done = block.split("harmony.accept", 1)
+    named = {"fedlab": importlib.import_module("fedlab")}
+    exec(asked, named)
+    harmony = named["harmony"]
+    assert sorted(harmony.proposals["column"]) == ["age", "glucose", "temperature"]
+    assert harmony.questions.loc[0, "column"].tolist() == ["lactate", "lactate"]
+    assert harmony.questions.loc[(0, 0), "change"].startswith("from mg/dl to mmol/l")
+    assert set(harmony.undecided["column"]) == {"patient"}
+    exec(f"harmony.accept{done}", named)
+    assert named["agreed"].check(named["tables"]["Hospital 2"]).empty
 
 
 def test_the_readme_lists_every_algorithm() -> None:

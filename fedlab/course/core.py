@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
-from fedlab.study.paired import ahead
+from fedlab.study.contrasts import amount
+from fedlab.study.paired import Paired, ahead
 from fedlab.study.words import signed
 
 Judge: TypeAlias = Callable[[Any], str]
@@ -125,17 +126,17 @@ def letters(expected: str, hints: Sequence[str]) -> Judge:
     return judge
 
 
-def verdict(
-    mean: float, low: float, high: float, *, p: float = 0.0, digits: int = 2, lower_is_better: bool = False
-) -> str:
-    """Say what an interval of a difference says, and no more.
+def verdict(found: Paired, *, p: float | None = None, digits: int = 2, lower_is_better: bool = False) -> str:
+    """Say what an interval of a difference says, and no more; where nothing is clear, also what could have been seen.
 
     Parameters
     ----------
-    mean, low, high : float
-        The difference and its interval.
-    p : float
+    found : Paired
+        The difference, its interval and p, and the smallest difference that the seeds could have seen
+        (``fedlab.study.corrected_t``), or a row of a table that has these.
+    p : float, optional
         Of several differences: adjusted for how many there are (``fedlab.study.holm``). It must be below .05 too.
+        Default: that of the difference by itself.
     digits : int
         More are written where a bound would look like the zero that it is not.
     lower_is_better : bool
@@ -143,16 +144,18 @@ def verdict(
 
     Examples
     --------
-    >>> verdict(0.05, 0.01, 0.09)
-    'better (+0.05 [+0.01, +0.09])'
-    >>> verdict(0.05, -0.01, 0.11)
-    'no clear difference (+0.05 [−0.01, +0.11])'
-    >>> verdict(0.05, 0.01, 0.09, p=0.08)
-    'no clear difference (+0.05 [+0.01, +0.09])'
+    >>> from fedlab.study import corrected_t
+    >>> verdict(corrected_t([0.05, 0.06, 0.04, 0.05], overlap=0.4))
+    'better (+0.05 [+0.03, +0.07])'
+    >>> verdict(corrected_t([0.05, 0.15, -0.05, 0.05], overlap=0.4))
+    'no clear difference (+0.05 [−0.16, +0.26]; 0.27 could have been seen)'
+    >>> verdict(corrected_t([0.05, 0.06, 0.04, 0.05], overlap=0.4), p=0.08)
+    'no clear difference (+0.05 [+0.03, +0.07]; 0.027 could have been seen)'
     """
-    clear = ahead(low, high, p) != 0
-    while clear and digits < 9 and float(f"{low if low > 0 else high:.{digits}f}") == 0:
+    clear = ahead(found.low, found.high, found.p if p is None else p) != 0
+    while clear and digits < 9 and float(f"{found.low if found.low > 0 else found.high:.{digits}f}") == 0:
         digits += 1  # a bound that is not zero must not look like it
-    point, *bounds = [signed(value, digits) for value in (mean, low, high)]
-    word = "no clear difference" if not clear else "worse" if (low > 0) == lower_is_better else "better"
-    return f"{word} ({point} [{', '.join(bounds)}])"
+    point, *bounds = [signed(value, digits) for value in (found.difference, found.low, found.high)]
+    word = "no clear difference" if not clear else "worse" if (found.low > 0) == lower_is_better else "better"
+    seen = "" if clear or math.isnan(found.detectable) else f"; {amount(found.detectable)} could have been seen"
+    return f"{word} ({point} [{', '.join(bounds)}]{seen})"

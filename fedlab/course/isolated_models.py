@@ -55,7 +55,7 @@ EXERCISES = (
             [
                 "AUC asks for the order of the risks alone.",
                 "count the healthy patients in its test rows.",
-                "which of the three does the table of home and elsewhere show to suffer most clearly?",
+                "in the table of home and elsewhere, what is clearly worse away from home: the order, or the risks?",
             ],
         ),
         "Now for the way out: notebook 04.",

@@ -28,8 +28,8 @@ PLAIN = {
     "auc": "how well the risks rank the patients",
     "accuracy": "the share of patients classified right",
     "balanced_accuracy": "the share classified right, each class counting alike",
-    "log_loss": "how true the risks are",
-    "brier": "how true the risks are",
+    "log_loss": "how accurate the stated risks are",
+    "brier": "how accurate the stated risks are",
     "mse": "how far predictions are off, large errors most",
     "rmse": "how far predictions are off, large errors most",
     "mae": "how far predictions are off",
@@ -232,10 +232,10 @@ def steady(study: Study, table: pd.DataFrame) -> list[str]:
         if row["winner"]:
             loser = row["other"] if row["winner"] == row["one"] else row["one"]
             named.append(f"{called(row['winner'])} over {called(loser)} in {_share(half['winner'])}")
-    more = f" and of {counted(len(named) - MOST)} more, study.halves()" if len(named) > MOST else ""
-    again = f"; both name a clear winner again: {listed(named[:MOST])}{more}" if named else ""
+    more = f"; study.halves() has {counted(len(named) - MOST)} more" if len(named) > MOST else ""
+    again = f" Both halves find the same clear winner: {listed(named[:MOST])} of the ways{more}." if named else ""
     ways = f"{found.halvings} ways to halve the seeds"
-    return [f"Of {ways}, both halves have the same arm best everywhere in {_share(found.best)}{again}."]
+    return [f"In {_share(found.best)} of {ways}, the same arm is best everywhere in both halves.{again}"]
 
 
 def _share(value: float) -> str:
@@ -250,13 +250,13 @@ def _remarks(study: Study, metrics: Sequence[str], table: pd.DataFrame) -> list[
     said = []
     fewest = int(table["seeds"].min())
     if fewest < len(study.seeds):
-        said.append(f"Some pairs have a score on {fewest} seeds only.")
+        said.append(f"Some pairs have scores on only {fewest} seeds.")
     scores = study.report()
     for metric in metrics:
         gone = left_out(scores, metric)
         if gone:
             told = ", ".join(f"{site} ({why})" for site, why in gone.items())
-            said.append(f"No mean of {words(metric).name} over hospitals has {told}.")
+            said.append(f"Left out of the mean {words(metric).name} over hospitals: {told}.")
     return said
 
 
@@ -266,10 +266,10 @@ def _method(study: Study) -> str:
     test = "t" if published else "t, corrected for overlapping splits (Nadeau & Bengio)"
     test += f" and {BEYOND}" if study.primary in OVER_PATIENTS else ""
     said = (
-        f"(Judged by {words(study.primary).name}, named beforehand: every pair of arms, everywhere and at home; 95 % "
-        f"intervals over {len(study.seeds)} seeds: {test}, each by itself; winners hold after Holm’s correction. All "
-        "else is shown, not judged. What could have been seen: the smallest difference that one such test finds in "
-        "four studies of five. No clear winner does not mean equal."
+        f"(Judged by {words(study.primary).name}, the prespecified metric: every pair of arms, everywhere and at home; "
+        f"95 % intervals over {len(study.seeds)} seeds: {test}, each by itself; a winner is one after Holm’s "
+        "correction, too. All else is shown, not judged. What could have been seen: the smallest true difference that "
+        "such a test, by itself, finds in four studies of five. No clear winner does not mean equal."
     )
     if study.smallest is not None:
         said += (

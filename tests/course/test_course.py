@@ -15,6 +15,7 @@ from data_recipes import heart_disease
 from fedlab.course import EXERCISES, check, verdict
 from fedlab.course.federated_training import EqualVoices
 from fedlab.federation import Federation
+from fedlab.study import Paired, corrected_t
 
 WARDS = pd.DataFrame(
     {
@@ -169,6 +170,10 @@ def test_each_exercise_says_what_it_wants(exercise) -> None:
     assert exercise.wants.split()[0] in ("a", "the", "three") and exercise.asks and exercise.well.endswith((".", "?"))
 
 
+def judged(difference: float, low: float, high: float, *, p: float, seen: float = math.nan) -> Paired:
+    return Paired(difference, math.nan, low, high, p, 10, detectable=seen)
+
+
 @pytest.mark.parametrize(
     ("interval", "options", "text"),
     [
@@ -176,16 +181,40 @@ def test_each_exercise_says_what_it_wants(exercise) -> None:
         ((0.05, 0.01, 0.09), {"lower_is_better": True}, "worse (+0.05 [+0.01, +0.09])"),
         ((-0.05, -0.09, -0.01), {}, "worse (−0.05 [−0.09, −0.01])"),
         ((-0.05, -0.09, -0.01), {"lower_is_better": True}, "better (−0.05 [−0.09, −0.01])"),
-        ((0.0, -0.01, 0.01), {}, "no clear difference (0.00 [−0.01, +0.01])"),
-        ((0.05, 0.0, 0.1), {}, "no clear difference (+0.05 [0.00, +0.10])"),
-        ((0.05, math.nan, math.nan), {}, "no clear difference (+0.05 [–, –])"),
         # clearly above zero, so that no bound may be written as zero
         ((0.05, 0.0004, 0.1), {}, "better (+0.0500 [+0.0004, +0.1000])"),
         ((-0.05, -0.1, -0.002), {}, "worse (−0.050 [−0.100, −0.002])"),
         ((0.0123, 0.001, 0.02), {"digits": 3}, "better (+0.012 [+0.001, +0.020])"),
+        # adjusted for others, it is no longer clear
+        ((0.05, 0.01, 0.09), {"p": 0.08}, "no clear difference (+0.05 [+0.01, +0.09]; 0.051 could have been seen)"),
+        ((0.05, 0.01, 0.09), {"p": math.nan}, "no clear difference (+0.05 [+0.01, +0.09]; 0.051 could have been seen)"),
     ],
 )
 def test_a_verdict_says_no_more_than_its_interval(
     interval: tuple[float, float, float], options: dict[str, Any], text: str
 ) -> None:
-    assert verdict(*interval, **options).replace("+nan", "nan") == text
+    assert verdict(judged(*interval, p=0.01, seen=0.051), **options) == text
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (judged(0.0, -0.01, 0.01, p=1.0, seen=0.0134), "(0.00 [−0.01, +0.01]; 0.013 could have been seen)"),
+        (judged(0.05, 0.0, 0.1, p=0.05, seen=0.0712), "(+0.05 [0.00, +0.10]; 0.071 could have been seen)"),
+        # without a spread there is neither an interval nor anything that could have been seen
+        (judged(0.05, math.nan, math.nan, p=math.nan), "(+0.05 [–, –])"),
+    ],
+)
+def test_where_nothing_is_clear_a_verdict_says_what_could_have_been_seen(found: Paired, text: str) -> None:
+    assert verdict(found) == f"no clear difference {text}"
+
+
+def test_a_verdict_of_seeds_says_the_smallest_difference_that_they_could_have_seen() -> None:
+    found = corrected_t([0.02, 0.05, -0.01, 0.04, 0.03], overlap=0.25 / 0.60)
+    assert verdict(found) == f"no clear difference (+0.03 [−0.02, +0.08]; {found.detectable:.3f} could have been seen)"
+
+
+def test_a_verdict_takes_a_row_of_a_table() -> None:
+    found = corrected_t([0.05, 0.06, 0.04, 0.05], overlap=0.4)
+    (row,) = pd.DataFrame([found]).itertuples()
+    assert verdict(row) == verdict(found) == "better (+0.05 [+0.03, +0.07])"

@@ -159,7 +159,7 @@ def test_a_site_of_one_class_is_not_judged_and_says_why() -> None:
     assert row["reason"].startswith("auc cannot be computed at C: 1 of the classes has no patient")
     text = study.verdict()
     assert "C has none (auc cannot be computed at C" in text
-    assert "No mean of AUC over hospitals has C (1 of the classes has no patient among these 10)." in text
+    assert "Left out of the mean AUC over hospitals: C (1 of the classes has no patient among these 10)." in text
 
 
 def test_a_seed_that_an_arm_has_no_score_of_is_counted_out() -> None:
@@ -167,7 +167,7 @@ def test_a_seed_that_an_arm_has_no_score_of_is_counted_out() -> None:
     scores["fedprox"][2] = [math.nan] * 3
     study = told(scores)
     assert study.pairs()["seeds"].tolist() == [5, 4, 4]
-    assert "Some pairs have a score on 4 seeds only." in study.verdict()
+    assert "Some pairs have scores on only 4 seeds." in study.verdict()
 
 
 def test_what_the_study_does_not_have_is_refused(study: Study, hospitals: Federation) -> None:

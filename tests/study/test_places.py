@@ -36,7 +36,7 @@ def test_a_site_that_a_split_has_no_score_of_is_left_out_of_every_mean() -> None
     assert got["mean"].tolist() == pytest.approx([0.9075, 0.9075]), "A and B for all seeds"
     assert (got["reason"] == f"without C ({ABSENT})").all() and (got["seeds"] == 4).all()
     assert study.pairs().loc[0, "reason"].endswith(f"; without C ({ABSENT})") and study.pairs().loc[0, "seeds"] == 4
-    assert f"No mean of AUC over hospitals has C ({ABSENT})." in study.verdict()
+    assert f"Left out of the mean AUC over hospitals: C ({ABSENT})." in study.verdict()
     alone = table(study, "C")
     assert alone["seeds"].tolist() == [3, 3] and (alone["reason"] == "").all()
 

@@ -51,7 +51,7 @@ def test_a_metric_that_no_hospital_can_have_names_the_hospitals() -> None:
         compare(one_class(), primary="auc", **TWO)
     assert compare(one_class(), **TWO).primary == "log_loss"
     some = compare(federation(one_class="C"), primary="auc", **TWO)
-    assert "No mean of AUC over hospitals has C" in some.verdict()
+    assert "Left out of the mean AUC over hospitals: C" in some.verdict()
 
 
 def test_a_metric_of_two_classes_is_refused_where_there_are_three() -> None:

@@ -94,7 +94,8 @@ def test_no_clear_winner_is_said_with_what_could_have_been_seen() -> None:
 def test_the_first_sentence_tells_a_loss_the_right_way_round() -> None:
     text = told(steady((0, 0.05, 0)), metric="log_loss").verdict()
     assert first(text) == (
-        "By log loss (how true the risks are, lower is better), FedAvg is clearly worse than the hospitals’ own models."
+        "By log loss (how accurate the stated risks are, lower is better), FedAvg is clearly worse than the hospitals’ "
+        "own models."
     )
     assert "+0.02 log loss [0.01" in text and ", clearly worse" in text
 
@@ -195,8 +196,8 @@ def test_a_published_split_says_what_its_seeds_are() -> None:
 
 def test_halves_are_told_from_ten_seeds_on() -> None:
     text = told(steady((0.05, 0.05, 0.05))).verdict()
-    assert "both halves have the same arm best everywhere in 100 %" in text
-    assert "FedAvg over the hospitals’ own models in 100 %" in text
+    assert "In 100 % of 126 ways to halve the seeds, the same arm is best everywhere in both halves." in text
+    assert "Both halves find the same clear winner: FedAvg over the hospitals’ own models in 100 %" in text
     assert "halve" not in told(steady((0.05, 0.05, 0.05), seeds=9)).verdict()
 
 
