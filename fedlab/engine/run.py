@@ -382,7 +382,7 @@ class Run(Kept):
             ``balanced_accuracy_chosen`` is at the threshold that the test site chooses on its own ``valid`` rows, for
             each model; ``sensitivity_at_specificity_90`` is read off the ROC curve of the test patients.
         """
-        if isinstance(unseen, (Site, str)) or not all(isinstance(site, Site) for site in unseen):
+        if not isinstance(unseen, Sequence) or not all(isinstance(site, Site) for site in unseen):
             raise TypeError("unseen= is a list of sites, e.g. [late] of others, late = federation.holdout('Hungary')")
         names = [site.name for site in unseen]
         if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -50,7 +50,8 @@ def calibration(self: Study, *, bins: int = BINS) -> pd.DataFrame:
     >>> len(study.calibration(bins=5).query("arm == 'fedavg'"))
     40
     """
-    return _opened(self, ("calibration", bins), lambda run: run.calibration(bins=bins)).copy()
+    options = self._options("calibration", bins=bins)
+    return _opened(self, ("calibration", options["bins"]), lambda run: run.calibration(**options)).copy()
 
 
 def calibration_summary(self: Study) -> pd.DataFrame:
@@ -109,12 +110,12 @@ def decisions(self: Study, *, threshold: float, thresholds: Sequence[float] = TH
     >>> table["measure"].tolist()
     ['net_benefit', 'treat_all', 'over_treat_all', 'sensitivity', 'specificity']
     """
-    asked = ("decisions", threshold, tuple(thresholds))
-    each = _opened(self, asked, lambda run: run.decisions(threshold=threshold, thresholds=thresholds))
+    options = self._options("decisions", threshold=threshold, thresholds=thresholds)
+    each = _opened(self, ("decisions", *options.values()), lambda run: run.decisions(**options))
     keys = ["arm", "train", "test", "threshold", "measure"]
-    options: dict[str, Any] = {"overlap": self.overlap, "tested": patients_tested(self)}
-    out = over_splits(self.leaving(each), keys, within=lambda measure: WORTH.get(measure, SHARE), **options)
-    return out.assign(named=out["threshold"] == threshold)
+    more: dict[str, Any] = {"overlap": self.overlap, "tested": patients_tested(self)}
+    out = over_splits(self.leaving(each), keys, within=lambda measure: WORTH.get(measure, SHARE), **more)
+    return out.assign(named=out["threshold"] == options["threshold"])
 
 
 def subgroups(
@@ -146,9 +147,8 @@ def subgroups(
     >>> table["group"].unique().tolist()
     ['under 50', '50 to under 60', '60 and over']
     """
-    options: dict[str, Any] = {"by": by, "bands": bands, "smallest": smallest, "fewest": fewest}
-    asked = ("subgroups", by, None if bands is None else tuple(bands), smallest, fewest)
-    each = _opened(self, asked, lambda run: run.subgroups(**options))
+    options = self._options("subgroups", by=by, bands=bands, smallest=smallest, fewest=fewest)
+    each = _opened(self, ("subgroups", *options.values()), lambda run: run.subgroups(**options))
     keys = ["arm", "train", "test", "group", "metric"]
     return over_splits(each, keys, overlap=self.overlap).rename(columns={"value": "mean"})
 

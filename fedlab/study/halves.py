@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fedlab.federation.numbers import whole
 from fedlab.federation.reserved import EVERYWHERE
 from fedlab.metrics.scores import LOWER_IS_BETTER
 from fedlab.study.paired import LEVEL
@@ -79,9 +80,7 @@ def halves(study: Study, *, times: int = 200, seed: int = 0) -> Halves:
             f"the study has {len(study.seeds)} seeds, and halves need {FEWEST}: a half of one seed has no spread. "
             "Compare with more, seeds=10"
         )
-    if times < 1:
-        raise ValueError(f"times is {times}: give how often to halve, at least 1")
-    cuts = _cuts(len(study.seeds), times, seed)
+    cuts = _cuts(len(study.seeds), whole("times", times, 1), whole("seed", seed, 0))
     each, better = per_seed(study.report()), -1 if study.primary in LOWER_IS_BETTER else 1
     scores: dict[str, Floats] = {}
     for where in FAMILY:

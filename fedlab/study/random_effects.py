@@ -14,6 +14,7 @@ import pandas as pd
 from fedlab.engine.absences import NO_MODEL
 from fedlab.engine.repeated import SHARES, Estimate, Look, behind, repeated, repeated_difference
 from fedlab.engine.run import Run
+from fedlab.metrics.benefit import checked
 from fedlab.metrics.cells import ENOUGH
 from fedlab.metrics.ranking import expit
 from fedlab.study.meta import FEWEST, NOTHING, Pooled, pool
@@ -94,9 +95,8 @@ def _check(study: Study, metric: str, against: str | None, threshold: float) -> 
         )
     if metric != "accuracy" and len(classes) != 2:
         raise ValueError(f"{metric} is of two classes, and this task has {len(classes)}: metric='accuracy'")
-    if not 0 < threshold < 1:
-        raise ValueError(f"threshold is {threshold!r}: it is a probability, between 0 and 1")
-    if against is not None and against not in study.runs:
+    checked(threshold)
+    if against is not None and against not in study.arms:
         raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(study.arms)}")
     if against is not None and len(study.arms) < 2:
         raise ValueError(f"the study has one arm, {against}: there is nothing to compare it with")

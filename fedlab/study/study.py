@@ -13,6 +13,7 @@ import pandas as pd
 from fedlab.engine.openings import quiet
 from fedlab.engine.plan import Plan
 from fedlab.engine.run import Run
+from fedlab.engine.wanted import options_of
 from fedlab.federation import Federation
 from fedlab.federation.reserved import MEANS
 from fedlab.metrics.cells import FEW, written
@@ -107,6 +108,7 @@ class Study(Kept):
 
         ``resamples`` adds intervals over each split's patients. Columns as in ``Run.report``, and ``arm`` and ``seed``.
         """
+        resamples = self._options("report", resamples=resamples)["resamples"]
         if resamples not in self._reports:
             with quiet():
                 parts = [
@@ -127,6 +129,10 @@ class Study(Kept):
     calibration_summary = closer.calibration_summary
     decisions = closer.decisions
     subgroups = closer.subgroups
+
+    def _options(self, name: str, **options: Any) -> dict[str, Any]:
+        """Return all options of a look at ``test``, checked before anything is opened."""
+        return options_of(name, options, task=self.federation.task, features=self.federation.features)
 
     @property
     def overlap(self) -> float:
@@ -162,7 +168,7 @@ class Study(Kept):
             metric; ``reason`` names it. An arm that misses one of the others, as its model predicts NaN, has no mean
             for that seed. A site's own rows say in ``reason`` what it missed of the training.
         """
-        if against != REFERENCE and against not in self.runs:
+        if against != REFERENCE and against not in self.arms:
             raise ValueError(f"there is no arm {against!r} to compare with; the arms are {', '.join(self.runs)}")
         scores = self.report()
         values = per_seed(scores)

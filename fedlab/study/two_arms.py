@@ -126,7 +126,7 @@ def over_sites(self: Study, one: str, other: str, *, metric: str | None = None) 
 
 def _check(study: Study, one: str, other: str) -> None:
     for arm in (one, other):
-        if arm not in study.runs:
+        if arm not in study.arms:
             raise ValueError(f"there is no arm {arm!r}; the arms are {', '.join(study.arms)}")
     if one == other:
         raise ValueError(f"{one} is named twice: a comparison with itself says nothing")

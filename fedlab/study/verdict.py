@@ -77,6 +77,8 @@ def verdict(study: Study, *, also: str | Sequence[str] = (), against: str = OWN,
     """
     two(study)
     _known(study, against)
+    if not isinstance(also, (str, Sequence)):
+        raise ValueError(f"also is {also!r}: name metrics to be shown beside {study.primary!r}, e.g. also=['auc']")
     others = [metric for metric in dict.fromkeys([also] if isinstance(also, str) else also) if metric != study.primary]
     for metric in others:
         words(metric, study.federation.task)  # refuses what there is not
