@@ -17,6 +17,7 @@ from fedlab.metrics.scores import LOWER_IS_BETTER
 from fedlab.study.paired import Paired, ahead, corrected_t, holm
 from fedlab.study.places import left_out, per_seed, without
 from fedlab.study.prevalence import prevalence
+from fedlab.study.words import words
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -78,6 +79,9 @@ def pairs(study: Study, *, metric: str | None = None, where: str = EVERYWHERE) -
     """
     two(study)
     metric = study.primary if metric is None else metric
+    words(metric, study.federation.task)  # refused before anything is opened
+    if where not in (places := (*MEANS, *study.federation.names)):
+        raise ValueError(f"the study has no where {where!r}; there are {', '.join(map(repr, places))}")
     if metric == study.primary and where in FAMILY:
         table = family(study)
         table = table[table["where"] == where]

@@ -19,6 +19,7 @@ from fedlab.study.hospitals import over_sites as wilcoxon
 from fedlab.study.openings import enter
 from fedlab.study.pairs import judged, series
 from fedlab.study.places import per_seed
+from fedlab.study.words import words
 
 if TYPE_CHECKING:
     from fedlab.study.study import Study
@@ -112,8 +113,9 @@ def over_sites(self: Study, one: str, other: str, *, metric: str | None = None) 
     ValueError: 4 sites have a score of both arms, and Wilcoxon's test needs 6: with 4 the smallest p is 0.125, ...
     """
     _check(self, one, other)
-    enough(len(self.federation.sites))  # before anything is opened
     metric = self.primary if metric is None else metric
+    words(metric, self.federation.task)  # before anything is opened, as is the number of sites
+    enough(len(self.federation.sites))
     means: tuple[list[float], list[float]] = ([], [])
     values = per_seed(self.report())
     for site in self.federation.names:

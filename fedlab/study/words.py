@@ -56,7 +56,7 @@ COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", 
 
 def words(metric: str, task: Task | None = None) -> Words:
     """Return the words for a metric, or refuse it with the list of those there are, or that the task has."""
-    known = KNOWN if task is None else task.metrics
+    known = tuple(KNOWN if task is None else task.metrics)
     if metric not in known:
         raise ValueError(f"there is no metric {metric!r}; known are {', '.join(known)}")
     return Words(*WORDS.get(metric, (metric, metric)), higher=metric not in LOWER_IS_BETTER)

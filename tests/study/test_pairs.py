@@ -171,9 +171,9 @@ def test_a_seed_that_an_arm_has_no_score_of_is_counted_out() -> None:
 
 
 def test_what_the_study_does_not_have_is_refused(study: Study, hospitals: Federation) -> None:
-    with pytest.raises(ValueError, match="no metric 'mood'; there are auc"):
+    with pytest.raises(ValueError, match="no metric 'mood'; known are auc"):
         study.pairs(metric="mood")
-    with pytest.raises(ValueError, match="no where 'Zurich'; there are everywhere, home"):
+    with pytest.raises(ValueError, match="no where 'Zurich'; there are 'everywhere', 'home'"):
         study.pairs(where="Zurich")
     single = compare(hospitals, "logistic", ["fedavg"], seeds=2, rounds=1, progress=False)
     with pytest.raises(ValueError, match="one arm, fedavg"):
