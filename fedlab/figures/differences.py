@@ -13,6 +13,7 @@ from fedlab.figures.theme import GREY, NAME, foot, head, label, style
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study import Study
 from fedlab.study.pairs import gains, rows_of
+from fedlab.study.prevalence import wider
 from fedlab.study.words import arm_name, few, listed, number, signed, words
 
 EVERYWHERE = "all hospitals"
@@ -139,7 +140,7 @@ def _notes(study: Study, judged: bool, small: dict[str, str], metric: str) -> li
         )
     notes = [
         f"Mean of the paired differences over {len(study.seeds)} seeds, each with its own 95 % interval (corrected "
-        f"resampled t). {how}"
+        f"resampled t{wider(metric)}). {how}"
     ]
     if small:
         luck = ": mostly luck" if metric in NEEDS_EVERY_CLASS else ""

@@ -13,6 +13,7 @@ from fedlab.figures.theme import GREY, NAME, Style, foot, head, label, style
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study import Study
 from fedlab.study.pairs import rows_of
+from fedlab.study.prevalence import wider
 from fedlab.study.words import arm_name, few, number, signed, words
 
 OWN, POOLED = "isolated", "centralized"
@@ -163,8 +164,9 @@ def _notes(study: Study, small: dict[str, str], everywhere: bool, metric: str) -
     else:
         notes = [
             f"{seeds} seeds, each a split, a start and a batch order. Lines: 95 % interval of each mean (corrected "
-            "resampled t). Clear: the paired difference to the own model, mean over hospitals, stays so after Holm’s "
-            f"correction for all pairs of arms. The {hospitals} hospitals one by one are shown, not judged."
+            f"resampled t{wider(metric)}). Clear: the paired difference to the own model, mean over hospitals, stays "
+            "so after Holm’s correction for all pairs of arms. "
+            f"The {hospitals} hospitals one by one are shown, not judged."
         ]
     if everywhere:
         notes.append("Any hospital: own models over all pairs of hospitals, shared ones over all.")

@@ -32,7 +32,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fedlab.engine.reported import told
-from fedlab.federation.reserved import ELSEWHERE, EVERYWHERE
+from fedlab.federation.reserved import ELSEWHERE, EVERYWHERE, HOME_LARGE, LARGE_SITES
 from fedlab.metrics.cells import LEAST, patients_by_class
 from fedlab.metrics.clusters import worth
 from fedlab.metrics.scores import OVER_PATIENTS
@@ -45,6 +45,17 @@ Floats = NDArray[np.float64]
 KEYS = ["arm", "seed", "train", "test", "metric"]
 FEW = LEAST / 2
 BEYOND = "for the share of each class, which every split keeps"
+
+
+def wider(metric: str) -> str:
+    """Say in a note on intervals that those of a mean over patients have this in them; nothing of other metrics.
+
+    Examples
+    --------
+    >>> wider("log_loss"), wider("auc")
+    (', wider for the share of each class, which every split keeps', '')
+    """
+    return f", wider {BEYOND}" if metric in OVER_PATIENTS else ""
 
 
 class Counts(NamedTuple):
@@ -168,7 +179,10 @@ def _found(study: Study) -> Prevalence:
     table = scores.merge(by_class(study), on=KEYS, how="left")
     parts = {}
     means = of_means(table)
-    for where, rows in (means | {ELSEWHERE: means[EVERYWHERE] & ~own(table)}).items():
+    means[ELSEWHERE] = means[EVERYWHERE] & ~own(table)
+    large = table["test"].isin(table.loc[means[HOME_LARGE], "test"].unique())
+    means |= {f"{where}, {LARGE_SITES}": means[where] & large for where in (EVERYWHERE, ELSEWHERE)}
+    for where, rows in means.items():
         for (arm, metric), mine in table[rows].groupby(["arm", "metric"], sort=False):
             parts[str(arm), where, str(metric)] = _parts(mine, counts, _columns(study))
     for (arm, metric), mine in table[own(table)].groupby(["arm", "metric"], sort=False):

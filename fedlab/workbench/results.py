@@ -13,6 +13,7 @@ from fedlab.federation import Federation
 from fedlab.metrics.cells import FEW, LEAST, written
 from fedlab.study import Study
 from fedlab.study.guessing import worse_than_guessing
+from fedlab.study.prevalence import BEYOND
 from fedlab.study.words import arm_name, few, listed, number, words
 from fedlab.workbench.style import table
 
@@ -115,7 +116,8 @@ def _test_over_seeds(runs: Sequence[Run]) -> str:
         [said, *(_cell(told.loc[(place, metric)]) for metric in first.federation.task.main)]
         for place, said in places.items()
     ]
-    notes = [f"Mean over {len(runs)} seeds [95 %, corrected for the patients that their splits share].",
+    beyond = f"; of means over patients wider {BEYOND}" if first.federation.task.classes else ""
+    notes = [f"Mean over {len(runs)} seeds [95 %, corrected for the patients that their splits share{beyond}].",
              *_of_the_few(small, first.federation)]  # fmt: skip
     head = ["tested at", *_names(first.federation.task.main)]
     return table(head, rows, caption=f"Reported rounds of {arm_name(name)} on the test patients", notes=notes)
