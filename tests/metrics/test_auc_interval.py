@@ -40,6 +40,20 @@ def test_it_covers_the_auc(cases: int, others: int, auc: float, sd: float) -> No
     assert (high - low > 0.01).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("cases", "others", "least", "most"), [(20, 180, 0.89, 0.93), (50, 180, 0.93, 0.97)])
+def test_a_rare_class_of_two_kinds_is_covered_less_as_its_docstring_says(
+    cases: int, others: int, least: float, most: float
+) -> None:
+    """15 % of the cases look like the others, so that no AUC is above .925; the rest are far away: .924."""
+    auc, rng = 0.924, np.random.default_rng(0)
+    ill, said = np.arange(cases + others) < cases, rng.standard_normal((4000, cases + others))
+    away = math.sqrt(2) * norm.ppf((auc - 0.075) / 0.85)
+    said[:, :cases] += np.where(rng.random((4000, cases)) < 0.15, 0, away)
+    low, high = auc_bounds(ill, said, np.arange(cases + others))
+    assert least < ((low <= auc) & (auc <= high)).mean() < most
+
+
 @settings(deadline=None, max_examples=60)
 @given(extra=st.integers(0, 40), ties=st.booleans(), apart=st.floats(0, 3), seed=st.integers(0, 10_000))
 def test_it_is_the_wider_of_the_two_bound_by_bound(extra: int, ties: bool, apart: float, seed: int) -> None:
