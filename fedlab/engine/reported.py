@@ -123,7 +123,7 @@ def _report(held: SiteWork, asked: dict[str, Any]) -> dict[str, Any]:
     at = Judged(site, net, models, asked["seed"])
     for name, options in asked["wanted"].items():
         told[name] = _plain(WANTED[name](at, **options))
-    openings.enter_site(site, held.terms, asked["what"], by=asked["by"], words=asked["words"])
+    openings.enter_site(site, asked["what"], by=asked["by"], words=asked["words"])
     return told
 
 

@@ -29,7 +29,6 @@ from fedlab.engine.scores import ALL, Leaving, leaving, screened
 from fedlab.engine.trees import finite
 from fedlab.engine.work import Stop, Work, first_memory, theirs
 from fedlab.federation import Site, Summary, fit, summarise
-from fedlab.federation.frame import columns
 from fedlab.federation.preparation import patients_with, told
 
 
@@ -90,12 +89,6 @@ class SiteWork:
             return None if self.site is None else len(Rows.of([self.site], part).patients.first)
         rows: Rows | None = getattr(self, f"{part}_rows", None)
         return None if rows is None else len(rows.patients.first)
-
-    @property
-    def terms(self) -> tuple[Any, ...]:
-        """What the rows are called, by which their openings are known: classes, columns, whether they are prepared."""
-        features = self.site.features if self.site is not None else ()
-        return (self.net.task.classes or self.net.task, columns(features), self.prepared)
 
     def written(self) -> int:
         """Return how often the site's rows were written in place."""

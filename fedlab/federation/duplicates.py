@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -139,7 +139,7 @@ def one_patient(rows: Examples, equal: Equal) -> Examples:
         one, other = sorted((root(int(patients.of[row])), root(int(patients.of[equal.first[row]]))))
         joined[other] = one
     whose = np.array([root(k) for k in range(len(joined))])[patients.of]
-    return Examples(rows.x, rows.y, rows.group[patients.first][whose])
+    return replace(rows, group=rows.group[patients.first][whose])
 
 
 def straddling(rows: Examples, split: Split) -> int:

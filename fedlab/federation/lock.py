@@ -104,7 +104,9 @@ def together(site: Site) -> Examples:
 def stacked(parts: Sequence[Examples]) -> Examples:
     """Return all rows, in this order."""
     x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
-    return Examples(x, y, np.concatenate([part.group for part in parts]))
+    changed = any(part.origin is not None for part in parts)
+    origin = np.concatenate([part.row_hashes for part in parts]) if changed else None
+    return Examples(x, y, np.concatenate([part.group for part in parts]), origin=origin)
 
 
 def apart(rows: Examples, away: NDArray[np.bool_]) -> tuple[Examples, Examples | None]:

@@ -129,7 +129,8 @@ def _sites(
     for name, begin, end in zip(names, [0, *ends[:-1]], ends, strict=True):
         if begin == end:  # nobody has this value
             continue
-        every = Examples(dealt.x[begin:end], dealt.y[begin:end], dealt.group[begin:end])
+        origin = None if dealt.origin is None else dealt.origin[begin:end]
+        every = Examples(dealt.x[begin:end], dealt.y[begin:end], dealt.group[begin:end], origin=origin)
         mine, locked = apart(every, away[every.group])
         made.append(Site(name, mine, split_rows(mine, site=name, seed=seed, stratum=task.stratum), locked=locked))
     return made

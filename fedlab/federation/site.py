@@ -117,6 +117,8 @@ class Examples:
     mask : bool tensor, shape [n, instances], optional
         For bags that are padded to a tensor [n, instances, width]: which of their instances are there. Those are kept,
         as :class:`~fedlab.federation.bags.Bags`, and the mask no longer.
+    origin : array, shape [n, 2], optional
+        What the rows' :attr:`row_hashes` were before a planted shift changed them: they are the same patients still.
 
     Examples
     --------
@@ -129,6 +131,7 @@ class Examples:
     y: Tensor
     group: NDArray[Any]
     mask: Tensor | None = None
+    origin: NDArray[np.uint64] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not len(self.x) == len(self.y) == len(self.group):
@@ -192,27 +195,39 @@ class Examples:
             yield from [self.x] if bags_in(self.x) is None else iter(self.x)
 
     @cached_property
-    def sum_of_hashes(self) -> int:
-        """Sum of the rows' hashes, modulo 2**128: the same in any order, and of two halves the sum of theirs."""
+    def row_hashes(self) -> NDArray[np.uint64]:
+        """Two numbers for each row, [n, 2], of what stands in it: not of its place, its patient's name or its site's.
+
+        A planted shift changes what stands in a row, and leaves these.
+        """
+        if self.origin is not None:
+            return self.origin
         bags = bags_in(self.x)
-        parts = [self.x.contiguous().numpy()] if bags is None else [bags.digests()]
-        parts += [self.y.numpy(), _numbered(self.group)]
+        parts = [self.x.contiguous().numpy() if bags is None else bags.digests(), self.y.numpy()]
         kind = blake2b(repr([(part.dtype.str, part.shape[1:]) for part in parts]).encode()).digest()
         rng = np.random.default_rng(np.random.SeedSequence(int.from_bytes(kind, "big")))
-        total = 0
+        out = np.zeros((len(self), 2), dtype=np.uint64)
         for lane in range(2):
-            each = np.zeros(len(self), dtype=np.uint64)
             for part in parts:
                 words = _words(part)
-                each = _mixed(each + words @ rng.integers(2**64, size=words.shape[1], dtype=np.uint64))
-            upper, lower = each >> np.uint64(32), each & np.uint64(2**32 - 1)  # whose sums do not overflow
-            total += (int(upper.sum()) << 32) + int(lower.sum()) << 64 * lane
-        return total % 2**128
+                out[:, lane] = _mixed(out[:, lane] + words @ rng.integers(2**64, size=words.shape[1], dtype=np.uint64))
+        return out
+
+    @cached_property
+    def patient_hashes(self) -> NDArray[np.uint64]:
+        """Two numbers for each patient, [patients, 2]: the sum of the rows' (:attr:`row_hashes`), in any order."""
+        of, first, _ = self.patients
+        if len(first) == len(self):
+            return self.row_hashes[first]
+        out = np.zeros((len(first), 2), dtype=np.uint64)
+        np.add.at(out, of, self.row_hashes)
+        return out
 
     def take(self, rows: NDArray[np.int64]) -> Examples:
         """Return the given rows: copies, but of bags, which are shared."""
         at = torch.from_numpy(np.ascontiguousarray(rows))
-        return Examples(self.x[at], self.y[at], self.group[rows])
+        origin = None if self.origin is None else self.origin[rows]
+        return Examples(self.x[at], self.y[at], self.group[rows], origin=origin)
 
 
 def _words(part: NDArray[Any]) -> NDArray[np.uint64]:
@@ -228,15 +243,6 @@ def _mixed(each: NDArray[np.uint64]) -> NDArray[np.uint64]:
     each = (each ^ (each >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     each = (each ^ (each >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return each ^ (each >> np.uint64(31))
-
-
-def _numbered(group: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return a number for each row's patient, which is the same wherever the patient stands."""
-    if group.dtype.kind in "iu":
-        return group.astype(np.uint64)
-    who, of = np.unique(group, return_inverse=True)
-    numbers = [int.from_bytes(blake2b(repr(name).encode(), digest_size=8).digest(), "big") for name in who.tolist()]
-    return np.array(numbers, dtype=np.uint64)[of]
 
 
 @dataclass(frozen=True, eq=False)

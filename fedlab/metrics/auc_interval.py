@@ -35,8 +35,10 @@ def auc_interval(y: ArrayLike, scores: ArrayLike, *, who: ArrayLike | None = Non
     wider than the other. Together they covered .94 to .997 in simulations of 20 to 180 patients a class, normal
     scores and AUCs of .7 to .99 (``tests/metrics/test_auc_interval.py``). It is less where a class is of two kinds:
     .90 to .92 with twenty of a rare class of whom 15 % look like the others and the rest hardly ever do (.95 with
-    fifty). With fewer than twenty of a class nothing is promised, so none is given. Rows of one patient are not other patients: the first variance takes them together (Obuchowski, Biometrics
-    53, 1997), and to the second they are worth as many patients as if they all said the same.
+    fifty). With fewer than twenty of a class nothing is promised, so none is given.
+
+    Rows of one patient are not other patients: the first variance takes them together (Obuchowski, Biometrics 53,
+    1997), and to the second they are worth as many patients as if they all said the same.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from fedlab.federation import Examples, Score, Site, Task
 from fedlab.federation.reserved import MEANS
 from fedlab.metrics.scores import bounds
 from fedlab.study.failed import missed, why
-from fedlab.study.openings import asked, in_folder
+from fedlab.study.openings import asked, in_folder, times
 from fedlab.study.over_patients import (
     Drawn,
     Share,
@@ -74,7 +74,8 @@ def final(study: Study) -> pd.DataFrame:
         of 2,000 bootstrap resamples within each hospital, of an AUC by DeLong's variance, the wider of logit and
         Newcombe's; none with fewer than twenty ``patients``, for a metric that needs every class twenty of the rarest
         (``fewest``): ``reason`` says why something is ``nan``. ``openings`` is how often these patients have been
-        opened by now: beyond one they were not locked any more.
+        opened by now, the most of any: beyond one they were not locked any more. They are known again under another
+        hospital's name, dealt to others, and shifted; not with other values.
 
     Raises
     ------
@@ -84,7 +85,8 @@ def final(study: Study) -> pd.DataFrame:
     Warns
     -----
     Reopened
-        If the locked patients, or some of them, were looked at before: by this study, another one, or before the lock.
+        If the locked patients, or some of them, were looked at before: by this study, another one, or before the lock;
+        or if that is not known, as many patients have equal rows.
 
     Examples
     --------
@@ -104,27 +106,31 @@ def final(study: Study) -> pd.DataFrame:
     if study.opened and study.opened["arms"] == list(study.arms):
         _say(f"the locked patients were opened on {study.opened['at']}: this is what was found then")
         return _table(study)
-    seen = openings.of_locked(federation)
-    others = openings.before_lock(federation)
     rows = _rows(study)
-    entered = openings.enter(federation, "final", part=openings.LOCKED, **asked(study))
-    number = max(len(seen), study.opened.get("openings", 0)) + 1
+    entered = openings.enter(federation, "final", part=openings.LOCKED, **asked(study))  # counted under one lock
+    seen = entered[1] if entered else openings.of_locked(federation)
+    others = openings.before_lock(federation)
+    number = max(seen.openings, study.opened.get("openings", 0)) + 1
     study.opened = {
-        "at": entered.at if entered else openings.now(),
+        "at": entered[0].at if entered else openings.now(),
         "openings": number,
-        "before": [{"at": each.at, "by": each.words} for each in seen],
+        "before": [{"at": each.at, "by": each.words} for each in seen.which],
         "arms": list(study.arms),
         "table": rows.assign(openings=number)[[name for name in rows if name != "reason"] + ["openings", "reason"]],
     }
     in_folder(study, test=False)
     if number > 1:
-        last = f", last on {seen[-1].at} by {seen[-1].words}" if seen else ""
+        last = f", last on {seen.which[-1].at} by {seen.which[-1].words}" if seen.which else ""
         _say(f"these patients are not locked any more: this is opening {number} of them{last}")
-    elif others:
+    elif others.which:
         _say(
             f"some of these patients may have been seen before they were locked: rows of these hospitals were opened "
-            f"{len(others)} time{'s' * (len(others) != 1)} without this lock, last on {others[-1].at} by "
-            f"{others[-1].words}"
+            f"{times(len(others.which))} without this lock, last on {others.which[-1].at} by {others.which[-1].words}"
+        )
+    elif unsure := seen.unsure + others.unsure:
+        _say(
+            f"whether these patients were seen before is not known: {times(unsure)} a table was opened in which rows "
+            "are equal to theirs, in values that many patients share"
         )
     return _table(study)
 

@@ -79,10 +79,11 @@ def said(study: Study) -> str:
 
 def over_all(study: Study) -> str:
     """Say how often ``test`` of these patients was opened by all runs and studies."""
-    every = openings.count(study.federation)
+    every = openings.of_test(study.federation)
     number = max(every.openings, study.test_openings)  # a study that comes from elsewhere brings its own
     by = f"{every.studies} runs and studies" if every.studies != 1 else "1 run or study"
-    return f"{times(number)} over {by} on these patients"
+    more = f" (and {times(every.unsure)} on patients with equal rows, who may be others)" if every.unsure else ""
+    return f"{times(number)} over {by} on these patients{more}"
 
 
 def times(number: int) -> str:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import fedlab
 from fedlab.engine import openings
-from fedlab.federation import Federation
+from fedlab.federation import IID, AcquisitionShift, Federation, Shifts
 from fedlab.federation.site import Examples
 from fedlab.study.openings import said
 
@@ -111,23 +111,73 @@ def test_one_place_counts_for_runs_and_one_for_studies() -> None:
 
 
 @given(data=st.data())
-def test_a_sum_of_hashes_knows_rows_in_any_order_and_tells_others(data: st.DataObject) -> None:
+def test_a_patients_hash_is_of_the_rows_in_any_order_and_tells_others(data: st.DataObject) -> None:
     n = data.draw(st.integers(2, 30))
-    seed = data.draw(st.integers(0, 999))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
     rows = Examples(torch.from_numpy(rng.normal(size=(n, 3))), torch.from_numpy(rng.integers(2, size=n)),
                     rng.integers(9, size=n))  # fmt: skip
-    order, cut = rng.permutation(n), int(rng.integers(1, n))
-    assert rows.take(order).sum_of_hashes == rows.sum_of_hashes
-    halves = rows.take(order[:cut]).sum_of_hashes + rows.take(order[cut:]).sum_of_hashes
-    assert halves % openings.HOLDS == rows.sum_of_hashes
+    order = rng.permutation(n)
+    mine = rows.patient_hashes
+    assert (rows.take(order).patient_hashes == mine).all()
+    names = replace(rows, group=np.array([f"p{k}" for k in rows.group]))
+    assert (names.patient_hashes == mine).all(), "a patient's name is not the patient"
     x = rows.x.clone()
     x[0, 0] += 1e-9
-    others = [replace(rows, x=x), replace(rows, y=1 - rows.y), replace(rows, group=rows.group + 1),
-              rows.take(order[:cut])]  # fmt: skip
-    assert rows.sum_of_hashes not in {other.sum_of_hashes for other in others}
-    names = replace(rows, group=np.array([f"p{k}" for k in rows.group]))
-    assert names.sum_of_hashes == names.take(order).sum_of_hashes != rows.sum_of_hashes
+    for other in (replace(rows, x=x), replace(rows, y=1 - rows.y)):
+        assert (other.patient_hashes[rows.patients.of[0]] != mine[rows.patients.of[0]]).all()
+
+
+def test_patients_are_known_under_other_names_dealt_out_shifted_and_in_another_order() -> None:
+    fed = small()
+    train(fed).report()
+    order = np.random.default_rng(0).permutation(40)
+    renamed = replace(fed, sites=tuple(replace(site, name=f"new {site.name}") for site in fed.sites))
+    turned = Federation.from_tensors({s.name: (s.rows.x[order], s.rows.y[order]) for s in fed.sites})
+    shifted = fed.shift(Shifts({"A": [AcquisitionShift(0.8)]}))
+    assert not torch.equal(shifted["A"].rows.x, fed["A"].rows.x)
+    for other in (renamed, turned, fed.partition(IID(), sites=4, seed=1).select("site 3"), shifted.select("A"),
+                  shifted.partition(IID(), sites=3, seed=0)):  # fmt: skip
+        assert openings.count(other) == (1, 1)
+    moved = Federation.from_tensors({"A": (fed["A"].rows.x + 1, fed["A"].rows.y)})
+    assert openings.count(moved) == (0, 0), "values changed by hand are others"
+
+
+def test_the_count_is_the_most_of_any_patient() -> None:
+    fed = small()
+    train(fed.select("A")).report(), train(fed.select("B")).report()
+    assert openings.count(fed) == (1, 1)
+    train(fed.select("B"), seed=1).report()
+    assert openings.count(fed) == (2, 2)
+
+
+def test_equal_rows_are_not_taken_for_the_same_patients() -> None:
+    rng = np.random.default_rng(0)
+    few = {n: (torch.from_numpy(rng.integers(2, size=(60, 4))).double(), torch.arange(60) % 2) for n in "AB"}
+    one, other = (Federation.from_tensors({n: few[n]}) for n in "AB")
+    openings.enter(one, "report", by=0, words="")
+    assert openings.count(one) == (1, 1), "the hospital itself is known"
+    assert openings.count(other) == (0, 0) and openings.of_test(other).unsure == 1
+
+
+def test_of_two_at_once_one_is_the_second(state: Path) -> None:
+    code = (
+        "import torch\nfrom fedlab.engine import openings\nfrom fedlab.federation import Federation\n"
+        "x = torch.arange(40.0)[:, None].double()\n"
+        "fed = Federation.from_tensors({'A': (x, torch.arange(40) % 2)}).lock(0.3)\n"
+        "for k in range(20): print(openings.enter(fed, 'final', by=k, words='', part='locked')[1].openings)\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code], env=os.environ.copy(), stdout=subprocess.PIPE, text=True)
+            for _ in range(2)]  # fmt: skip
+    said = [int(number) for each in both for number in each.communicate(timeout=300)[0].split()]
+    assert sorted(said) == [*range(40)]
+
+
+def test_a_lost_key_is_told_of(state: Path) -> None:
+    fed = small(3)
+    train(fed).report()
+    (state / openings.KEY).unlink()
+    with pytest.warns(openings.KeyLost, match="Put the key back"):
+        assert openings.count(fed) == (0, 0)
 
 
 # ---------------------------------------------------------------- the file
@@ -140,13 +190,15 @@ def test_the_file_holds_hashes_that_nobody_can_try_out(
     train(fed).report()
     (line,) = (state / openings.FILE).read_text().split("\n")[1:-1]
     entry = json.loads(line)
-    assert set(entry) == {*openings.Opening._fields} and entry["part"] == "test" and entry["what"] == "report"
+    assert (
+        set(entry) == {*openings.Opening._fields, "patients"} and entry["part"] == "test" and entry["what"] == "report"
+    )
     assert not {"A", "B"} & {word.strip(",") for word in line.split('"')}, "no hospital's name"
-    assert all(len(each) == 24 for each in [*entry["rows"], entry["by"]])
+    assert all(len(each) == 24 for each in [*entry["of"], entry["by"]])
     monkeypatch.setenv("FEDLAB_STATE", str(tmp_path / "elsewhere"))
     train(fed).report()
     other = json.loads((tmp_path / "elsewhere" / openings.FILE).read_text())
-    assert set(entry["rows"]).isdisjoint(other["rows"]), "the key is another one there"
+    assert set(entry["of"]).isdisjoint(other["of"]), "the key is another one there"
     if os.name == "posix":
         assert (state / openings.KEY).stat().st_mode & 0o077 == 0
 
@@ -184,3 +236,12 @@ def test_two_processes_lose_no_opening(state: Path) -> None:
     x = torch.arange(40.0)[:, None].double()
     fed = Federation.from_tensors({"A": (x, torch.arange(40) % 2)})
     assert openings.count(fed) == (400, 2)
+
+
+def test_openings_of_an_older_fedlab_are_said_not_to_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDLAB_STATE", str(tmp_path))
+    line = {"at": "", "part": "test", "what": "report", "by": "a", "words": "a run", "rows": ["b"], "locked": []}
+    (tmp_path / "openings.jsonl").write_text(f"{json.dumps(line)}\n" * 2)
+    (tmp_path / "openings.key").write_text("00" * 32)
+    with pytest.warns(openings.OlderOpenings, match="2 openings of an older fedlab.*are not counted"):
+        assert openings.count(fedlab.load("heart_disease")).openings == 0

@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 import fedlab
 from fedlab.engine import openings
-from fedlab.federation import IID, Federation
+from fedlab.federation import IID, AcquisitionShift, Federation, LabelShift, Shifts
 from fedlab.federation.reserved import MEANS
 from fedlab.metrics.delong import delong
 from fedlab.study import Study
@@ -116,8 +116,18 @@ def test_patients_who_were_seen_before_the_lock_are_told_of(hospitals: Federatio
     with pytest.warns(Reopened, match="may have been seen before they were locked: .*opened 1 time without this lock"):
         table = ask(hospitals.lock(0.15, seed=1)).final()
     assert (table["openings"] == 1).all()
-    with pytest.warns(Reopened, match="opened 2 times without this lock"):
+    with pytest.warns(Reopened, match="this is opening 2 of them"):  # some of whom the other lock had put away too
         ask(hospitals.lock(0.15, seed=2)).final()
+
+
+def test_locked_patients_are_known_under_other_names_dealt_out_and_shifted(locked: Federation) -> None:
+    ask(locked).final()
+    renamed = replace(locked, sites=tuple(replace(site, name=f"new {site.name}") for site in locked.sites))
+    shifted = locked.shift(Shifts({"Cleveland": [LabelShift(0.5), AcquisitionShift(0.5)]})).select("Cleveland")
+    others = (renamed, locked.partition(IID(), sites=2, seed=0), shifted)
+    for number, other in enumerate(others, 2):
+        with pytest.warns(Reopened, match=f"not locked any more: this is opening {number} of them"):
+            assert (ask(other).final()["openings"] == number).all()
 
 
 def test_more_arms_than_then_open_anew(locked: Federation, tmp_path: Path) -> None:

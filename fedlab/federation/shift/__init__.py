@@ -143,7 +143,8 @@ class Shifts:
         shifts = list(self._active(site.name))[:: -1 if back else 1]
         if not shifts:
             return site
-        before, site = site, replace(site, rows=together(site), locked=None)  # a device measures all of its patients
+        rows = together(site)  # a device measures all of its patients, who are the same ones afterwards
+        before, site = site, replace(site, rows=replace(rows, origin=rows.row_hashes), locked=None)
         for shift in shifts:
             source = [int(self.seed), zlib.crc32(site.name.encode()), zlib.crc32(shift.name.encode())]
             rng = np.random.default_rng(np.random.SeedSequence(source))
