@@ -22,7 +22,7 @@ from fedlab.report.page import About, page
 from fedlab.report.short import in_short
 from fedlab.report.tripod import as_rows, tripod
 from fedlab.report.versions import versions
-from fedlab.study.openings import over_all, times
+from fedlab.study.openings import before, locked, over_all, times
 from fedlab.study.tuning import chosen_by
 from fedlab.study.words import words
 
@@ -206,8 +206,9 @@ def made_of(gap: Gap, asked: Asked, command: str, seconds: float) -> dict[str, s
         "judged by": f"{words(gap.study.primary).name}, named beforehand"
         + ("" if gap.study.smallest is None else f"; below {gap.study.smallest:g} a difference does not matter"),
         "seeds": f"{', '.join(map(str, gap.study.seeds))} (each a split, a start and a batch order)",
-        "round reported": f"{chosen_by(gap.study)} The test patients were unopened until then.",
+        "round reported": f"{chosen_by(gap.study)} {before(gap.study)}",
         "test opened": f"{times(gap.study.test_openings)} by this study{beside}; {over_all(gap.study)}",
+        **({"locked patients": told} if (told := locked(gap.study)) else {}),
         "data fingerprint": gap.study.federation.fingerprint,
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -20,6 +20,7 @@ from fedlab.report.gap import Gap
 from fedlab.report.numbers import settings
 from fedlab.report.table import table
 from fedlab.report.versions import versions
+from fedlab.study.openings import before, locked
 from fedlab.study.tuning import chosen_by
 from fedlab.study.words import arm_name, listed, words
 
@@ -113,9 +114,12 @@ def tripod(gap: Gap, about: About) -> list[Item]:
     """
     gap = outgoing(gap)
     filled = {number: fill(gap, about) for number, fill in FILLS.items()}
+    lefts = {number: left for number, (_, left) in CHECKLIST.items()}
+    if gap.threshold is not None:  # what is on the page is not left to be written
+        lefts |= {"12e": "", "15": "why this threshold"}
     return [
-        Item(number, title, filled.get(number, ""), left or ("" if filled.get(number) else "what was done"))
-        for number, (title, left) in CHECKLIST.items()
+        Item(number, title, filled.get(number, ""), lefts[number] or ("" if filled.get(number) else "what was done"))
+        for number, (title, _) in CHECKLIST.items()
     ]
 
 
@@ -200,7 +204,8 @@ def _use(gap: Gap, about: About) -> str:
     )
     never = [f"{gap.held_out} was held out of all of it"] if gap.held_out else []
     never += ["each hospital was left out of the training in turn"] if not gap.unseen.empty else []
-    return "; ".join([f"{split}: fit on train, choose on valid, report on test", *never]) + "."
+    never += [away] if (away := locked(gap.study)) else []
+    return "; ".join([f"{split}: fit on train, choose on valid, report on test", *never]) + f". {before(gap.study)}"
 
 
 def _handling(gap: Gap, about: About) -> str:
@@ -233,8 +238,16 @@ def _heterogeneity(gap: Gap, about: About) -> str:
 def _measures(gap: Gap, about: About) -> str:
     known = list(dict.fromkeys(gap.study.report()["metric"]))
     judged = limits(gap)[0]
-    curves = "; calibration curves" * bool(gap.task.classes)
-    return f"{_capital(listed([words(name).name for name in known]))}{curves}. {judged}"
+    shown = listed([words(name).name for name in known])
+    if not gap.calibration_summary.empty:
+        shown += (
+            "; calibration curves, calibration-in-the-large, calibration slope and the ratio of observed to expected"
+        )
+    if not gap.decisions.empty:
+        shown += (
+            f"; net benefit, sensitivity and specificity at a risk of {_percent(gap.threshold)}, and the decision curve"
+        )
+    return f"{_capital(shown)}. {judged}"
 
 
 def _predictions(gap: Gap, about: About) -> str:
@@ -250,6 +263,7 @@ def _output(gap: Gap, about: About) -> str:
     return (
         "The probability of each class. Accuracy and balanced accuracy call the class of the highest probability; "
         "“own threshold” is the one of the best balanced accuracy on the valid patients of the hospital that is tested."
+        + ("" if gap.threshold is None else f" The threshold prespecified for acting is {_percent(gap.threshold)}.")
     )
 
 
@@ -278,7 +292,17 @@ def _counts(gap: Gap, about: About) -> str:
         patients, ill = known.loc[name, "patients"], events.get(name)
         said = "withheld" if np.isnan(patients) else f"{patients:,.0f} patients"
         parts.append(f"{name} {said}{'' if ill is None else f', {ill:,} “{federation.task.classes[1]}”'}")
-    return f"{_some(parts, joint='; ')}."
+    return f"{_some(parts, joint='; ')}{_besides(gap)}."
+
+
+def _besides(gap: Gap) -> str:
+    """Return what is to be said of locked patients where patients are counted; empty if there are none."""
+    away = locked(gap.study)
+    return f"; not among these: {away}" if away else ""
+
+
+def _percent(share: float | None) -> str:
+    return f"{100 * float(share or 0):.3g} %"
 
 
 def _events(gap: Gap) -> dict[str, int]:
@@ -296,7 +320,7 @@ def _size(gap: Gap, about: About) -> str:
     told = f"{'more than ' * bool(known.isna().any())}{known.sum():,.0f} patients"
     if events and len(events) == len(federation.sites):
         told += f", {sum(events.values()):,} of them “{federation.task.classes[1]}”"
-    return f"{told}, at {len(federation.sites)} sites."
+    return f"{told}, at {len(federation.sites)} sites{_besides(gap)}."
 
 
 def _analyses(gap: Gap, about: About) -> str:
@@ -307,7 +331,8 @@ def _analyses(gap: Gap, about: About) -> str:
         told.append(
             f"{what} {rows}" + (f", {ill[part]:,} patients “{gap.study.federation.task.classes[1]}”" if ill else "")
         )
-    return f"In one split, all hospitals together: {'; '.join(told)}. By hospital under “The sites”."
+    whole = f"In one split, all hospitals together: {'; '.join(told)}{_besides(gap)}"
+    return f"{whole}. By hospital under “The sites”."
 
 
 def _events_of_parts(gap: Gap) -> dict[str, int]:

@@ -86,6 +86,45 @@ def over_all(study: Study) -> str:
     return f"{times(number)} over {by} on these patients{more}"
 
 
+def before(study: Study) -> str:
+    """Say in a sentence whether the test patients were seen before this study, as far as the file of openings knows.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> before(fedlab.compare(fedlab.load("heart_disease"), algorithms=["fedavg"], seeds=2, rounds=1, progress=False))
+    'The test patients had ... opened ...'
+    """
+    every = openings.of_test(study.federation)
+    earlier = max(every.openings - study.test_openings, 0)
+    known = "as far as this machine’s file of openings knows"
+    if earlier:
+        return f"The test patients had been opened {times(earlier)} before this study, {known}."
+    if every.unsure:
+        return "Whether the test patients had been opened before is not known: patients with equal rows had been."
+    return f"The test patients had not been opened before this study, {known}."
+
+
+def locked(study: Study) -> str:
+    """Say which patients are locked, and whether they were opened; empty if none are.
+
+    Examples
+    --------
+    >>> import fedlab
+    >>> hospitals = fedlab.load("heart_disease").lock(share=0.2, seed=3)
+    >>> locked(fedlab.compare(hospitals, algorithms=["fedavg"], seeds=2, rounds=1, progress=False))
+    '20 % of the patients of each hospital (seed 3) are locked, in no split, and not opened (study.final() does it once)'
+    """
+    federation = study.federation
+    if federation.locking is None or all(site.locked is None for site in federation.sites):
+        return ""
+    share, seed = federation.locking
+    opened = "not opened (study.final() does it once)"
+    if study.opened:
+        opened = f"opened {times(study.opened['openings'])}, last on {study.opened['at']}"
+    return f"{100 * share:.3g} % of the patients of each hospital (seed {seed}) are locked, in no split, and {opened}"
+
+
 def times(number: int) -> str:
     """Write how often.
 

@@ -176,3 +176,40 @@ def test_the_json_of_a_report_has_it(hospitals: Federation) -> None:
     openings = json.loads(made.json)["test_openings"]
     assert f"{openings} times by this study" in made.about.facts["test opened"], "pooling is counted too"
     assert not any(math.isnan(x) for row in pooled(made.gap)[0] for x in (row["low"], row["high"]))
+
+
+# ---------------------------------------------------------------------- what was seen, and what is locked
+
+
+def test_it_says_what_was_opened_before_and_what_is_locked(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, hospitals: Federation
+) -> None:
+    monkeypatch.setenv("FEDLAB_STATE", str(tmp_path))
+    options: dict[str, Any] = dict(algorithms=["isolated", "fedavg"], seeds=2, rounds=1, progress=False)
+    locked = hospitals.lock(share=0.2, seed=3)
+
+    def items(study: Any) -> dict[str, str]:
+        return {item.number: item.said for item in tripod(Gap(study), ABOUT)}
+
+    study = compare(locked, **options)
+    first = items(study)
+    away = "20 % of the patients of each hospital (seed 3) are locked, in no split, and not opened"
+    assert all(away in first[number] for number in ("10", "12a", "20a", "21"))
+    assert "had not been opened before this study" in first["12a"]
+    again = items(compare(locked, **options | {"rounds": 2}))
+    assert "had been opened 2 times before this study" in again["12a"]  # a report, and the means pooled over hospitals
+    study.final()
+    assert "opened 1 time, last on" in items(study)["12a"]
+    assert "locked" not in "".join(items(compare(hospitals, **options)).values())
+
+
+def test_it_lists_what_is_on_the_page_and_no_more(hospitals: Federation) -> None:
+    study = compare(hospitals, "logistic", ["isolated", "fedavg"], seeds=2, rounds=1, progress=False)
+    plain, acting = (
+        {item.number: item for item in tripod(Gap(study, threshold=threshold), ABOUT)} for threshold in (None, 0.2)
+    )
+    assert "calibration slope and the ratio of observed to expected" in plain["12e"].said
+    assert "net benefit" not in plain["12e"].said and "net benefit" in plain["12e"].left
+    assert "net benefit, sensitivity and specificity at a risk of 20 %, and the decision curve" in acting["12e"].said
+    assert acting["12e"].left == "" and acting["12e"].status == FILLED
+    assert "prespecified for acting is 20 %" in acting["15"].said and acting["15"].left == "why this threshold"
