@@ -24,7 +24,7 @@ from fedlab.engine.net import Net
 from fedlab.engine.optimisers import SGD, Adam
 from fedlab.engine.settings import Settings
 from fedlab.models import MODELS
-from fedlab.storage.codec import TAG, decode, encode, to_bytes
+from fedlab.storage.codec import TAG, Undecodable, decode, encode, to_bytes
 
 OPTIMIZERS: dict[str, type[Any]] = {"SGD": SGD, "Adam": Adam}
 STANDARD = frozenset(sys.stdlib_module_names)
@@ -157,7 +157,7 @@ def find_settings(said: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
 
 def _optimizer(said: Mapping[str, Any]) -> Any:
     if said["is"] not in OPTIMIZERS:
-        raise ValueError(f"there is no optimizer {said['is']!r}; known are {', '.join(OPTIMIZERS)}")
+        raise Undecodable(f"there is no optimizer {said['is']!r}; known are {', '.join(OPTIMIZERS)}")
     return made_of(OPTIMIZERS[said["is"]], {k: v for k, v in said.items() if k != "is"}, said["is"])
 
 

@@ -243,7 +243,8 @@ def unpack(
         alg = find_algorithm(about["algorithm"], algorithm, arm=arm)
         chosen = find_settings(about["settings"], settings or {})
     said = about.get("plan", {})
-    plan = planned(federation, find_model(about["model"], model), alg, chosen)
+    kept = {name: said.get(name) for name in ("primary", "policy")}
+    plan = planned(federation, find_model(about["model"], model), alg, chosen, **kept)
     run = begin(plan.reporting(said.get("report", {}), export=said.get("export", False)))
     with odd(packed.where):
         apart = check_model(about["model"], run.net)

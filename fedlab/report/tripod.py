@@ -240,9 +240,7 @@ def _measures(gap: Gap, about: About) -> str:
     judged = limits(gap)[0]
     shown = listed([words(name).name for name in known])
     if not gap.calibration_summary.empty:
-        shown += (
-            "; calibration curves, calibration-in-the-large, calibration slope and the ratio of observed to expected"
-        )
+        shown += "; calibration curves, calibration-in-the-large, calibration slope and observed over expected"
     if not gap.decisions.empty:
         shown += (
             f"; net benefit, sensitivity and specificity at a risk of {_percent(gap.threshold)}, and the decision curve"

@@ -113,13 +113,13 @@ def locked(study: Study) -> str:
     >>> import fedlab
     >>> hospitals = fedlab.load("heart_disease").lock(share=0.2, seed=3)
     >>> locked(fedlab.compare(hospitals, algorithms=["fedavg"], seeds=2, rounds=1, progress=False))
-    '20 % of the patients of each hospital (seed 3) are locked, in no split, and not opened (study.final() does it once)'
+    '20 % of the patients of each hospital (seed 3) are locked, in no split, and not opened (study.final() opens them)'
     """
     federation = study.federation
     if federation.locking is None or all(site.locked is None for site in federation.sites):
         return ""
     share, seed = federation.locking
-    opened = "not opened (study.final() does it once)"
+    opened = "not opened (study.final() opens them)"
     if study.opened:
         opened = f"opened {times(study.opened['openings'])}, last on {study.opened['at']}"
     return f"{100 * share:.3g} % of the patients of each hospital (seed {seed}) are locked, in no split, and {opened}"

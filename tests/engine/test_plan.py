@@ -380,3 +380,11 @@ def test_personal_models_leave_a_site_only_where_the_plan_names_it() -> None:
 def test_a_policy_that_is_none_is_refused(policy: Any, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         Plan.of(ragged(), policy=policy)
+
+
+def test_a_policy_is_kept_with_the_run_and_when_it_goes_on(tmp_path: Path) -> None:
+    fed = ragged()
+    plan = Plan.of(fed, rounds=2, policy=Policy(purposes=ALL_IT_ASKS))
+    carry_out(plan, fed, progress=False, save=tmp_path / "run")
+    assert fedlab.Run.load(tmp_path / "run", fed).plan.policy == plan.policy
+    assert fedlab.Run.resume(tmp_path / "run", fed, progress=False).plan.policy == plan.policy

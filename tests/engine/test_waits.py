@@ -24,6 +24,7 @@ from fedlab.engine.simulation import SimulationLost, SimulationTransport
 from fedlab.engine.train import begin, carry
 from fedlab.engine.work import Stopped
 from fedlab.federation import Federation
+from fedlab.privacy import SIMULATED
 from tests.patience import until
 
 needs_flower = pytest.mark.skipif(
@@ -314,7 +315,7 @@ def test_when_this_process_ends_the_other_one_does_with_all_that_it_has_started(
         start_new_session=True,
     )  # fmt: skip
     assert process.stdin and process.stdout and process.stderr
-    process.stdin.write(pickle.dumps(simulation.Order(3, b"", "local", 1)))
+    process.stdin.write(pickle.dumps(simulation.Order(3, b"", "local", 1, SIMULATED)))
     process.stdin.flush()
     started = next(int(line) for line in process.stderr if line.strip().isdigit())
     process.stdin.close()

@@ -208,7 +208,7 @@ def test_it_lists_what_is_on_the_page_and_no_more(hospitals: Federation) -> None
     plain, acting = (
         {item.number: item for item in tripod(Gap(study, threshold=threshold), ABOUT)} for threshold in (None, 0.2)
     )
-    assert "calibration slope and the ratio of observed to expected" in plain["12e"].said
+    assert "calibration slope and observed over expected" in plain["12e"].said
     assert "net benefit" not in plain["12e"].said and "net benefit" in plain["12e"].left
     assert "net benefit, sensitivity and specificity at a risk of 20 %, and the decision curve" in acting["12e"].said
     assert acting["12e"].left == "" and acting["12e"].status == FILLED

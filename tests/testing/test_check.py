@@ -220,10 +220,12 @@ def test_what_stays_is_named() -> None:
 def test_a_newcomer_is_served_without_sending_anything(name: str) -> None:
     others, late = fedlab.load("heart_disease").holdout("Long Beach")
     run = fedlab.train(others, "mlp", name, rounds=3, progress=False)
-    before = len(run.ledger)
+    before = run.ledger
     table = run.newcomer(late, rounds=2).set_index("metric")
     assert table["test"].unique().tolist() == ["Long Beach"] and table["value"].notna().all()
-    assert len(run.ledger) == before and "Long Beach" not in run.models
+    asked = run.ledger[len(before) :]  # of the newcomer alone, what its models are worth: nothing of it is learnt from
+    assert set(asked["purpose"]) <= {"report"} and set(asked["site"]) <= {"Long Beach"}
+    assert "Long Beach" not in run.models
 
 
 def test_a_newcomer_to_a_shared_model_gets_that_model() -> None:
