@@ -107,3 +107,33 @@ def test_small_sites_that_do_not_differ_reach_a_level_no_more_often_than_it_says
     p = pd.concat([t.detail for t in tables]).dropna(subset="p").groupby(["kind", "measure"])["p"]
     for level, most in ((0.05, 1.25), (0.01, 1.5), (0.001, 3)):
         assert (p.apply(lambda values, at=level: (values <= at).mean()) <= most * level).all()
+
+
+# ---------------------------------------------------------------------- so many that draws do not reach
+
+
+def small_sites(sites: int, away: float) -> Federation:
+    """Sites of 46 patients alike in 13 features, but that the first measures one of them ``away`` from the others."""
+    rng = np.random.default_rng(0)
+    tables = []
+    for k in range(sites):
+        table = pd.DataFrame(rng.normal(size=(46, 13)), columns=[f"f{i}" for i in range(13)])
+        table["f0"] += away * (k == 0)
+        tables.append(table.assign(site=f"S{k:02}", y=rng.integers(0, 2, 46)))
+    return Federation.from_frame(pd.concat(tables, ignore_index=True), site="site", label="y")
+
+
+def test_a_large_difference_is_clear_among_twenty_small_sites_and_no_small_one_is() -> None:
+    found, alike = (
+        fedlab.heterogeneity(small_sites(20, away), measures=["total_variation"], progress=False) for away in (8.0, 0.0)
+    )
+    clear = found.clear()
+    assert clear["features"].tolist() == [True] + [False] * 19 and not clear["label"].any()
+    assert not alike.clear()[["label", "features"]].any(axis=None)
+    assert not any("Not known" in note for note in (*found.notes, *alike.notes))
+
+
+def test_where_no_number_of_draws_could_make_it_clear_that_is_said() -> None:
+    found = fedlab.heterogeneity(small_sites(60, 8.0), measures=["total_variation"], progress=False)
+    assert not found.clear()["features"].any()
+    assert any("Not known: 2 of features" in note and "no ● says nothing of these" in note for note in found.notes)

@@ -17,7 +17,7 @@ from fedlab.federation import Federation
 from fedlab.metrics.cells import LEAST
 from fedlab.models import ModelLike
 from fedlab.study.heterogeneity.binned import Leave
-from fedlab.study.heterogeneity.by_counts import COUNTED, of_counts, quantity
+from fedlab.study.heterogeneity.by_counts import COUNTED, of_counts, out_of_reach, quantity
 from fedlab.study.heterogeneity.by_rows import joint
 from fedlab.study.heterogeneity.by_updates import EVERY, concept, risks_of, training
 from fedlab.study.heterogeneity.census import AtSite, Census, Terms, take_census
@@ -122,6 +122,7 @@ def heterogeneity(
         say("asking the sites for counts")
         census = take_census(gate, terms, bins=bins, leave=leave, wide=bool({"features", "missingness"} & {*told}))
         line.update()
+        cells = len(terms.names) * sum(kind != "quantity" and kind not in refused for kind in told)
         rows: list[dict[str, Any]] = []
         found: Iterator[dict[str, Any]]
         for kind, each in told.items():
@@ -131,7 +132,7 @@ def heterogeneity(
             elif kind == "quantity":
                 found = quantity(census)
             elif kind in COUNTED:
-                found = _of_counts(terms, census, kind, each, draws=draws, seed=seed)
+                found = _of_counts(terms, census, kind, each, cells=cells, draws=draws, seed=seed)
             elif kind == "concept":
                 assert run is not None
                 found = concept(gate, run, census, draws=draws, seed=seed)
@@ -148,7 +149,7 @@ def heterogeneity(
     detail = pd.DataFrame(rows)
     frames = [gate.ledger.frame()] + ([run.ledger] if run is not None else [])
     ledger = pd.concat(frames[::-1], ignore_index=True)
-    notes = tuple(_notes(leave, census))
+    notes = (*_notes(leave, census), *_out_of_reach(census, detail, cells=cells, draws=draws))
     return Heterogeneity(
         terms, detail, in_cells(detail), ledger, gate.ledger.messages, names, notes, census, draws, seed
     )
@@ -201,9 +202,9 @@ def _questions(told: dict[str, Any], refused: dict[str, str], epsilon: float | N
 
 
 def _of_counts(
-    terms: Terms, census: Census, kind: str, measures: tuple[str, ...], *, draws: int, seed: int
+    terms: Terms, census: Census, kind: str, measures: tuple[str, ...], *, cells: int, draws: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    yield from of_counts(census, kind, measures, draws=draws, seed=seed)
+    yield from of_counts(census, kind, measures, cells=cells, draws=draws, seed=seed)
     if kind != "label" and len(census.tables) == 1 and not census.reasons:
         why = "the rows are not a table of named features"
         yield from (finding(kind, measure, site, reason=why) for measure in measures for site in terms.names)
@@ -226,3 +227,15 @@ def _notes(leave: Leave, census: Census) -> Iterator[str]:
         "In brackets: the mean under no difference. Clear (●): above chance after Holm's correction over the whole "
         "table. ʳ needs rows: computed with all rows in this process."
     )
+
+
+def _out_of_reach(census: Census, detail: pd.DataFrame, *, cells: int, draws: int) -> Iterator[str]:
+    there = [kind for kind in COUNTED if (detail["kind"] == kind).any()]
+    told = {kind: out_of_reach(census, kind, detail, cells=cells, draws=draws) for kind in there}
+    if some := {kind: number for kind, number in told.items() if number}:
+        many = " and ".join(f"{number} of {kind}" for kind, number in some.items())
+        yield (
+            f"Not known: {many}. Small cells were withheld there, and among so many sites and features no affordable "
+            "number of draws under no difference could call a value clear, however large it is: no ● says nothing of "
+            "these. Ask for fewer features or join small sites."
+        )

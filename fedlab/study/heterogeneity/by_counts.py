@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from fedlab.study.heterogeneity.census import LABEL, Census, Table, feature_of
 from fedlab.study.heterogeneity.chance import Chance, each_against, finding, null_counts, redrawn
 from fedlab.study.heterogeneity.distances import HISTOGRAM, ORDERED, Floats
+from fedlab.study.paired import LEVEL
 
 COUNTED = ("label", "features", "missingness")
 MORE = 10_000  # draws where some counts were withheld and none of the first draws reaches the value
@@ -30,9 +33,12 @@ def quantity(census: Census) -> Iterator[dict[str, Any]]:
 
 
 def of_counts(
-    census: Census, kind: str, measures: tuple[str, ...], *, draws: int, seed: int
+    census: Census, kind: str, measures: tuple[str, ...], *, cells: int, draws: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Compare each site with all others together, in one kind of difference, variable by variable."""
+    """Compare each site with all others together, in one kind of difference, variable by variable.
+
+    ``cells`` are the sites times kinds that are judged together.
+    """
     tables = variables(census, kind)
     for some in _alike(tables, draws):
         null = null_counts([table for _, table in some], census.leave, kind)
@@ -40,7 +46,7 @@ def of_counts(
         for row, (key, table) in enumerate(some):
             first = {m: chances[row * len(census.sites) :][: len(census.sites)] for m, chances in judged.items()}
             again = _judged_again(
-                some[row], null[[row]], first, smooth[row], census, kind, len(tables), draws=draws, seed=seed
+                some[row], null[[row]], first, smooth[row], census, kind, len(tables) * cells, draws=draws, seed=seed
             )
             for measure, chances in judged.items():
                 for k, site in enumerate(census.sites):
@@ -75,20 +81,40 @@ def _judged(
 
 def _judged_again(
     one: tuple[str, Table], null: Floats, judged: dict[str, list[Chance]], smooth: NDArray[np.bool_], census: Census,
-    kind: str, tables: int, *, draws: int, seed: int,
+    kind: str, family: int, *, draws: int, seed: int,
 ) -> dict[tuple[str, int], Chance]:  # fmt: skip
     """Judge by more draws what no draw reached and no curve tells, where more can make it clear among all tables."""
-    more = min(MORE, AGAIN // one[1].counts.size)
+    more = _affordable(one[1], family)
     far = {
         (measure, k)
         for measure, chances in judged.items()
         for k, chance in enumerate(chances)
         if not smooth[k] and chance.p * (1 + draws) < 1.5
     }
-    if not far or tables * len(census.sites) > 0.05 * more:
+    if not far or not more:
         return {}
     again, _ = _judged([one], null, census, kind, sorted({measure for measure, _ in far}), draws=more, seed=seed)
     return {(measure, k): again[measure][k] for measure, k in far}
+
+
+def _affordable(table: Table, family: int) -> int:
+    """Return how many more draws can be made where they could make a value clear among so many; else 0.
+
+    A value that none of them reaches has a p of one over their number, times all that it is judged among.
+    """
+    more = max(MORE, math.ceil(1.25 * family / LEVEL))
+    return more if more <= AGAIN // table.counts.size else 0
+
+
+def out_of_reach(census: Census, kind: str, detail: pd.DataFrame, *, cells: int, draws: int) -> int:
+    """Count the values that no draw reached, and that cannot be called clear for lack of draws, however large they are.
+
+    So it is where counts were withheld, no curve tells of the tail, and tables times ``cells`` are too many.
+    """
+    tables = variables(census, kind)
+    gone = [feature_of(key) for key, table in tables if not _affordable(table, len(tables) * cells)]
+    rows = detail[(detail["kind"] == kind) & detail["feature"].isin(gone)]
+    return int(np.isclose(rows["p"] * (1 + draws), 1).sum())
 
 
 def of_pairs(census: Census, kind: str, measure: str, *, draws: int, seed: int) -> Iterator[dict[str, Any]]:
