@@ -50,6 +50,9 @@ def train(plan: Plan, grid: Any, out: Path, *, waits: bool) -> dict[str, Any]:
     (out / "weights").write_bytes(to_bytes(run.weights))
     run.ledger.to_csv(out / "ledger.csv", index=False)
     run.history.to_csv(out / "history.csv", index=False)
+    for name, options in plan.report.items():
+        getattr(run, name)(**options).to_pickle(out / name)
+    run.save(out / "record")
     return {"errors": run.errors.values.tolist(), "notes": [*run.notes, *transport.notes]}
 
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -161,12 +161,12 @@ class Deployment:
 
     def begin(
         self, name: str, algorithm: str | Algorithm = "fedavg", *, rounds: int = 1, waits: bool = False,
-        asks: str = "training",
+        asks: str = "training", report: Mapping[str, Any] | None = None,
     ) -> Path:  # fmt: skip
         """Submit a run; return the folder it writes to."""
         out = self.folder / name
         out.mkdir()
-        plan = plan_of(SITES, algorithm, rounds=rounds).save(out / "plan.json")
+        plan = plan_of(SITES, algorithm, rounds=rounds, report=report or {}).save(out / "plan.json")
         told = {"out": str(out), "plan": str(plan), "waits": waits, "asks": asks}
         words = " ".join(f"{k}={json.dumps(v)}" for k, v in told.items())
         done = subprocess.run(
@@ -195,7 +195,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 def test_a_run_between_hospitals_is_that_in_process_also_when_a_node_starts_again(deployed: Deployment) -> None:
-    out = deployed.begin("scaffold", "scaffold", rounds=3, waits=True)
+    report: dict[str, Any] = {"report": {}, "calibration_summary": {}, "decisions": {"threshold": 0.2}}
+    out = deployed.begin("scaffold", "scaffold", rounds=3, waits=True, report=report)
     until(lambda: (out / "round 1").exists() or (out / "told.json").exists(), moves=deployed.said)
     deployed.end("Hungary")
     deployed.node("Hungary")
@@ -213,6 +214,15 @@ def test_a_run_between_hospitals_is_that_in_process_also_when_a_node_starts_agai
     assert (ledger.query("purpose == 'greet'")["site"] == list(SITES)).all()
     history = pd.read_csv(out / "history.csv", float_precision="round_trip")
     assert history["log_loss"].tolist() == near.history["log_loss"].tolist()
+    for name, options in report.items():  # asked of the sites after the last round: the server has no row
+        there, here = pd.read_pickle(out / name), getattr(near, name)(**options)
+        told = there["value"].notna()  # what is of fewer than five patients stays at the site, and says so
+        pd.testing.assert_frame_equal(there[told], here[told], check_exact=True)
+        assert told.all() if name == "report" else told.mean() > 0.5
+        assert (there["reason"][~told] != "").all()
+    kept = fedlab.Run.load(out / "record")
+    assert not kept.has_rows and kept.report().equals(near.report())
+    assert set(ledger.query("purpose == 'report'")["site"]) == set(SITES)
 
 
 def files_of(there: Deployment) -> pd.DataFrame:
