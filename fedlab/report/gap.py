@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from fedlab.algorithms import Algorithm
+from fedlab.engine.openings import Seen
 from fedlab.federation import Task
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
 from fedlab.metrics.cells import is_few
@@ -44,6 +45,8 @@ class Gap:
         For the intervals over patients in :attr:`opened`.
     threshold : float, optional
         The risk from which on one would act, named beforehand; without it no decision is looked at.
+    earlier : Seen, optional
+        In which openings the test patients were before the study.
     """
 
     study: Study
@@ -52,6 +55,7 @@ class Gap:
     curve: LearningCurve | None = None
     resamples: int = 0
     threshold: float | None = None
+    earlier: Seen | None = None
     _families: dict[Any, dict[Any, dict[str, Any]]] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ who is who

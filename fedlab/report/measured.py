@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fedlab.algorithms import Algorithm
+from fedlab.engine.openings import of_test
 from fedlab.federation import Federation
 from fedlab.metrics.benefit import checked
 from fedlab.models import build
@@ -109,6 +110,7 @@ def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> G
     if asked.holdout is not None:
         federation, held = federation.holdout(asked.holdout)
     options: dict[str, Any] = {"rounds": asked.rounds, "progress": progress}
+    earlier = of_test(federation)  # now: what follows opens them more than once
     study = compare(federation, asked.model, list(asked.arms.values()), seeds=asked.seeds, primary=asked.primary,
                     smallest=asked.smallest, **options)  # fmt: skip
     if set(asked.arms) - {*study.arms, *study.failed["arm"]}:
@@ -125,7 +127,7 @@ def measure(federation: Federation, asked: Asked, *, progress: bool = True) -> G
         if curve.notes and "interrupted" in curve.notes[-1]:
             raise KeyboardInterrupt
     there = pd.DataFrame() if held is None else at_holdout(study, held, RESAMPLES)
-    gap = Gap(study, unseen, there, curve, RESAMPLES, asked.threshold)
+    gap = Gap(study, unseen, there, curve, RESAMPLES, asked.threshold, earlier)
     # all that is opened, so that the report can say how often it was
     _ = gap.opened, gap.calibration, gap.calibration_summary, gap.decisions, study.report(), pooled(gap)
     return gap

@@ -206,7 +206,7 @@ def made_of(gap: Gap, asked: Asked, command: str, seconds: float) -> dict[str, s
         "judged by": f"{words(gap.study.primary).name}, named beforehand"
         + ("" if gap.study.smallest is None else f"; below {gap.study.smallest:g} a difference does not matter"),
         "seeds": f"{', '.join(map(str, gap.study.seeds))} (each a split, a start and a batch order)",
-        "round reported": f"{chosen_by(gap.study)} {before(gap.study)}",
+        "round reported": f"{chosen_by(gap.study)} {before(gap.earlier)}",
         "test opened": f"{times(gap.study.test_openings)} by this study{beside}; {over_all(gap.study)}",
         **({"locked patients": told} if (told := locked(gap.study)) else {}),
         "data fingerprint": gap.study.federation.fingerprint,

@@ -86,21 +86,20 @@ def over_all(study: Study) -> str:
     return f"{times(number)} over {by} on these patients{more}"
 
 
-def before(study: Study) -> str:
-    """Say in a sentence whether the test patients were seen before this study, as far as the file of openings knows.
+def before(seen: openings.Seen | None) -> str:
+    """Say in a sentence whether test patients had been seen before; empty where nobody looked in time.
 
     Examples
     --------
-    >>> import fedlab
-    >>> before(fedlab.compare(fedlab.load("heart_disease"), algorithms=["fedavg"], seeds=2, rounds=1, progress=False))
-    'The test patients had ... opened ...'
+    >>> before(openings.Seen(2, 1, [], 0))
+    'The test patients had been opened 2 times before this study, as far as this machine’s file of openings knows.'
     """
-    every = openings.of_test(study.federation)
-    earlier = max(every.openings - study.test_openings, 0)
+    if seen is None:
+        return ""
     known = "as far as this machine’s file of openings knows"
-    if earlier:
-        return f"The test patients had been opened {times(earlier)} before this study, {known}."
-    if every.unsure:
+    if seen.openings:
+        return f"The test patients had been opened {times(seen.openings)} before this study, {known}."
+    if seen.unsure:
         return "Whether the test patients had been opened before is not known: patients with equal rows had been."
     return f"The test patients had not been opened before this study, {known}."
 

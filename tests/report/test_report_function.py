@@ -89,3 +89,17 @@ assert "plotly" not in sys.modules
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="no attribute 'reprot'"):
         fedlab.reprot  # noqa: B018
+
+
+def test_a_report_says_that_nothing_was_opened_before_it_where_that_is_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens the test patients more than once by itself, and counts only what others have."""
+    monkeypatch.setenv("FEDLAB_STATE", str(tmp_path / "state"))
+    hospitals = fedlab.load("heart_disease")
+    texts = [
+        fedlab.report(hospitals, seeds=2, rounds=2, progress=False).save(tmp_path / f"{k}.html").read_text("utf-8")
+        for k in range(2)
+    ]
+    assert "had not been opened before this study" in texts[0]
+    assert "had not been opened" not in texts[1] and "times before this study" in texts[1]

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import fedlab
+from fedlab.engine import openings
 from fedlab.federation import Federation
 from fedlab.metrics.cells import LEAST
 from fedlab.report.across import at_the_next, over_hospitals, pooled
@@ -189,15 +190,17 @@ def test_it_says_what_was_opened_before_and_what_is_locked(
     locked = hospitals.lock(share=0.2, seed=3)
 
     def items(study: Any) -> dict[str, str]:
-        return {item.number: item.said for item in tripod(Gap(study), ABOUT)}
+        return {item.number: item.said for item in tripod(Gap(study, earlier=earlier), ABOUT)}
 
+    earlier = openings.of_test(locked)
     study = compare(locked, **options)
     first = items(study)
     away = "20 % of the patients of each hospital (seed 3) are locked, in no split, and not opened"
     assert all(away in first[number] for number in ("10", "12a", "20a", "21"))
     assert "had not been opened before this study" in first["12a"]
+    earlier = openings.of_test(locked)
     again = items(compare(locked, **options | {"rounds": 2}))
-    assert "had been opened 2 times before this study" in again["12a"]  # a report, and the means pooled over hospitals
+    assert f"had been opened {earlier.openings} times before this study" in again["12a"] and earlier.openings == 2
     study.final()
     assert "opened 1 time, last on" in items(study)["12a"]
     assert "locked" not in "".join(items(compare(hospitals, **options)).values())
