@@ -205,10 +205,8 @@ def _use(gap: Gap, about: About) -> str:
     never = [f"{gap.held_out} was held out of all of it"] if gap.held_out else []
     never += ["each hospital was left out of the training in turn"] if not gap.unseen.empty else []
     never += [away] if (away := locked(gap.study)) else []
-    return (
-        "; ".join([f"{split}: fit on train, choose on valid, report on test", *never])
-        + f". {before(gap.earlier)}".rstrip()
-    )
+    parts = "; ".join([f"{split}: fit on train, choose on valid, report on test", *never])
+    return _joined(f"{parts}.", before(gap.earlier))
 
 
 def _handling(gap: Gap, about: About) -> str:

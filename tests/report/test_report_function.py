@@ -97,9 +97,9 @@ def test_a_report_says_that_nothing_was_opened_before_it_where_that_is_so(
     """It opens the test patients more than once by itself, and counts only what others have."""
     monkeypatch.setenv("FEDLAB_STATE", str(tmp_path / "state"))
     hospitals = fedlab.load("heart_disease")
-    texts = [
-        fedlab.report(hospitals, seeds=2, rounds=2, progress=False).save(tmp_path / f"{k}.html").read_text("utf-8")
-        for k in range(2)
-    ]
+    texts = []
+    for k in range(2):
+        fedlab.report(hospitals, seeds=2, rounds=2, progress=False).save(tmp_path / f"{k}.html")
+        texts.append((tmp_path / f"{k}.html").read_text("utf-8"))
     assert "had not been opened before this study" in texts[0]
     assert "had not been opened" not in texts[1] and "times before this study" in texts[1]
