@@ -91,14 +91,14 @@ def worth(gap: Gap) -> str:
     large = [(f"{label}, large sites", arm, where + gap.large) for label, arm, where in places] if gap.large else []
     without = f" Large sites: tested without {', '.join(gap.few)}." if gap.large else ""
     first = (
-        f"What a model is worth: mean ± sd over {_seeds(gap)} on test patients; hospitals count alike. Everywhere: own "
-        "models over all pairs of training and test hospital, one model over all hospitals. ↓ lower is better."
+        f"What a model is worth: mean ± sd over {_seeds(gap)} on test patients; hospitals weigh equally. Everywhere: "
+        "own models over all pairs of training and test hospital, one model over all hospitals. ↓ lower is better."
         f"{without}"
     )
     second = (
         "For those who will set a threshold: the same models, higher is better throughout. Threshold from valid: the "
         "one with the best balanced accuracy on the validation patients of the hospital that is tested. "
-        f"Sensitivity: share of the ill that are found when nine in ten of the others are spared.{without}"
+        f"Sensitivity: share of the ill who are found where nine in ten of the others are ruled out.{without}"
     )
     return _worth(gap, first, _first(gap), [*places, *large]) + (
         _worth(gap, second, DECISIONS, large or places) if gap.task.classes else ""
