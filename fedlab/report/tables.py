@@ -79,8 +79,8 @@ def differences(gap: Gap) -> str:
             rows.append([f"{name}, at home, large sites", *(gap.shown(metric, *places) for metric in gap.metrics)])
     caption = (
         f"Paired differences on the same seeds, each with its 95 % interval. {estimand(gap.study, gap.study.primary)} "
-        f"Judged is {words(gap.study.primary).name} alone: called clear where it stays so among all pairs of models, "
-        "everywhere and at home (Holm). The others are shown. ↓ lower is better."
+        f"Only {words(gap.study.primary).name} is judged: a difference is called clear where it stays so among all "
+        "pairs of models, everywhere and at home (Holm). The others are shown. ↓ lower is better."
     )
     return table(caption, ["difference", *map(_head, gap.metrics)], rows)
 
@@ -160,7 +160,7 @@ def atlas(gap: Gap, metric: str) -> str:
     models |= {f"all, {arm_name(a)}": [(a, EVERY_SITE, s) for s in tested] for a in gap.shared}
     if not gap.unseen.empty:
         arm = str(gap.federated)
-        models[f"all but it, {arm_name(arm)}"] = [(arm, f"{ALL_BUT}{s}", s) for s in tested]
+        models[f"all the others, {arm_name(arm)}"] = [(arm, f"{ALL_BUT}{s}", s) for s in tested]
     drawn = f"95 % interval over {'the seeds' if len(gap.study.seeds) > 1 else 'its test patients'}"
     shown = {name: [_interval(cells, key) for key in keys] for name, keys in models.items()}
     told = f"{_head(metric)}: trained at {{}}, tested at {{}}. Mean over seeds; {drawn}."
