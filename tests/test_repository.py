@@ -151,6 +151,15 @@ def test_the_readmes_tables_are_those_of_the_files() -> None:
     assert written(text) == text, "run python -m benchmarks.readme"
 
 
+def test_the_readme_says_of_the_eicu_demo_what_was_measured() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    measured = json.loads((ROOT / "benchmarks" / "results" / "eicu.json").read_text(encoding="utf-8"))["figures"]
+    apart = [each["note"] for each in measured if each["name"].endswith("harmonised less as written")]
+    assert len(apart) == 2 and all(note.endswith("; no clear difference") for note in apart)
+    auc, log_loss = (note.removesuffix("; no clear difference") for note in apart)
+    assert f"harmonised less as written {auc} and {log_loss};" in text
+
+
 def test_the_readmes_harmoniser_finds_what_its_comments_say() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = (part for part in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "phantom_ehr.raw" in part)

@@ -89,7 +89,7 @@ def fetch(
 
     NAME is a recipe that `fedlab doctor` lists; without one, all of them.
 
-    One that fails does not keep the others: exit code 1 at the end.
+    One that fails does not stop the others: exit code 1 at the end.
     """
     with endings("Interrupted: what is complete stays in the cache, nothing half-written does."):
         from fedlab.cli.fetch import bring
@@ -110,28 +110,31 @@ def report(
         str, typer.Argument(metavar="RECIPE|FILE", help="A data set, e.g. heart_disease, or a table, e.g. my.csv.")
     ],
     site: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Of a table: the column that names the hospital.")
+        str | None, typer.Option(metavar="COLUMN", help="For a table: the column that names the hospital.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Of a table: the column that is to be predicted.")
+        str | None, typer.Option(metavar="COLUMN", help="For a table: the column to be predicted.")
     ] = None,
     group: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Of a table: whose row it is, if a patient has several.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="For a table: the column that names the patient, if some have several rows."
+        ),
     ] = None,
     features: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="Of a table: the columns to learn from; default: all others.")
+        str | None, typer.Option(metavar="A,B,…", help="For a table: the columns to learn from; default: all others.")
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(metavar="A,B,…", help="Of a table: the label's values, the positive one last; default: sorted."),
+        typer.Option(metavar="A,B,…", help="For a table: the label's values, the positive one last; default: sorted."),
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(metavar="KIND", help="Of a table: regression, if the label is a quantity; default: classes."),
+        typer.Option(metavar="KIND", help="For a table: regression, if the label is a quantity; default: classes."),
     ] = None,
     sep: Annotated[
         str | None,
-        typer.Option(metavar="SIGN", help="Of a table: what separates its columns, e.g. ';' or tab; default: ','."),
+        typer.Option(metavar="SIGN", help="For a table: the separator of its columns, e.g. ';' or tab; default: ','."),
     ] = None,
     algorithms: Annotated[
         str, typer.Option(metavar="A,B,…", help="What to compare; isolated is the reference.")
@@ -141,23 +144,26 @@ def report(
         str | None,
         typer.Option(
             metavar="METRIC",
-            help="The one that is judged, named beforehand; default: log_loss, of a quantity mse.",
+            help="The prespecified metric, which alone is judged; default: log_loss, for a quantity mse.",
         ),
     ] = None,
     smallest: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="The smallest difference in it that matters.")
+        float | None, typer.Option(metavar="NUMBER", help="The smallest difference in the primary metric that matters.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 30,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="logistic (default), linear (of a quantity), mlp or mlp_norm."),
+        typer.Option(metavar="NAME", help="logistic (default), linear (for a quantity), mlp or mlp_norm."),
     ] = None,
     holdout: Annotated[
         str | None, typer.Option(metavar="SITE", help="A hospital that no model learns from; all are tested there.")
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(metavar="RISK", help="From which risk on one would act, e.g. 0.2: adds what it is worth."),
+        typer.Option(
+            metavar="RISK",
+            help="The risk from which one would act, e.g. 0.2: adds net benefit, sensitivity, specificity.",
+        ),
     ] = None,
     link: Annotated[float, typer.Option(min=0.001, metavar="MBIT/S", help="The server's link, for the cost.")] = 10.0,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The report.")] = Path("report.html"),
@@ -176,8 +182,8 @@ def report(
     RECIPE is a data set that `fedlab doctor` lists.
     FILE is a table of your own, one row per patient or visit: name --site and --label.
 
-    It says what own models, the pooled and the federated one are worth, and where,
-    how sure that is, and what it costs. With the defaults a minute or two.
+    It says how well the hospitals' own models, the pooled and the federated one do, and where,
+    how sure that is, and what it costs. With the defaults it takes a minute or two.
     """
     with endings("Interrupted: no report was written."):
         import data_recipes
@@ -238,11 +244,11 @@ def run(
         Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="The record; default: beside the plan.")
     ] = None,
 ) -> None:
-    """Train what a plan asks, and keep the run after every round.
+    """Train what a plan asks for, and keep the run after every round.
 
     The data are a recipe's, made again and checked; code of your own is imported from the plan's folder.
 
-    What is interrupted is kept: go on with fedlab.Run.resume(FOLDER).
+    An interrupted run is kept: continue with fedlab.Run.resume(FOLDER).
     """
     with endings("Interrupted: the rounds that are finished are kept."):
         from fedlab.cli.run import carry_out

@@ -204,8 +204,8 @@ def _opened(packed: Packed) -> pd.DataFrame | None:
 
 
 def _test(tables: list[pd.DataFrame]) -> Table:
-    """The mean over sites of each metric, a site's own patients read by its own model or by the one of all."""
-    out = _table("On test, mean over sites, each read by its own model", "metric", "A", "B")
+    """The mean over sites of each metric, a site's own patients scored by its own model or by the one of all."""
+    out = _table("On test, mean over sites, each scored by its own model", "metric", "A", "B")
     each = [t[(t["train"] == t["test"]) | ~t["train"].isin(t["test"])] for t in tables]
     means = [own.groupby("metric")["value"].mean() for own in each]
     for metric in [name for name in KNOWN if any(name in mean for mean in means)]:

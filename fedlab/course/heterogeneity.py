@@ -81,6 +81,6 @@ EXERCISES = (
             lambda: KINDS,
             "explain(alike, shifts=…, gap='own', rounds=10).first, with the four sites in one Shifts.",
         ),
-        "Whoever is small needs the others most, and this is what federated learning is for.",
+        "At these four sites the small ones have most to lose by learning alone.",
     ),
 )

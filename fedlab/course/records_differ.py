@@ -51,7 +51,7 @@ EXERCISES = (
     ),
     Exercise(
         "01.2",
-        "the share of all patients with a cholesterol, zeros counted as missing.",
+        "the share of all patients with a cholesterol value, zeros counted as missing.",
         "a number between 0 and 1",
         number(lambda: float((_written("chol") > 0).mean()), "question marks are empty in `numbers`; zeros are not."),
         "Of the question marks alone one would have said that nearly everybody has one.",

@@ -76,7 +76,7 @@ def atlas_map(atlas: pd.DataFrame, metric: str | None = None, *, federation: Fed
     _part_blocks(figure, rows, len(sites))
     _part_holdout(figure, cells, len(sites), len(rows))
     lines = max(len(_column(site, len(sites))) for site in sites)
-    head(figure, _finding(cells, what), "Rows: where a model was trained. Columns: whose test patients it reads.",
+    head(figure, _finding(cells, what), "Rows: where a model was trained. Columns: where it is tested.",
          above_plot=32 + 16 * lines if len(sites) <= CROWDED else 130)  # fmt: skip
     return foot(figure, _notes(cells, sites, federation, metric), below=16)
 

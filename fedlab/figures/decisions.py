@@ -22,9 +22,9 @@ FLOOR = 0.05  # treating all falls without end: it is drawn so far below nothing
 def decision_curve(decisions: pd.DataFrame, *, arms: Sequence[str] | None = None) -> go.Figure:
     """Draw for each hospital net benefit over threshold, beside treating everybody and treating nobody.
 
-    Every hospital's own test patients, read by the model it would use: its own, or that of all. A hospital with fewer
-    than twenty test patients of a class has no curve, and is named. The interval stands at the threshold that was named
-    beforehand alone: to choose a threshold on the curve is to choose on the test patients.
+    Every hospital's own test patients, scored by the model it would use: its own, or that of all. A hospital with
+    fewer than twenty test patients of a class has no curve, and is named. The interval stands at the prespecified
+    threshold alone: to choose a threshold on the curve is to choose on the test patients.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def _notes(table: pd.DataFrame, arms: list[str], decisions: pd.DataFrame, silent
     seeds = int(decisions["seeds"].max()) if "seeds" in decisions else 1
     over = f"over {seeds} seeds" if seeds > 1 else "over the test patients"
     notes = [
-        "Test patients of each hospital, read by the model it would use. Large mark: the threshold named beforehand, "
+        "Test patients of each hospital, scored by the model it would use. Large mark: the prespecified threshold, "
         f"with its 95 % interval {over}. No other threshold is to be chosen from the curve."
     ]
     if silent:

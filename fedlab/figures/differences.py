@@ -38,7 +38,7 @@ def differences(
     against : str
         The arm that is taken from the others.
     at_home : bool
-        A panel for each hospital, its own patients read by the model it would use; default: one, over all hospitals.
+        A panel for each hospital, its own patients scored by the model it would use; default: one, over all hospitals.
 
     Raises
     ------

@@ -151,7 +151,7 @@ def _notes(found: Heterogeneity, kinds: list[str]) -> list[str]:
     if "rows" in set(found.cells["needs"]):
         notes.append("ʳ needs the rows themselves: computed with all of them in this process, nothing was sent.")
     if found.cells.loc[found.cells["kind"] == "training", "value"].notna().any():
-        notes.append("Chance of training: all patients dealt out anew, in this process, to sites of the same sizes.")
+        notes.append("Chance of training: all patients dealt out again, in this process, to sites of the same sizes.")
     return [*notes, *found.notes[1:-1], *_without(found.cells)]
 
 

@@ -26,7 +26,7 @@ def reliability_curves(
 ) -> go.Figure:
     """Draw for each hospital the observed share over the predicted probability, and how many patients each bin has.
 
-    Every hospital's own test patients, read by the model it would use: its own, or that of all. A bin of fewer than
+    Every hospital's own test patients, scored by the model it would use: its own, or that of all. A bin of fewer than
     ten patients is drawn open: its share could be almost anything, which its interval shows.
 
     Parameters
@@ -127,7 +127,7 @@ def _add_bins(
                      array=(bins["observed_high"] - bins["observed"]).tolist(),
                      arrayminus=(bins["observed"] - bins["observed_low"]).tolist()),
         customdata=ends, row=row, col=column,
-        hovertemplate="told %{x:.2f}: %{y:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], n = %{customdata[2]}",
+        hovertemplate="predicted %{x:.2f}: %{y:.2f} [%{customdata[0]:.2f}, %{customdata[1]:.2f}], n = %{customdata[2]}",
     )  # fmt: skip
     figure.add_bar(
         x=((bins["low"] + bins["high"]) / 2).tolist(), y=bins["patients"].tolist(), name=name, legendgroup=name,
@@ -177,7 +177,7 @@ def _mean(rows: pd.DataFrame, column: str) -> float:
 def _notes(table: pd.DataFrame, arms: list[str], calibration: pd.DataFrame) -> list[str]:
     seeds, bins = table["seed"].nunique(), table["bin"].nunique()
     notes = [
-        f"Test patients of each hospital, read by the model it would use, in {bins} bins of predicted probability. "
+        f"Test patients of each hospital, scored by the model it would use, in {bins} bins of predicted probability. "
         "Whiskers: 95 % Wilson interval of the share. Open marks: fewer than ten patients, so the share could be "
         "almost anything."
     ]

@@ -22,8 +22,8 @@ TEST = "Each interval is of one group by itself: whether two of them overlap is 
 def subgroup_scores(table: pd.DataFrame, metric: str | None = None, *, arms: Sequence[str] | None = None) -> go.Figure:
     """Draw for each hospital and group of its test patients a dot and an interval for each arm.
 
-    Every hospital's patients are read by the model it would use: its own, or that of all. A group that is too small for
-    a score stays in its place and says so; why is in its hover.
+    Every hospital's patients are scored by the model it would use: its own, or that of all. A group that is too small
+    for a score stays in its place and says so; why is in its hover.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def _finding(rows: pd.DataFrame, name: str) -> str:
 
 
 def _notes(rows: pd.DataFrame, drawn: list[str], table: pd.DataFrame) -> list[str]:
-    notes = ["Test patients of each hospital, read by the model it would use."]
+    notes = ["Test patients of each hospital, scored by the model it would use."]
     if "seeds" in rows and rows["seeds"].max() > 1:
         notes.append("Dot and line: mean over seeds and its 95 % interval (corrected resampled t: other splits "
                      "and training of these patients, not other patients); n: patients of one "

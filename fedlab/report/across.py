@@ -44,8 +44,9 @@ def over_hospitals(gap: Gap) -> str:
     name = words(METRIC).name
     gone = "; ".join(dict.fromkeys(row["reason"] for row in rows if row["reason"]))
     caption = (
-        f"{name} over hospitals and at one not yet seen, each read at home: {METHOD}. Patients are what is drawn "
-        f"within a hospital, with the models as they are. Sd: between hospitals, of the logit.{' ' * bool(gone)}{gone}"
+        f"{name} over hospitals and at one not yet seen, each scored by the model it would use: {METHOD}. Within a "
+        "hospital the sampling is of patients, with the models held fixed. Sd: between hospitals, of the "
+        f"logit.{' ' * bool(gone)}{gone[:1].upper()}{gone[1:]}"
     )
     head = ["model", "hospitals", f"mean {name},\n95 % interval", "a hospital not yet seen,\n95 % prediction interval",
             "sd"]  # fmt: skip

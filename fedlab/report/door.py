@@ -34,14 +34,15 @@ FEW_PATIENTS = f"fewer than {LEAST} test patients"
 FEW_BETWEEN = f"fewer than {LEAST} test patients between two thresholds"
 FEW_OF_A_CLASS = f"fewer than {LEAST} test patients of a class"
 BARS = (
-    f"Three bars, each of patients. From {LEAST} on they may be told of: a smaller count is written <{LEAST}, and "
-    "fewer test patients (for a measure that needs every class: of a class) have no score. With fewer than "
-    f"{FEW} test patients of a class such a score is mostly luck: it wears a † and is in no mean over hospitals. From "
-    f"{ENOUGH} of a class on it has an interval over patients."
+    f"Three limits on numbers of patients. A count below {LEAST} is written <{LEAST}, and fewer test patients than "
+    "that (for a measure that needs every class: of a class) have no score. With fewer than "
+    f"{FEW} test patients of a class such a score is mostly luck: it is marked † and is in no mean over hospitals. "
+    f"From {ENOUGH} of a class on it has an interval over patients."
 )
 HOME = (
-    "At home: each hospital’s own test patients, read by its own arm’s model; the mean counts alike the hospitals that "
-    f"have {FEW} test patients of each class where the measure needs every class, else all that have {LEAST}."
+    "At home: each hospital’s own test patients, scored by the model that each arm has for it; the mean gives equal "
+    f"weight to the hospitals that have {FEW} test patients of each class where the measure needs every class, else to "
+    f"all that have {LEAST}."
 )
 SMALL = re.compile(rf"\b(these|the) [1-{LEAST - 1}]\b")
 

@@ -23,7 +23,7 @@ def gains(gap: Gap) -> str:
         return "<p>Without the arm <code>isolated</code> and a federated one there is no gain to show.</p>"
     metric = gap.study.primary
     drawn = who_gains(gap.study, metric, federated=gap.federated)
-    caption = "Each hospital’s test patients read by its own, the federated and the pooled model: numbers in the table."
+    caption = "Each hospital’s test patients, by its own, the federated and the pooled model: numbers in the table."
     return figure(drawn, f"Dumbbell chart of {words(metric).name} by hospital.", caption)
 
 

@@ -82,7 +82,7 @@ def _largest_drop(gap: Gap, names: tuple[str, ...]) -> list[str]:
     source, site = worst = min(pairs, key=lambda pair: np.nan_to_num(apart[pair].mean, nan=np.inf))
     theirs, own = (gap.interval(REFERENCE, gap.headline, (who, site)).mean for who in (source, site))
     return [
-        f"The largest drop: {source}’s model reads {site}’s patients with {_head(gap)} {theirs:.3f}, {site}’s own with "
+        f"The largest drop: at {site}, {source}’s model has {_head(gap)} {theirs:.3f} and {site}’s own has "
         f"{own:.3f}: {apart[worst]} (picked from {len(pairs)} pairs because it is the largest, so it is not judged)."
     ]
 
@@ -137,19 +137,19 @@ def _judgement(gap: Gap) -> list[str]:
     lean = [f"{seeds} seeds make an interval that is itself a guess: ask for ten."] if seeds < ENOUGH else []
     what = "starts and batch orders on the published split" if published else "splits of the same patients"
     how = "t" if published else "t, corrected for overlapping splits: Nadeau & Bengio 2003"
-    wider = "Of all metrics, of the curves"
+    wider = "Those of all metrics"
     if gap.study.federation.task.classes:
-        wider = f"Those of accuracy, log loss and Brier score are wider {BEYOND}. Of the curves"
+        wider = f"Those of accuracy, log loss and Brier score are wider {BEYOND}. Those"
     return [
-        f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself. {wider} of more data, and of a hospital "
-        "that was not learnt from, they cover other splits and training of these patients, not other patients.",
-        f"Judged is one family, by {words(gap.study.primary).name}, which was named beforehand: every pair of arms, "
-        "everywhere and at home. A difference is called clear where it stays so after Holm’s correction for all of "
-        "these. An interval may leave zero out and its difference still not be called clear.",
+        f"Intervals are 95 %, over {seeds} {what} ({how}), each by itself. {wider} of the learning curves, and of a "
+        "hospital left out of training, cover other splits and training runs of these patients, not other patients.",
+        f"One family of differences is judged, by {words(gap.study.primary).name}, the prespecified metric: every "
+        "pair of arms, everywhere and at home. A difference is called clear where it stays so after Holm’s correction "
+        "for all of these. An interval may leave zero out and its difference still not be called clear.",
         "All else is shown, not judged: the other metrics, single hospitals, what is said without the small sites, "
-        "what is lost away from home, and the curves of more data. Whoever picks the clearest finds one by luck.",
+        "what is lost away from home, and the learning curves. The clearest of so many may be luck.",
         "“No clear difference” does not mean that the two are equal. What could have been seen beside it is the "
-        "smallest difference that one such test finds in four studies of five, at the spread of these seeds.",
+        "smallest difference that one such test finds in four studies of five (80 % power), at these seeds’ spread.",
         *_smallest(gap),
         *lean,
     ]
@@ -160,8 +160,8 @@ def _smallest(gap: Gap) -> list[str]:
     if smallest is None:
         return []
     return [
-        f"A difference in {words(gap.study.primary).name} below {smallest:g} was said beforehand not to matter. “The "
-        "same” is where the whole 95 % interval lies within it: two one-sided tests at 2.5 % each, pair by pair."
+        f"A difference in {words(gap.study.primary).name} below {smallest:g} was prespecified as too small to matter. "
+        "“The same” is where the whole 95 % interval lies within it: two one-sided tests at 2.5 % each, pair by pair."
     ]
 
 

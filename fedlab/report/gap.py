@@ -44,7 +44,7 @@ class Gap:
     resamples : int
         For the intervals over patients in :attr:`opened`.
     threshold : float, optional
-        The risk from which on one would act, named beforehand; without it no decision is looked at.
+        The prespecified risk from which one would act; without it no decision is looked at.
     earlier : Seen, optional
         In which openings the test patients were before the study.
     """
@@ -186,7 +186,7 @@ class Gap:
         return prevalence(self.study).of(metric, where, arm, less=less, at=at or "nowhere")
 
     def own(self, arm: str, site: str) -> tuple[str, tuple[str, str]]:
-        """Return the place where ``site`` is read by its own arm's model."""
+        """Return the place where ``site`` is scored by its own arm's model."""
         return arm, (EVERY_SITE if arm in self.shared else site, site)
 
     # ------------------------------------------------------------------ differences

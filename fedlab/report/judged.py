@@ -1,7 +1,7 @@
 """What a difference may be called: one judgement for the tables, the sentences and ``study.verdict()``.
 
 One family of comparisons is judged, as in ``fedlab.study.pairs``: every pair of arms, everywhere and at home, by the
-metric that was named beforehand. Every other difference is shown with its interval.
+prespecified metric. Every other difference is shown with its interval.
 """
 
 from __future__ import annotations

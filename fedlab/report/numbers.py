@@ -105,14 +105,14 @@ def as_dict(gap: Gap, link: float) -> dict[str, Any]:
             "arms": f"95 %, {OVER_SEEDS}",
             "judged": f"95 %, {OVER_SEEDS}, each by itself; p_holm is adjusted for all of them, "
             "everywhere and at home, where both arms have one model for all counted once",
-            "shown": f"95 %, {OVER_SEEDS}, each by itself; not judged. Of a hospital that was not learnt from: of "
-            "other splits and training of these patients, not of other patients",
+            "shown": f"95 %, {OVER_SEEDS}, each by itself; not judged. Of a hospital left out of training: of "
+            "other splits and training runs of these patients, not of other patients",
             "atlas": "95 %, corrected resampled t over seeds, no narrower than what the splits say of all patients "
             "whom they test; with one seed over its test patients",
             "more_data": "95 %, corrected resampled t over seeds: other splits and training of these patients, not "
             "other patients",
             "calibration": "as of the atlas, each by itself; ece has none, and is judged by nothing",
-            "decisions": "as of the atlas, each by itself; only the named threshold is to be read",
+            "decisions": "as of the atlas, each by itself; only the prespecified threshold is to be used",
         },
     }
 

@@ -132,7 +132,7 @@ def report(
     seeds, rounds : int
         How many; a seed is a split, a start and a batch order.
     primary, smallest
-        As of ``compare``: the one metric that is judged, named beforehand, and the difference in it that matters.
+        As of ``compare``: the prespecified metric, which alone is judged, and the difference in it that matters.
     model : str, optional
         ``"logistic"`` (default of classes), ``"linear"`` (of a quantity), ``"mlp"`` or ``"mlp_norm"``.
     holdout : str, optional
@@ -203,7 +203,7 @@ def made_of(gap: Gap, asked: Asked, command: str, seconds: float) -> dict[str, s
         "command": command,
         "algorithms": "; ".join(map(str, asked.arms.values())),
         "settings": ", ".join(f"{name} {value}" for name, value in settings(gap).items()),
-        "judged by": f"{words(gap.study.primary).name}, named beforehand"
+        "judged by": f"{words(gap.study.primary).name}, prespecified"
         + ("" if gap.study.smallest is None else f"; below {gap.study.smallest:g} a difference does not matter"),
         "seeds": f"{', '.join(map(str, gap.study.seeds))} (each a split, a start and a batch order)",
         "round reported": f"{chosen_by(gap.study)} {before(gap.earlier)}",

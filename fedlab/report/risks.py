@@ -19,11 +19,11 @@ from fedlab.study.words import arm_name, listed
 
 NAMED = 6  # hospitals that a sentence names
 WRONG = {
-    RATIO: ("more were ill than told", "fewer were ill than told"),
-    SLOPE: ("risks too timid", "risks too extreme"),
+    RATIO: ("more events than predicted", "fewer events than predicted"),
+    SLOPE: ("risks too moderate", "risks too extreme"),
 }
 """What it means that an interval lies above, or below, what the measure is where every risk is true."""
-CALIBRATION_HEAD = ["model", "ill over told (O:E)", "in the large", "slope", "ECE\n(by chance)"]
+CALIBRATION_HEAD = ["model", "O:E ratio", "calibration-\nin-the-large", "slope", "ECE\n(by chance)"]
 DECISION_HEAD = ["model", "net benefit", "treat all", "over treat all", "sensitivity", "specificity"]
 
 
@@ -41,11 +41,11 @@ def calibration(gap: Gap) -> list[str]:
         shared = (
             f"at none of the {sites} hospitals with an interval" if sites > 1 else "not at the one with an interval"
         )
-        told.append(f"{_called(arm)}: {said or f'{shared} do O:E or slope show that the risks are not true'}.")
+        told.append(f"{_called(arm)}: {said or f'{shared} do O:E or slope show miscalibration'}.")
     if not told:
         return [f"No hospital has an interval: it takes {ENOUGH} test patients of each class. What ECE shows is beside "
                 "what it would be by chance."]  # fmt: skip
-    return [*told, "Intervals each by itself: of many, one in twenty leaves out what is true."]
+    return [*told, "Each interval stands by itself: of many, one in twenty is expected to miss the true value."]
 
 
 def _wrong(rows: pd.DataFrame, above: str, below: str) -> str:
@@ -73,10 +73,11 @@ def calibration_table(gap: Gap) -> str:
                 rows.append([arm_name(arm), *cells, _beside_chance(each[ECE])])
     over = f"over {len(gap.study.seeds)} seeds" if len(gap.study.seeds) > 1 else "over the test patients"
     caption = (
-        "Whether the risks come true, each hospital’s own test patients read by its own arm’s model; in brackets the "
-        f"95 % interval {over}. Where every risk is true O:E is 1 (above it more were ill than told), in the large 0 "
-        "(the same on the logit scale), the slope 1 (below it risks are too extreme). ECE, expected calibration error, "
-        "is never 0: in brackets what it is by chance where every risk is true. It judges nothing. –: fewer than "
+        "Calibration on each hospital’s own test patients, scored by the model that each arm has for it; in brackets "
+        f"the 95 % interval {over}. Under perfect calibration the O:E ratio (observed over expected) is 1 (above it, "
+        "more events than predicted), calibration-in-the-large 0 (the same on the logit scale), the slope 1 (below it, "
+        "risks are too extreme). ECE, expected calibration error, is above 0 even then: in brackets its mean under "
+        "perfect calibration. Nothing is judged by it. –: fewer than "
         f"{ENOUGH} test patients of a class."
     )
     return table(caption, CALIBRATION_HEAD, rows, kind="long")
@@ -97,9 +98,9 @@ def decisions(gap: Gap) -> str:
                 rows.append([arm_name(arm), *(_interval(_row(found, (site, arm, what)), 3) for what in measures)])
     over = f"over {len(gap.study.seeds)} seeds" if len(gap.study.seeds) > 1 else "over the test patients"
     caption = (
-        f"Acting on all whose risk is {100 * float(gap.threshold or 0):.3g} % or more, the threshold named beforehand, "
+        f"Acting on all whose risk is {100 * float(gap.threshold or 0):.3g} % or more, the prespecified threshold, at "
         f"each hospital’s own test patients; in brackets the 95 % interval {over}, each by itself. Net benefit: "
-        "patients found for each patient seen, less those treated for nothing at what the threshold says they cost "
+        "true positives per patient, less false positives per patient weighted by the odds of the threshold "
         f"(Vickers & Elkin 2006); treating nobody is 0. –: fewer than {ENOUGH} test patients of a class."
     )
     table_, shown = table(caption, DECISION_HEAD, rows, kind="long"), of_most_patients(gap)

@@ -23,7 +23,7 @@ def in_short(gap: Gap) -> list[tuple[str, str]]:
     if arm is not None and arm in gap.shared:
         name = arm_name(arm)
         apart = away(gap.study)
-        rivals = {REFERENCE: "the own models", "centralized": "pooling", "ensemble": "a vote of own models"}
+        rivals = {REFERENCE: "the own models", "centralized": "pooling", "ensemble": "the ensemble of own models"}
         for other, word in rivals.items():
             if other in gap.study.arms:
                 once = not apart & {arm, other}  # one model each for all hospitals: one question
@@ -33,7 +33,7 @@ def in_short(gap: Gap) -> list[tuple[str, str]]:
                     lines.append((f"{name} against {word}, {place}:", told))
         if not gap.unseen.empty:
             told = _told(gap.away(metric, "unseen") for metric in gap.metrics)
-            lines.append((f"{name} at a hospital it has never seen, against one that has:", told))
+            lines.append((f"{name} at a hospital it has never seen, against a model that has:", told))
     if gap.few and lines:
         few = listed(list(gap.few))
         whom = " of one class" * bool(gap.task.classes)

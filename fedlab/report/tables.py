@@ -79,8 +79,8 @@ def differences(gap: Gap) -> str:
             rows.append([f"{name}, at home, large sites", *(gap.shown(metric, *places) for metric in gap.metrics)])
     caption = (
         f"Paired differences on the same seeds, each with its 95 % interval. {estimand(gap.study, gap.study.primary)} "
-        f"Judged is {words(gap.study.primary).name} alone: called clear where it stays so among all pairs of models, "
-        "everywhere and at home (Holm). The others are shown. ↓ lower is better."
+        f"Only {words(gap.study.primary).name} is judged: a difference is called clear where it stays so among all "
+        "pairs of models, everywhere and at home (Holm). The others are shown. ↓ lower is better."
     )
     return table(caption, ["difference", *map(_head, gap.metrics)], rows)
 
@@ -91,14 +91,14 @@ def worth(gap: Gap) -> str:
     large = [(f"{label}, large sites", arm, where + gap.large) for label, arm, where in places] if gap.large else []
     without = f" Large sites: tested without {', '.join(gap.few)}." if gap.large else ""
     first = (
-        f"What a model is worth: mean ± sd over {_seeds(gap)} on test patients; hospitals count alike. Everywhere: own "
-        "models over all pairs of training and test hospital, one model over all hospitals. ↓ lower is better."
+        f"What a model is worth: mean ± sd over {_seeds(gap)} on test patients; hospitals weigh equally. Everywhere: "
+        "own models over all pairs of training and test hospital, one model over all hospitals. ↓ lower is better."
         f"{without}"
     )
     second = (
         "For those who will set a threshold: the same models, higher is better throughout. Threshold from valid: the "
         "one with the best balanced accuracy on the validation patients of the hospital that is tested. "
-        f"Sensitivity: share of the ill that are found when nine in ten of the others are spared.{without}"
+        f"Sensitivity: share of the ill who are found where nine in ten of the others are ruled out.{without}"
     )
     return _worth(gap, first, _first(gap), [*places, *large]) + (
         _worth(gap, second, DECISIONS, large or places) if gap.task.classes else ""
@@ -160,7 +160,7 @@ def atlas(gap: Gap, metric: str) -> str:
     models |= {f"all, {arm_name(a)}": [(a, EVERY_SITE, s) for s in tested] for a in gap.shared}
     if not gap.unseen.empty:
         arm = str(gap.federated)
-        models[f"all but it, {arm_name(arm)}"] = [(arm, f"{ALL_BUT}{s}", s) for s in tested]
+        models[f"all the others, {arm_name(arm)}"] = [(arm, f"{ALL_BUT}{s}", s) for s in tested]
     drawn = f"95 % interval over {'the seeds' if len(gap.study.seeds) > 1 else 'its test patients'}"
     shown = {name: [_interval(cells, key) for key in keys] for name, keys in models.items()}
     told = f"{_head(metric)}: trained at {{}}, tested at {{}}. Mean over seeds; {drawn}."

@@ -1,7 +1,7 @@
 """What to report of a prediction model: the TRIPOD+AI list, filled with what the study knows.
 
 Collins et al., *TRIPOD+AI statement*, BMJ 2024;385:e078378; the titles are in our words. What the study does not know
-is left to whoever writes: nothing is guessed. Every count is one that may be sent on.
+is left to the author: nothing is guessed. Every count is one that may be sent on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CHECKLIST: dict[str, tuple[str, str]] = {
     "6a": ("Setting", "primary or hospital care, and the places where the list does not have them"),
     "6b": ("Who was eligible", "the criteria by which patients were taken in"),
     "6c": ("Treatments", "which treatments the patients had, and how that was handled"),
-    "7": ("Preparation and checks of the data", "checks that were made before, and whether groups were checked alike"),
+    "7": ("Preparation and checks of the data", "checks made before, and whether groups were checked in the same way"),
     "8a": ("Outcome", "how and when it was assessed, over which time, and why it was chosen"),
     "8b": ("Who judged the outcome", "if it takes judgement: who judged, and how they were qualified"),
     "8c": ("Blinding of the outcome", "whether who judged it knew the predictors"),
@@ -200,7 +200,7 @@ def _use(gap: Gap, about: About) -> str:
     split = (
         f"The published split of the data, for all of {seeds} seeds"
         if federation.published
-        else f"Each hospital’s patients are split at random into train, valid and test, anew for each of {seeds} seeds"
+        else f"Each hospital’s patients are split at random into train, valid and test, again for each of {seeds} seeds"
     )
     never = [f"{gap.held_out} was held out of all of it"] if gap.held_out else []
     never += ["each hospital was left out of the training in turn"] if not gap.unseen.empty else []

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 KEYS = ["arm", "seed", "train", "test", "metric"]
 FEW = LEAST / 2
-BEYOND = "for the share of each class, which every split keeps"
+BEYOND = "for chance in the share of each class, which every split holds fixed"
 
 
 def wider(metric: str) -> str:
@@ -53,7 +53,7 @@ def wider(metric: str) -> str:
     Examples
     --------
     >>> wider("log_loss"), wider("auc")
-    (', wider for the share of each class, which every split keeps', '')
+    (', wider for chance in the share of each class, which every split holds fixed', '')
     """
     return f", wider {BEYOND}" if metric in OVER_PATIENTS else ""
 

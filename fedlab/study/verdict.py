@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PLAIN = {
     "auc": "how well the risks rank the patients",
-    "accuracy": "the share of patients classified right",
-    "balanced_accuracy": "the share classified right, each class counting alike",
+    "accuracy": "the share of patients classified correctly",
+    "balanced_accuracy": "the share classified correctly, averaged over the classes",
     "log_loss": "how accurate the stated risks are",
     "brier": "how accurate the stated risks are",
     "mse": "how far predictions are off, large errors most",
@@ -43,8 +43,8 @@ def verdict(study: Study, *, also: str | Sequence[str] = (), against: str = OWN,
     """Say which arm is better, everywhere and at home, and where there is no clear winner.
 
     First one plain sentence, then what the means are of and the numbers, then in brackets how they were judged. Judged
-    is one family: every pair of arms, everywhere and at home, by the metric that ``compare`` was told beforehand
-    (``primary``). A winner is named where the corrected interval of the paired differences leaves zero out and Holm's
+    is one family: every pair of arms, everywhere and at home, by the prespecified metric (``primary`` of
+    ``compare``). A winner is named where the corrected interval of the paired differences leaves zero out and Holm's
     adjusted p over all of the family is below .05 as well. Beside it stand, with their intervals and without a winner,
     the hospitals one by one, the mean at home without small sites, and the metrics in ``also``. The intervals in the
     text are each by itself.
@@ -269,9 +269,10 @@ def _method(study: Study) -> str:
     test += f" and {BEYOND}" if study.primary in OVER_PATIENTS else ""
     said = (
         f"(Judged by {words(study.primary).name}, the prespecified metric: every pair of arms, everywhere and at home; "
-        f"95 % intervals over {len(study.seeds)} seeds: {test}, each by itself; a winner is one after Holm’s "
-        "correction, too. All else is shown, not judged. What could have been seen: the smallest true difference that "
-        "such a test, by itself, finds in four studies of five. No clear winner does not mean equal."
+        f"95 % intervals over {len(study.seeds)} seeds: {test}, each by itself; a winner is named only if it "
+        "is one after Holm’s correction, too. All else is shown, not judged. What could have been seen: the smallest "
+        "true difference that such a test, by itself, finds in four studies of five (80 % power). No clear winner does "
+        "not mean equal."
     )
     if study.smallest is not None:
         said += (

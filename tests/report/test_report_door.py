@@ -113,7 +113,7 @@ def test_the_page_has_no_small_count_in_a_table_a_figure_or_a_sentence(gap: Gap)
     assert rows.keys() == {"large", "rare", "few", "tiny"}
     for row in rows.values():
         assert not {cell for cell in re.findall(r">([\d,]+)</td>", row) if cell in {str(n) for n in SMALL}}
-    assert "&lt;5" in rows["few"] and "From 5 on they may be told of" in body and "At home: each hospital" in body
+    assert "&lt;5" in rows["few"] and "A count below 5 is written &lt;5" in body and "At home: each hospital" in body
 
 
 def test_no_count_follows_by_subtraction(gap: Gap) -> None:

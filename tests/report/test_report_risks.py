@@ -37,12 +37,12 @@ def summary(gap: Gap, arm: str) -> pd.DataFrame:
 def test_calibration_is_said_by_intervals_and_never_by_ece(gap: Gap) -> None:
     said = risks.calibration(gap)
     assert not [line for line in said if re.search("ECE|percentage points|off by", line)]
-    assert said[-1].startswith("Intervals each by itself") and len(said) == 1 + len(gap.study.arms)
+    assert said[-1].startswith("Each interval stands by itself") and len(said) == 1 + len(gap.study.arms)
     for arm, line in zip(gap.study.arms, said, strict=False):
         rows = summary(gap, arm)
         for measure, above, below in [
-            ("slope", "too timid", "too extreme"),
-            ("observed_to_expected", "more were ill than told", "fewer were ill than told"),
+            ("slope", "too moderate", "too extreme"),
+            ("observed_to_expected", "more events than predicted", "fewer events than predicted"),
         ]:
             high, low = (rows[(rows["measure"] == measure) & out] for out in (rows["low"] > 1, rows["high"] < 1))
             assert (above in line, below in line) == (len(high) > 0, len(low) > 0)

@@ -1,4 +1,4 @@
-"""Pairs of arms: one family is judged, by the metric named beforehand; all else is shown, and has no winner."""
+"""Pairs of arms: one family is judged, by the prespecified metric; all else is shown, and has no winner."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_two_seeds_are_judged_and_seldom_see_anything() -> None:
 def test_two_hospitals_are_judged_like_four(hospitals: Federation) -> None:
     two = compare(hospitals.select("Cleveland", "Hungary"), algorithms=["isolated", "fedavg"], seeds=3, rounds=2,
                   progress=False)  # fmt: skip
-    assert two.pairs()["p_holm"].notna().all() and "2 of 4 pairs at foreign hospitals" in two.verdict()
+    assert two.pairs()["p_holm"].notna().all() and "2 of 4 pairs away from home" in two.verdict()
 
 
 def test_the_same_numbers_of_a_loss_are_a_harm() -> None:

@@ -127,7 +127,7 @@ def test_table_pairs_and_verdict_are_of_the_wider_error(study: Study) -> None:
     row, same = study.pairs().iloc[0], table.loc[("isolated", "everywhere", "log_loss")]
     other = study.table(against="fedavg").set_index(["arm", "where", "metric"]).loc[same.name]
     assert (row["low"], row["high"]) == pytest.approx((other["difference_low"], other["difference_high"]))
-    assert "for the share of each class" in study.verdict() and study.test_openings == 1
+    assert "for chance in the share of each class" in study.verdict() and study.test_openings == 1
 
 
 def test_no_interval_tells_of_fewer_than_five_patients() -> None:

@@ -142,11 +142,11 @@ def test_the_same_for_what_matters_and_a_winner_too_small_to_matter() -> None:
 def test_what_everywhere_is_a_mean_of_is_counted(hospitals: Federation) -> None:
     study = compare(hospitals, algorithms=["isolated", "fedavg", "centralized"], seeds=2, rounds=2, progress=False)
     text = study.verdict(also=["auc"])
-    assert "12 of 16 pairs at foreign hospitals; FedAvg and the pooled model, shared by all, are read at each" in text
-    assert "At home: each hospital’s own patients, read by the model it would use, mean of four hospitals" in text
+    assert "12 of 16 pairs away from home; FedAvg and the pooled model, shared by all, are tested at each" in text
+    assert "At home: each hospital’s own patients, scored by the model it would use, mean of four hospitals" in text
     assert text.count("at home without Switzerland") == 3 + 2  # each pair of the primary metric, two of the other
     shared = compare(hospitals, algorithms=["fedavg", "centralized"], seeds=2, rounds=2, progress=False)
-    assert "Everywhere and at home are one here" in shared.verdict()
+    assert "Everywhere and at home are the same here" in shared.verdict()
 
 
 def test_every_number_is_that_of_the_tables(hospitals: Federation) -> None:
