@@ -389,6 +389,8 @@ class Federation(Made):
         ------
         ValueError
             For a site that is not there, or a kind of shift that its rows cannot have.
+        TypeError
+            For anything else than :class:`~fedlab.federation.Shifts`.
 
         Examples
         --------
@@ -397,6 +399,13 @@ class Federation(Made):
         >>> fedlab.load("heart_disease").shift(Shifts({"Hungary": [LabelShift(0.5)]}))["Hungary"]
         <Site Hungary: 132 rows (79 train, 20 valid, 33 test)>
         """
+        from fedlab.federation.shift import Shifts  # which knows federations
+
+        if not isinstance(shifts, Shifts):
+            raise TypeError(
+                f"shifts is a {type(shifts).__name__}: say which site differs in what, "
+                'Shifts({"Hungary": [LabelShift(0.5)]})'
+            )
         return shifts.apply(self).after("shift", shifts=shifts, of=self)
 
     def resplit(self, seed: int) -> Federation:

@@ -102,6 +102,8 @@ def test_another_fedlab_is_said(hospitals: Federation) -> None:
     [
         ({"odd": 1}, "there is no 'odd' in a plan of fedlab"),
         ({"settings.warp": 9}, "there is no setting 'warp'; known are"),
+        ({"settings.unsaid": 5}, "the settings' unsaid is 5, where names"),
+        ({"settings.code": [1]}, "the settings' code is .1., where names"),
         ({"settings.deadline": 0}, "deadline is 0: it must be more than 0"),
         ({"settings.rounds": 0}, "rounds is 0"),
         ({"settings.lr": "fast"}, "lr is 'fast': the learning rate must be"),
