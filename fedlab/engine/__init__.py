@@ -8,6 +8,6 @@ from fedlab.engine.run import Run
 from fedlab.engine.settings import Settings
 from fedlab.engine.spread import Spread
 from fedlab.engine.stream import stream
-from fedlab.engine.train import train
+from fedlab.engine.train import carry_out, train
 
-__all__ = ["SGD", "Adam", "Event", "Plan", "Run", "Settings", "Spread", "TooFewSites", "stream", "train"]
+__all__ = ["SGD", "Adam", "Event", "Plan", "Run", "Settings", "Spread", "TooFewSites", "carry_out", "stream", "train"]

@@ -29,6 +29,7 @@ LOST = "StateLost"
 LATE = "late"
 """The status of an answer that came after the deadline, or did not come until then."""
 REFUSED = "the site could not answer; its own log says why"
+SHOWN = 4  # so many of what a policy holds back stand in a message
 
 
 @dataclass
@@ -192,6 +193,32 @@ class Exchange:
                 "choose an algorithm and settings that do without"
             )
 
+    def require_out(self, sent: Mapping[str, Mapping[str, str | None]]) -> None:
+        """Refuse, before anything is asked, a run whose answers the policy of this gate would not let out.
+
+        Parameters
+        ----------
+        sent : mapping of str to mapping of str to str
+            By purpose, what its answers hold by path, with its dtype; ``None`` of a number.
+
+        Raises
+        ------
+        Refused
+            With each such path.
+        """
+        kept = [
+            f"{path!r} of {purpose!r}" + (f" as {dtype}" if dtype else "")
+            for purpose, leaves in sent.items()
+            for path, dtype in leaves.items()
+            if not self.policy.lets_out(path, dtype)
+        ]
+        if kept:
+            more = f" and {len(kept) - SHOWN} more" if len(kept) > SHOWN else ""
+            raise Refused(
+                f"this run needs of its sites what the policy does not let out: {', '.join(kept[:SHOWN])}{more}. Allow "
+                "it in Policy(names=…, dtypes=…), or choose an algorithm and settings that do without"
+            )
+
     def ask(self, question: Ask) -> Answers:
         """Ask and return the answers that pass the screen.
 
@@ -285,7 +312,7 @@ class Exchange:
             return Answers([], [])
         if len(answers.sites) < needed:
             causes = [r.cause for r in got if r.cause] if not isinstance(got, Stacked) else []
-            raise self._too_few(question, asked, errors, needed) from (causes[0] if causes else None)
+            raise self._too_few(question, asked, errors, needed, causes) from (causes[0] if causes else None)
         return answers
 
     def _screened(
@@ -311,12 +338,17 @@ class Exchange:
         for site, error in errors.items():
             self.ledger.add(round, purpose, [site], "up", {}, status=error)
 
-    def _too_few(self, question: Ask, asked: list[str], errors: dict[str, str], needed: int) -> TooFewSites:
+    def _too_few(
+        self, question: Ask, asked: list[str], errors: dict[str, str], needed: int, causes: list[BaseException]
+    ) -> TooFewSites:
         left = ", ".join(f"{site} ({errors[site]})" for site in asked if site in errors)
+        remedy = "Lower min_sites, or look into the log of those sites."
+        if set(errors.values()) == {Refused.__name__}:  # fewer sites would not help: the policy holds for each
+            why = f" ({causes[0]})" if causes else ""
+            remedy = f"The policy of those sites forbids it{why}: allow it there, or ask for less."
         return TooFewSites(
             f"{len(asked) - len(errors)} of {len(asked)} sites answered '{question.purpose}' in round {question.round},"
-            f" but at least {needed} must; missing: {left}. The rounds before are kept (the error's .run). "
-            "Lower min_sites, or look into the log of those sites."
+            f" but at least {needed} must; missing: {left}. The rounds before are kept (the error's .run). {remedy}"
         )
 
 

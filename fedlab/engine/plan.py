@@ -23,7 +23,7 @@ from fedlab.engine.optimisers import SGD
 from fedlab.engine.origin import Agreement, Given, Recipe, data_of, made_again
 from fedlab.engine.parts import find, own_fields, say, say_algorithm
 from fedlab.engine.presence import Spell, check_present, check_spells, is_away, sampled, spells_of
-from fedlab.engine.settings import Settings
+from fedlab.engine.settings import Settings, check_names
 from fedlab.engine.spec import (
     AlgorithmSpec,
     Column,
@@ -250,6 +250,9 @@ class Plan(Strict):
         known = {f.name for f in fields(Settings)}
         if odd := [name for name in self.settings if name not in known and name not in BESIDE]:
             raise ValueError(f"there is no setting {odd[0]!r}; known are {', '.join(sorted(known))}")
+        for name in ("unsaid", "code"):
+            if not isinstance(beside := self.settings.get(name, {}), Mapping):
+                raise ValueError(f"the settings' {name} is {beside!r}, where names and what they stand for must be")
         there = {*self.settings, *self.settings.get("unsaid", {})}
         if lacking := sorted(known - there):
             raise ValueError(f"the settings lack {', '.join(lacking)}: another fedlab wrote them")
@@ -358,7 +361,7 @@ class Plan(Strict):
         >>> plan.changed(rounds=5).rounds, plan.rounds
         (5, 3)
         """
-        _check_names(settings)
+        check_names(settings)
         held = self._objects
         chosen = Settings(**{**own_fields(held.settings if held else self._settings()), **settings})
         more: dict[str, Any] = {"settings": settings_spec(chosen)}
@@ -536,12 +539,12 @@ class Plan(Strict):
             raise ValueError(
                 "the plan's patients are at the hospitals, each its own: here is nobody's row. Run it over their nodes "
                 "(fedlab.engine.flower), or give a federation in Python: "
-                "fedlab.engine.train.carry_out(plan, federation)"
+                "fedlab.engine.carry_out(plan, federation)"
             )
         if isinstance(self.data, Given):
             raise ValueError(
                 f"the plan is of {self.data.name!r}, data that were given: it has their fingerprint alone, and they "
-                "cannot be made again. Give the federation in Python: fedlab.engine.train.carry_out(plan, federation)"
+                "cannot be made again. Give the federation in Python: fedlab.engine.carry_out(plan, federation)"
             )
         with as_said("data"):
             found = made_again(self.data)
@@ -614,7 +617,7 @@ class Plan(Strict):
             raise ValueError(f"{name} has prepared={prepared}, and the plan prepared={self.prepared}: they must agree")
         row = site.rows.row
         if row != self.row:
-            raise ValueError(f"{name} has {_words_of(row)}, and the plan {_words_of(self.row)}")
+            raise ValueError(f"{name} has {row.about}, and the plan {self.row.about}")
 
     def setup(self, *, like: Net | None = None) -> Setup:
         """Make model, bound algorithm and settings; ``like`` is the model of another seed, which has been tried.
@@ -696,7 +699,7 @@ def planned(
     away: Mapping[str, Sequence[Spell]] | None = None,
 ) -> Plan:
     """Make a plan without the fingerprint of its data, which takes as long as some runs: it is found when asked for."""
-    _check_names(settings)
+    check_names(settings)
     if not isinstance(federation, Federation):
         raise TypeError(
             f"federation is a {type(federation).__name__}: load one with fedlab.load(…) or Federation.from_frame(…)"
@@ -730,7 +733,7 @@ def _asked(
     about: dict[str, Any], federation: Federation | None, model: ModelLike, which: str | Algorithm,
     settings: Mapping[str, Any], *, primary: str | None, policy: Policy | None, away: Mapping[str, Sequence[Spell]],
 ) -> Plan:  # fmt: skip
-    _check_names(settings)
+    check_names(settings)
     chosen, alg = Settings(**settings), algorithm(which)
     made = _validated(
         {
@@ -767,23 +770,12 @@ def _told(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-def _check_names(settings: Mapping[str, Any]) -> None:
-    known = [f.name for f in fields(Settings)]
-    for name in settings:
-        if name not in known:
-            raise TypeError(f"there is no setting {name!r}; known are {', '.join(known)}")
-
-
 def _whole(plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = plan.model_dump(mode="json", by_alias=True)
     return found
 
 
 # --------------------------------------------------------------------------- the model
-
-
-def _words_of(row: RowShape) -> str:
-    return f"rows of shape {list(row.shape)}" + (" in bytes" if row.in_bytes else "")
 
 
 def _tried(module: nn.Module, rows: Tensor, mask: Tensor | None, name: str, *, prepared: bool) -> Trial:

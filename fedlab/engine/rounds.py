@@ -86,6 +86,24 @@ def asked_for(run: Run) -> list[str]:
     )
 
 
+def sent_by(run: Run) -> dict[str, dict[str, str | None]]:
+    """Name what the answers of a run's sites are known to hold, by purpose and path, with its dtype.
+
+    What an algorithm sends besides the model, or in its place, shows in its first answer alone.
+    """
+    alg, net = run.algorithm, run.net
+    told = ("rows",) if alg.alone or run.prepared else Summary._fields
+    found: dict[str, dict[str, str | None]] = {"statistics": dict.fromkeys(told, "float64")}
+    found["train"] = {"rows": "float64"}
+    cls = type(alg)
+    if cls.finish is Algorithm.finish and cls.start is Algorithm.start and run.hooks.upload is None:
+        model = travels(alg, net.start())
+        found["train"] |= {f"model.{name}": str(w.dtype).removeprefix("torch.") for name, w in model.items()}
+    if run.settings.evaluate:
+        found["evaluate"] = dict.fromkeys((run.task.choosing, run.task.headline, "n"))
+    return found
+
+
 Step: TypeAlias = Ask | Combine | Event
 """A question to the sites, models to be combined, or the end of a round."""
 
@@ -204,6 +222,7 @@ class Loop(Held):
         """Learn how many rows there are, settle the preparation, and set out."""
         self.run.hooks.check(self.alg, self.net)
         self.exchange.require(asked_for(self.run))
+        self.exchange.require_out(sent_by(self.run))
         own = self.alg.alone
         told: Answers = yield Ask("statistics", {"own": own})
         rows = {site: int(what["rows"]) for site, what in zip(told.sites, told.contents, strict=True)}

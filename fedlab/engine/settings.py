@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ ENGINES = ("auto", "batched", "threads", "sequential", "ray")
 DTYPES = ("float32", "float64")
 CHOOSE = ("patients", "hospitals")
 OPTIONAL = ("local_steps", "patience")
+ASKED = ("primary", "policy", "away", "report", "export")
+"""What a plan asks beside its settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +144,42 @@ class Settings:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype is {self.dtype!r}: choose one of {', '.join(DTYPES)}")
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Settings:
+        """Make the settings of what was given by name.
+
+        Raises
+        ------
+        TypeError
+            For a name that is no setting, with where it is one of a plan.
+
+        Examples
+        --------
+        >>> Settings.of({"lr": 0.3}).lr
+        0.3
+        """
+        check_names(given)
+        return cls(**given)
+
     @property
     def place(self) -> str:
         """The device that ``device`` stands for on this machine."""
         if self.device != "auto":
             return self.device
         return "cuda" if self.engine != "ray" and torch.cuda.is_available() else "cpu"
+
+
+def check_names(given: Mapping[str, Any]) -> None:
+    """Refuse a name that is no setting."""
+    known = [f.name for f in fields(Settings)]
+    for name in given:
+        if name in ASKED:
+            raise TypeError(
+                f"{name} is no setting, but asked in a plan: fedlab.engine.carry_out(Plan.of(federation, model, "
+                f"algorithm, {name}=…))"
+            )
+        if name not in known:
+            raise TypeError(f"there is no setting {name!r}; known are {', '.join(known)}")
 
 
 def _check_device(name: str) -> None:

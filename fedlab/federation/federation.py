@@ -91,7 +91,7 @@ class Federation(Made):
         if self.features and len(set(self.columns)) < len(self.columns):
             twice = [c for c, n in Counter(self.columns).items() if n > 1]
             raise ValueError(f"two columns are called {twice[0]!r}: give each feature a name of its own")
-        object.__setattr__(self, "sites", tuple(map(self.admit, self.sites)))
+        object.__setattr__(self, "sites", tuple(map(self._admit, self.sites)))
         check_alike({site.name: site.rows for site in self.sites})
 
     def admit(self, site: Site) -> Site:
@@ -112,8 +112,17 @@ class Federation(Made):
         >>> hospitals.admit(late).features == hospitals.features
         True
         """
-        if not isinstance(site, Site):
-            raise TypeError(f"{site!r} is a {type(site).__name__}, and no site: give federation['Hungary'] or such")
+        _check_site(site)
+        ours, theirs = self.sites[0].rows.row, site.rows.row
+        if theirs != ours and not (ours.is_table and theirs.is_table):  # a table's columns have names to go by
+            raise ValueError(
+                f"site {site.name!r} has {theirs.about}, and the federation {ours.about}: the model would read other "
+                "numbers than it was trained on. Give its rows in the same form"
+            )
+        return self._admit(site)
+
+    def _admit(self, site: Site) -> Site:
+        _check_site(site)
         problems = Problems()
         check_names(problems, sites=[site.name])
         problems.raise_all()
@@ -380,6 +389,8 @@ class Federation(Made):
         ------
         ValueError
             For a site that is not there, or a kind of shift that its rows cannot have.
+        TypeError
+            For anything else than :class:`~fedlab.federation.Shifts`.
 
         Examples
         --------
@@ -388,6 +399,13 @@ class Federation(Made):
         >>> fedlab.load("heart_disease").shift(Shifts({"Hungary": [LabelShift(0.5)]}))["Hungary"]
         <Site Hungary: 132 rows (79 train, 20 valid, 33 test)>
         """
+        from fedlab.federation.shift import Shifts  # which knows federations
+
+        if not isinstance(shifts, Shifts):
+            raise TypeError(
+                f"shifts is a {type(shifts).__name__}: say which site differs in what, "
+                'Shifts({"Hungary": [LabelShift(0.5)]})'
+            )
         return shifts.apply(self).after("shift", shifts=shifts, of=self)
 
     def resplit(self, seed: int) -> Federation:
@@ -412,6 +430,11 @@ class Federation(Made):
             return self
         rows, seed = self.thinning
         return replace(self, thinning=None).thinned(rows, seed=seed)
+
+
+def _check_site(site: object) -> None:
+    if not isinstance(site, Site):
+        raise TypeError(f"{site!r} is a {type(site).__name__}, and no site: give federation['Hungary'] or such")
 
 
 def _digest_rows(rows: Examples, digest: hashlib._Hash) -> None:

@@ -95,6 +95,22 @@ class RowShape(NamedTuple):
         return self.shape[0] is None
 
     @property
+    def is_table(self) -> bool:
+        """Whether it is one number a column."""
+        return len(self.shape) == 1
+
+    @property
+    def about(self) -> str:
+        """Its shape in words, and whether it is of bytes.
+
+        Examples
+        --------
+        >>> RowShape((1, 8, 8), in_bytes=True).about
+        'rows of shape [1, 8, 8] in bytes'
+        """
+        return f"rows of shape {list(self.shape)}" + (" in bytes" if self.in_bytes else "")
+
+    @property
     def inputs(self) -> int:
         """How many inputs a model has: columns, channels, or the numbers of an instance."""
         first, *rest = self.shape

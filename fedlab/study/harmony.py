@@ -298,6 +298,8 @@ def harmonise(
     ------
     ValueError
         If there is no table, one is empty, is no DataFrame or has a column twice.
+    TypeError
+        If ``tables`` is no mapping: a federation has numbers in place of what the hospitals wrote.
     Refused, TooFewSites
         If the gate, or a hospital, does not allow it, or one of the hospitals does not answer.
 
@@ -335,6 +337,11 @@ def harmonise(
 
 def _check(tables: Mapping[str, pd.DataFrame]) -> None:
     """Refuse what is no table of a site."""
+    if not isinstance(tables, Mapping):
+        raise TypeError(
+            f"tables is a {type(tables).__name__}: give the tables as the hospitals wrote them, by site, "
+            '{"Hungary": DataFrame}'
+        )
     if not tables:
         raise ValueError("there is no table: give one DataFrame a site")
     for site, table in tables.items():

@@ -47,7 +47,7 @@ def trials(tune: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> li
         raise ValueError("tune chooses on valid, which evaluate=False does not look at: leave one of them out")
     every = [dict(zip(tune, values, strict=True)) for values in itertools.product(*tune.values())]
     for trial in every:
-        Settings(**{**settings, **trial})
+        Settings.of({**settings, **trial})
     return every
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -115,11 +116,50 @@ def test_few_patients_are_not_told_of(engine: str, uneven: Federation) -> None:
 def test_a_policy_bites_in_every_mode(engine: str, uneven: Federation) -> None:
     run = begin(planned(uneven, "logistic", "fedavg", {"rounds": 2, "engine": engine}))
     policy = Policy(purposes=("*",), names=("rows", "present", "total", "squares", "model.bias"), least=0)
-    with pytest.raises(TooFewSites, match=r"'train' in round 1.*\(Refused\)"):
+    with pytest.raises(TooFewSites, match=r"'train' in round 1.*\(Refused\).* The policy of those sites forbids it"):
         list(rounds(run, Exchange(LocalTransport(run, stop=lambda: False, policy=policy))))
-    again = begin(planned(uneven, "logistic", "fedavg", {"rounds": 2, "engine": engine}))
-    with pytest.raises(TooFewSites, match="the policy lets no 'model.weight' out as torch.float32"):
+    again = begin(planned(uneven, "logistic", "scaffold", {"rounds": 2, "engine": engine}))
+    policy = Policy(purposes=("*",), names=(*policy.names, "model.*", "log_loss", "auc", "n"), least=0)
+    with pytest.raises(TooFewSites, match="the policy lets no 'extra.* out as torch.float32"):
         list(rounds(again, Exchange(LocalTransport(again, stop=lambda: False), policy=policy)))
+
+
+@pytest.mark.parametrize(
+    ("policy", "held_back"),
+    [
+        ({"names": ("rows", "present", "total", "squares", "n", "auc", "log_loss", "model.bias")},
+         "'model.weight' of 'train' as float32. "),
+        ({"names": ("model.*", "rows", "present", "total", "squares", "n", "log_loss")}, "'auc' of 'evaluate'. "),
+        ({"names": ("model.*", "rows", "n", "auc", "log_loss")}, "'present' of 'statistics' as float64, "),
+        ({"dtypes": ("float64",)}, "'model.weight' of 'train' as float32, 'model.bias' of 'train' as float32. "),
+    ],
+)  # fmt: skip
+def test_the_gate_says_before_the_first_question_what_it_does_not_let_out(
+    policy: dict[str, Any], held_back: str, uneven: Federation
+) -> None:
+    run = begin(planned(uneven, "logistic", "fedavg", {"rounds": 2}))
+    gate = Exchange(LocalTransport(run, stop=lambda: False), policy=Policy(**policy))
+    with pytest.raises(Refused, match=f"does not let out: {re.escape(held_back)}.*Policy\\(names=…, dtypes=…\\)"):
+        list(rounds(run, gate))
+    assert gate.ledger.rows == []
+
+
+def test_what_is_let_out_by_name_trains_as_ever(uneven: Federation) -> None:
+    names = ("model.*", "rows", "present", "total", "squares", "n", "auc", "log_loss")
+    held, free = (begin(planned(uneven, "logistic", "fedavg", {"rounds": 2})) for _ in range(2))
+    list(rounds(held, Exchange(LocalTransport(held, stop=lambda: False), policy=Policy(names=names))))
+    list(rounds(free, Exchange(LocalTransport(free, stop=lambda: False))))
+    assert all(torch.equal(w, free.weights[name]) for name, w in held.weights.items())
+
+
+def test_where_all_sites_refuse_the_policy_is_the_remedy(uneven: Federation) -> None:
+    run = begin(planned(uneven, "logistic", "fedavg", {"rounds": 2}))
+    transport = LocalTransport(run, stop=lambda: False, policy=Policy(least=10_000))
+    with pytest.raises(
+        TooFewSites, match=r"forbids it \(\d+ patients in train: .* at least 10000\): allow it there"
+    ) as no:
+        list(rounds(run, Exchange(transport)))
+    assert "min_sites" not in str(no.value)
 
 
 def test_the_gate_says_before_the_first_round_what_it_forbids(uneven: Federation) -> None:

@@ -298,7 +298,7 @@ def test_names_and_dtypes_that_must_not_leave_are_refused_at_the_site_and_at_the
     with pytest.raises(TooFewSites, match="site 0 .Refused."):
         carry(run, transport_of(grid, uneven.names))
     run = run_of(uneven)
-    with pytest.raises(TooFewSites, match="the policy lets no 'model.* out as torch.float32"):
+    with pytest.raises(Refused, match="does not let out: 'model.* of 'train' as float32, "):
         carry(run, transport_of(grid_of(run), uneven.names), policy=Policy(dtypes=("float64",)))
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import fedlab
-from fedlab import Plan, TooFewSites
+from fedlab import Plan
 from fedlab.engine.plan import PlanDiffers
 from fedlab.engine.spec import sum_of
 from fedlab.engine.train import begin, carry_out
@@ -102,6 +102,8 @@ def test_another_fedlab_is_said(hospitals: Federation) -> None:
     [
         ({"odd": 1}, "there is no 'odd' in a plan of fedlab"),
         ({"settings.warp": 9}, "there is no setting 'warp'; known are"),
+        ({"settings.unsaid": 5}, "the settings' unsaid is 5, where names"),
+        ({"settings.code": [1]}, "the settings' code is .1., where names"),
         ({"settings.deadline": 0}, "deadline is 0: it must be more than 0"),
         ({"settings.rounds": 0}, "rounds is 0"),
         ({"settings.lr": "fast"}, "lr is 'fast': the learning rate must be"),
@@ -350,7 +352,7 @@ def test_a_plans_policy_is_kept_at_every_site_and_at_the_gate(engine: str) -> No
     free, held = (carry_out(each, progress=False) for each in (open_plan, plan))
     assert all(torch.equal(w, held.weights[name]) for name, w in free.weights.items())
     closed = plan.changed(policy=Policy(names=("rows", "present", "total", "squares", "model.bias")))
-    with pytest.raises(TooFewSites, match="'train' in round 1"):
+    with pytest.raises(PermissionError, match="does not let out: 'model.weight' of 'train' as float32, "):
         carry_out(closed, progress=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,13 @@ def test_a_wrong_setting_is_refused_in_one_sentence(options: dict[str, Any], sen
 
 
 def test_wrong_types_are_refused(uneven: Federation) -> None:
+    for ask in (fedlab.train, partial(fedlab.compare, algorithms=["fedavg"])):
+        with pytest.raises(
+            TypeError, match=r"away is no setting, but asked in a plan: fedlab.engine.carry_out\(Plan.of"
+        ):
+            ask(uneven, "logistic", away={"site 0": [(1, 1)]})
+        with pytest.raises(TypeError, match="no setting 'warp'; known are rounds, local_epochs"):
+            ask(uneven, "logistic", warp=9)
     with pytest.raises(TypeError, match="no setting 'epochs'; known are rounds, local_epochs"):
         quick(uneven, epochs=3)
     with pytest.raises(TypeError, match="federation is a DataFrame: load one"):

@@ -235,3 +235,54 @@ def test_what_was_thinned_is_no_more_by_thinning_it_less() -> None:
     assert [len(site.split.train) for site in again.sites] == [len(s.split.train) for s in again.resplit(1).sites]
     assert all(len(site.split.train) == 20 for site in again.resplit(1).sites)
     assert all(len(site.split.train) == 10 for site in few.thinned(10, seed=1).resplit(2).sites)
+
+
+SEEDED = torch.Generator().manual_seed(0)
+BYTES = torch.randint(0, 256, (40, 1, 8, 8), generator=SEEDED, dtype=torch.uint8)
+BAGS = list(torch.randn(40, 2, 8, generator=SEEDED))
+LABELS = torch.arange(40) % 2
+OTHER_ROWS: dict[str, tuple[Federation, str]] = {
+    "floats of 0 to 255": (Federation.from_tensors({"C": (BYTES.float(), LABELS)}), r"rows of shape \[1, 8, 8\], and"),
+    "three channels": (
+        Federation.from_tensors({"C": (BYTES.repeat(1, 3, 1, 1), LABELS)}),
+        r"\[3, 8, 8\] in bytes, and",
+    ),
+    "another size": (
+        Federation.from_tensors({"C": (BYTES.repeat(1, 1, 2, 2), LABELS)}),
+        r"\[1, 16, 16\] in bytes, and",
+    ),
+    "a table": (
+        Federation.from_tensors({"C": (torch.randn(40, 3, generator=SEEDED), LABELS)}),
+        r"rows of shape \[3\], and",
+    ),
+    "bags": (
+        Federation.from_tensors(bags={"C": (BAGS, LABELS)}),
+        r"rows of shape \[None, 8\], and",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def of_pictures() -> fedlab.Run:
+    pictures = Federation.from_tensors({name: (BYTES, LABELS) for name in "AB"})
+
+    def pooled(inputs: int, outputs: int, shape: tuple[int, ...]) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(inputs, outputs))
+
+    return fedlab.train(pictures, pooled, rounds=1, progress=False)
+
+
+@pytest.mark.parametrize("kind", OTHER_ROWS)
+def test_rows_of_another_form_are_refused_at_every_door(kind: str, of_pictures: fedlab.Run) -> None:
+    """A model that takes any size, or floats as well as bytes, would give scores of something else."""
+    late, says = OTHER_ROWS[kind]
+    doors = of_pictures.federation.admit, of_pictures.newcomer, lambda site: of_pictures.report(unseen=[site])
+    for door in doors:
+        with pytest.raises(ValueError, match=f"'C' has .*{says} the federation rows of shape .* in bytes: "):
+            door(late["C"])  # type: ignore[operator]
+
+
+def test_pictures_of_the_same_form_are_taken(of_pictures: fedlab.Run) -> None:
+    late = Federation.from_tensors({"C": (BYTES, LABELS)})["C"]
+    assert of_pictures.federation.admit(late).rows.x.dtype == torch.uint8
+    assert set(of_pictures.report(unseen=[late])["test"]) >= {"C"}

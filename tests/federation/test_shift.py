@@ -185,3 +185,9 @@ def test_three_patients_are_enough(kind: type[Shift]) -> None:
     tiny = Federation.from_tensors({"A": (x, torch.tensor([0, 1, 1]))}, prepared=False)
     after = shifted(tiny, kind(1.0))
     assert all(len(rows) for rows in after.split.parts().values())
+
+
+@pytest.mark.parametrize("what", [[], LabelShift(0.5), {"A": [LabelShift(0.5)]}, None])
+def test_what_says_no_site_is_no_shift(what: Any) -> None:
+    with pytest.raises(TypeError, match=rf"shifts is a {type(what).__name__}: say which site .* Shifts\("):
+        fedlab.load("heart_disease").shift(what)

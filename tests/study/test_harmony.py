@@ -221,3 +221,8 @@ def test_fractions_among_percentages_and_inches_among_centimetres_are_caught_at_
     heights = DataDictionary.of([Feature("admissionheight", unit="cm", range=(100, 250))]).check(stays)
     inches = heights[heights["remedy"].str.contains("if written in in")]["value"].astype(float)
     assert inches.between(65, 71.5).sum() == 6
+
+
+def test_a_federation_is_no_table_of_a_hospital() -> None:
+    with pytest.raises(TypeError, match="tables is a Federation: give the tables as the hospitals wrote them, by site"):
+        fedlab.harmonise(fedlab.load("heart_disease"))  # type: ignore[arg-type]
