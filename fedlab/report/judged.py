@@ -32,6 +32,17 @@ class Difference(NamedTuple):
     said: str = ""
     seen: float = math.nan
 
+    @property
+    def unclear(self) -> str:
+        """How *no clear difference* is said: where the interval by itself leaves zero out, it was the correction.
+
+        Examples
+        --------
+        >>> Difference("auc", 0.1, 0.01, 0.19).unclear, Difference("auc", 0.1, -0.01, 0.21).unclear
+        ('no clear difference after Holm’s correction', 'no clear difference')
+        """
+        return UNCLEAR + " after Holm’s correction" * (self.low > 0 or self.high < 0)
+
     def __str__(self) -> str:
         if not math.isfinite(self.mean):
             return "–"

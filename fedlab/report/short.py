@@ -57,7 +57,7 @@ def _said(apart: Difference) -> str:
     name = words(apart.metric).name
     if apart.said == UNKNOWN:
         return f"{name} not judged"
-    word = {"better": "clearly better ", "worse": "clearly worse ", UNCLEAR: "no clear difference ",
+    word = {"better": "clearly better ", "worse": "clearly worse ", UNCLEAR: f"{apart.unclear} ",
             SAME: "the same for what matters "}.get(apart.said, "")  # fmt: skip
     seen = f", {amount(apart.seen)} could have been seen" if apart.said == UNCLEAR and apart.seen == apart.seen else ""
     return f"{name} {word}{f'({apart}{seen})' if word else apart}"

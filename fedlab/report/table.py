@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fedlab.report.judged import SAME, UNCLEAR, Difference
 from fedlab.study.contrasts import amount
 
-JUDGED = {"better": "▲ clearly better", "worse": "▼ clearly worse", UNCLEAR: UNCLEAR, SAME: "the same for what matters"}
+JUDGED = {"better": "▲ clearly better", "worse": "▼ clearly worse", SAME: "the same for what matters"}
 RIGHT = ' class="number"'
 
 
@@ -64,7 +64,7 @@ def _cell(cell: Cell, column: int, text: int) -> str:
 
 
 def _judged(apart: Difference) -> str:
-    word = JUDGED.get(apart.said, "")
+    word = apart.unclear if apart.said == UNCLEAR else JUDGED.get(apart.said, "")
     if apart.said == UNCLEAR and math.isfinite(apart.seen):
         word += f" ({amount(apart.seen)} could have been seen)"
     told = f'<br><small class="{apart.said.replace(" ", "-")}">{word}</small>' if word else ""

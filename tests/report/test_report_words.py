@@ -14,9 +14,10 @@ from fedlab.federation import Federation
 from fedlab.report import tables
 from fedlab.report.findings import findings, judged, limits, verdict
 from fedlab.report.gap import Gap, lead
-from fedlab.report.judged import judge
+from fedlab.report.judged import Difference, judge
 from fedlab.report.page import About, page
 from fedlab.report.short import in_short
+from fedlab.report.table import table
 from fedlab.study import at_holdout, compare, over_seeds, unseen_sites
 from fedlab.study.pairs import gains
 from fedlab.study.words import signed
@@ -160,12 +161,19 @@ def test_the_story_is_complete(gap: Gap) -> None:
     assert "shown and not judged" in verdict(gap)["auc"] and "By log loss" not in verdict(gap)["auc"]
 
 
+@pytest.mark.parametrize(("low", "after"), [(0.01, " after Holm’s correction"), (-0.01, "")])
+def test_an_unclear_difference_names_the_correction_where_its_interval_leaves_zero_out(low: float, after: str) -> None:
+    apart = Difference("auc", 0.1, low, 0.2 - low, "no clear difference", 0.12)
+    text = table("", ["difference", "AUC"], [["one − other", apart]])
+    assert f">no clear difference{after} (0.12 could have been seen)<" in text
+
+
 def test_short_lines_say_what_the_families_say(gap: Gap) -> None:
     for where, place in (("everywhere", "everywhere"), ("home", "at home")):
         told = dict(in_short(gap))[f"FedAvg against the own models, {place}:"]
         apart = gap.between("log_loss", "fedavg", "isolated", where)
         clear = apart.said in ("better", "worse")
-        assert told.startswith(f"log loss {'clearly ' * clear}{apart.said} ({apart}")
+        assert told.startswith(f"log loss {f'clearly {apart.said}' if clear else apart.unclear} ({apart}")
         assert ("could have been seen" in told) == (not clear)
         assert f"shown, not judged: AUC {gap.between('auc', 'fedavg', 'isolated', where)}; accuracy " in told
 
