@@ -133,6 +133,8 @@ class StackedSites:
         if hooked:
             upload, sent, rows = leave_stacked(hooked, upload, sent, rows)
             good = good.cpu() & _finite((upload, sent, rows))
+            if not any(hook.sealed for hook, *_ in hooked):  # a sealed number of rows may be any
+                good &= rows > 0
         return upload, sent, rows, good.tolist()
 
     def _names(self, part: Part) -> tuple[str, ...]:

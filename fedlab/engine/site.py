@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -266,10 +267,31 @@ def _export(site: SiteWork, asked: dict[str, Any]) -> dict[str, Any]:
     return {"models": site.export()}
 
 
+def no_rows(rows: Any) -> str:
+    """Say what is wrong with the number of training rows that a site says it has: it weighs its model.
+
+    Examples
+    --------
+    >>> no_rows(torch.tensor(40.0)), no_rows(torch.tensor(-3.0))
+    ('', 'says that it has -3 training rows')
+    """
+    number = float(rows)
+    return "" if 0 < number < inf else f"says that it has {number:g} training rows"
+
+
+def _untold(content: dict[str, Any], like: Tensors | None) -> str:
+    """Say what is wrong with what a site tells of its rows."""
+    del like
+    told = {name: value for name, value in content.items() if name != "rows"}
+    return no_rows(content["rows"]) or ("" if finite(told) else "told of its rows what is not finite")
+
+
 def _misfit(content: dict[str, Any], like: Tensors | None) -> str:
     """Say what is wrong with an upload."""
     if like is None:
         return ""
+    if why := no_rows(content["rows"]):
+        return why
     for name, tensor in content["model"].items():
         if name not in like or tensor.shape != like[name].shape or tensor.dtype != like[name].dtype:
             return f"sent a tensor {name!r} that does not fit the model"
@@ -279,7 +301,9 @@ def _misfit(content: dict[str, Any], like: Tensors | None) -> str:
 
 
 UPLOAD = ("model", "extra")
-register(Purpose("statistics", _statistics, sends=Summary._fields, tells_of="train", alike=Summary._fields))
+register(
+    Purpose("statistics", _statistics, sends=Summary._fields, tells_of="train", screen=_untold, alike=Summary._fields)
+)
 register(Purpose("prepare", _prepare))
 register(
     Purpose("train", _train, sends=(*UPLOAD, "rows"), tells_of="train", on_held=True, screen=_misfit, alike=UPLOAD)

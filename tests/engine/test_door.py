@@ -20,6 +20,7 @@ from fedlab.engine.local import LocalTransport
 from fedlab.engine.plan import planned
 from fedlab.engine.purposes import PURPOSES, Purpose, Refused, register
 from fedlab.engine.rounds import rounds
+from fedlab.engine.site import SiteWork
 from fedlab.engine.survey import survey
 from fedlab.engine.train import begin
 from fedlab.federation import Federation
@@ -224,3 +225,24 @@ def test_a_site_that_trains_too_long_is_late(engine: str, uneven: Federation, mo
     run = fedlab.train(uneven, "logistic", Slow(), **options)
     assert ["site 1", "late"] in run.errors.query("round == 2")[["site", "error"]].values.tolist()
     assert len(run.records) == 3 and run.took_part["site 1"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [("rows", -3.0, "says that it has -3 training rows"), ("rows", float("nan"), "says that it has nan training rows"),
+     ("total", float("inf"), "told of its rows what is not finite")],
+)  # fmt: skip
+def test_what_a_site_tells_of_its_rows_is_screened(
+    name: str, value: float, says: str, uneven: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(planned(uneven, "logistic", "fedavg", {"rounds": 1, "engine": "sequential"}))
+    honest = SiteWork.statistics
+
+    def odd(site: SiteWork, *, own: bool) -> dict[str, torch.Tensor]:
+        told = honest(site, own=own)
+        return told if site.name != "site 1" else {**told, name: torch.full_like(told[name], value)}
+
+    monkeypatch.setattr(SiteWork, "statistics", odd)
+    list(rounds(run, Exchange(LocalTransport(run, stop=lambda: False), ledger=run.ledger_book)))
+    first = run.errors[run.errors["round"] == 0]
+    assert first[["site", "error"]].values.tolist() == [["site 1", says]] and len(run.records) == 1

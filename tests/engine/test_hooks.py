@@ -176,6 +176,27 @@ def test_an_upload_made_infinite_by_a_hook_is_an_error_reply(engine: str, short:
     assert all(bool(v.isfinite().all()) for v in run.weights.values())
 
 
+@dataclass(frozen=True)
+class Claims(Nothing):
+    """One site says that it has another number of rows."""
+
+    rows: float = 0.0
+
+    def leave(self, upload: Upload) -> Upload:
+        is_it = torch.tensor([site == self.site for site in upload.sites])
+        return replace(upload, rows=torch.where(is_it, self.rows, upload.rows))
+
+
+@pytest.mark.parametrize("rows", [0.0, -50.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("engine", ["sequential", "batched"])
+def test_a_site_of_no_number_of_rows_is_left_out_and_ends_nothing(engine: str, rows: float, short: Federation) -> None:
+    """Rows weigh models: a negative number turned the mean round, and 0 or nan ended the run for all."""
+    odd = went(short, Hooks(upload=Claims("site 1", rows=rows)), engine)
+    infinite = went(short, Hooks(upload=Hostile("site 1", factor=float("inf"))), engine)
+    assert set(odd.errors["site"]) == {"site 1"} and len(odd.records) == 3
+    assert all(torch.equal(w, infinite.weights[name]) for name, w in odd.weights.items()), "as without that site"
+
+
 def test_a_hook_that_gives_other_shapes_unsealed_is_refused(short: Federation) -> None:
     class Odd(Nothing):
         def leave(self, upload: Upload) -> Upload:
