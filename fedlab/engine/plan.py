@@ -175,7 +175,7 @@ class Plan(Strict):
         which : str or Algorithm
         primary : str, optional
         policy : Policy, optional
-            What may leave the sites: ``Policy(names=("model.*", "rows"))``.
+            What may leave the sites: ``Policy(purposes=("statistics", "prepare", "train", "evaluate"))``.
         away : dict of str to list of (int, int), optional
             Rounds in which a site is not asked: ``{"Hungary": [(7, 9)]}``.
         report : dict of str to dict, optional

@@ -371,7 +371,7 @@ def _asked_here(run: Run, question: Ask, sites: Sequence[Site]) -> dict[str, dic
     """Ask sites in this process, which are the caller's: what fails there is raised, and the run enters the opening."""
     options: dict[str, Any] = {"optimizer": run.settings.optimizer, "prepared": run.prepared}
     held = {site.name: SiteWork.of(site, alg=run.algorithm, net=run.net, **options) for site in sites}
-    gate = Exchange(Surveyed(held), min_sites=len(held), ledger=run.ledger_book)
+    gate = Exchange(Surveyed(held, run.policy), min_sites=len(held), ledger=run.ledger_book, policy=run.policy)
     try:
         with openings.quiet():
             answers = gate.ask(question)

@@ -28,6 +28,7 @@ from fedlab.engine.net import Net, as_module
 from fedlab.engine.newcomer import join
 from fedlab.engine.plan import Plan
 from fedlab.engine.presence import Spell, check_present
+from fedlab.engine.purposes import accept
 from fedlab.engine.reported import Told, told
 from fedlab.engine.settings import Settings
 from fedlab.engine.wanted import options_of
@@ -456,7 +457,11 @@ class Run(Kept):
             _ = self.federation
 
     def _opens(self, what: str, sites: Sequence[Site] | None = None) -> None:
-        """Count an opening of ``test``, here and over all runs and studies; hospitals enter it by themselves."""
+        """Count an opening of ``test``, here and over all runs and studies; hospitals enter it by themselves.
+
+        What the policy does not allow is refused before it is counted.
+        """
+        accept(self.policy, "report")
         if self.gate is None or sites is not None:
             by = [self.model_name, self.asked_for]
             openings.enter(self.federation, what, by=by, words=self.words, sites=sites)

@@ -45,12 +45,23 @@ def aligned(site: Site, features: Sequence[Feature], classes: Sequence[str]) -> 
     return replace(site, rows=rows, locked=locked, features=tuple(features), classes=tuple(classes))
 
 
+def _unnamed(features: Sequence[Feature]) -> bool:
+    """Return whether columns are called by their places, as those of tensors are."""
+    return [feature.name for feature in features] == [f"x{i}" for i in range(len(features))]
+
+
 def _aligned(
     site: Site, rows: Examples, features: Sequence[Feature], classes: Sequence[str], problems: Problems
 ) -> Examples:
     """Return rows of a site in our terms."""
     x, y = rows.x, rows.y
     if site.features and tuple(site.features) != tuple(features):
+        if len(site.features) != len(features) and _unnamed(site.features) and _unnamed(features):
+            raise ValueError(
+                f"site {site.name!r} has {len(site.features)} columns without names, and the federation has "
+                f"{len(features)}: which are which cannot be told by their places. Name them "
+                "(Federation.from_frame), or give as many"
+            )
         x = _columns(site, x, features, problems)
     if site.classes and tuple(site.classes) != tuple(classes):
         y = _labels(site, y, classes, problems)

@@ -390,3 +390,13 @@ def test_a_policy_is_kept_with_the_run_and_when_it_goes_on(tmp_path: Path) -> No
     carry_out(plan, fed, progress=False, save=tmp_path / "run")
     assert fedlab.Run.load(tmp_path / "run", fed).plan.policy == plan.policy
     assert fedlab.Run.resume(tmp_path / "run", fed, progress=False).plan.policy == plan.policy
+
+
+def test_a_policy_without_reports_keeps_test_closed_in_this_process_too() -> None:
+    fed = ragged()
+    run = carry_out(Plan.of(fed, rounds=2, policy=Policy(purposes=ALL_IT_ASKS)), fed, progress=False)
+    with pytest.raises(PermissionError, match="does not allow 'report': name it in Policy"):
+        run.report()
+    assert run.test_openings == 0 and "report" not in set(run.ledger["purpose"])
+    asked = (*ALL_IT_ASKS, "report")
+    assert len(carry_out(Plan.of(fed, rounds=2, policy=Policy(purposes=asked)), fed, progress=False).report())

@@ -286,3 +286,12 @@ def test_pictures_of_the_same_form_are_taken(of_pictures: fedlab.Run) -> None:
     late = Federation.from_tensors({"C": (BYTES, LABELS)})["C"]
     assert of_pictures.federation.admit(late).rows.x.dtype == torch.uint8
     assert set(of_pictures.report(unseen=[late])["test"]) >= {"C"}
+
+
+def test_columns_without_names_are_not_matched_by_their_places() -> None:
+    y = torch.arange(40) % 2
+    five, seven = (Federation.from_tensors({name: (torch.randn(40, n), y)}) for name, n in (("A", 5), ("B", 7)))
+    with pytest.raises(ValueError, match="'B' has 7 columns without names, and the federation has 5"):
+        five.admit(seven["B"])
+    with pytest.raises(ValueError, match="'A' has 5 columns without names, and the federation has 7"):
+        seven.admit(five["A"])
