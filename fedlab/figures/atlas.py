@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from fedlab.federation import Federation
 from fedlab.federation.reserved import ALL_BUT, EVERY_SITE
+from fedlab.figures.drawable import check_table
 from fedlab.figures.theme import CLEAR, GREY, NAME, foot, head, label
 from fedlab.metrics.cells import FEW, is_few, written
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS
@@ -60,6 +61,7 @@ def atlas_map(atlas: pd.DataFrame, metric: str | None = None, *, federation: Fed
     >>> atlas_map(table, "auc", federation=hospitals).layout.title.text.startswith("A hospital")
     True
     """
+    check_table(atlas, ["train", "test", "metric"], "fedlab.atlas(…) or study.atlas()")
     metric = metric or str(atlas["metric"].iloc[0])
     what = words(metric)
     cells = atlas[atlas["metric"] == metric]

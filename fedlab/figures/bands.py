@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from fedlab.engine import Run
 from fedlab.engine.spread import MIDDLE
 from fedlab.figures.curves import frame_of, plain, scored, setting_of, what_is_little
+from fedlab.figures.drawable import check_kind
 from fedlab.figures.theme import foot, head, label, style
 
 
@@ -32,6 +33,8 @@ def seed_bands(runs: Sequence[Run], metric: str | None = None, *, rounds: int | 
     >>> [trace.name for trace in seed_bands(last.runs).data if trace.showlegend is not False]
     ['Cleveland', 'Hungary', 'Switzerland', 'Long Beach']
     """
+    many = isinstance(runs, Sequence) and len(runs) > 0 and all(isinstance(run, Run) for run in runs)
+    check_kind(runs if many else None, Sequence, "the runs of several seeds, event.runs of fedlab.stream(…, seeds=10)")
     metric = scored(runs[0].history, metric)
     first, each = runs[0], over_rounds(runs, metric)
     last = int(each.index.max()) if len(each) else 0

@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.engine import Run
+from fedlab.figures.drawable import check_kind
 from fedlab.figures.theme import GREY, NAME, foot, head, label, style
 from fedlab.metrics.cells import FEW
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS
@@ -63,6 +64,7 @@ def learning_curves(
     >>> [trace.name for trace in learning_curves(run).data][:2]
     ['Cleveland', 'Hungary']
     """
+    check_kind(run, (Run, pd.DataFrame), "a run, fedlab.train(…), or its history")
     history = run.history if isinstance(run, Run) else run
     metric = scored(history, metric)
     sites = list(run.federation.names) if isinstance(run, Run) else list(history["site"].unique())

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from fedlab.figures.drawable import check_table
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
 from fedlab.figures.theme import GREY, NAME, Style, foot, head, label
 from fedlab.metrics.benefit import NET_BENEFIT, TREAT_ALL
@@ -45,6 +46,7 @@ def decision_curve(decisions: pd.DataFrame, *, arms: Sequence[str] | None = None
     >>> decision_curve(run.decisions(threshold=0.2)).layout.title.text.split(":")[0]
     'Is acting on the risks worth it? Net benefit at a risk of 20 %'
     """
+    check_table(decisions, ["train", "test", "measure", "threshold"], "run.decisions(threshold=…) or the study's")
     table, drawn = home(decisions, arms)
     known = table[table["value"].notna()]
     sites = list(known["test"].unique())

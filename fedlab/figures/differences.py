@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from fedlab.figures.drawable import check_kind
 from fedlab.figures.theme import GREY, NAME, foot, head, label, style
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study import Study
@@ -52,6 +53,7 @@ def differences(
     >>> len(differences(study, "log_loss", against="fedavg", at_home=True).data)
     4
     """
+    check_kind(study, Study, "a study, fedlab.compare(…)")
     metric = study.primary if metric is None else metric
     what = words(metric, study.federation.task)
     if against not in study.arms:

@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from fedlab.figures.drawable import check_kind
 from fedlab.figures.theme import GREY, NAME, foot, head, label, style
 from fedlab.study.explain.explanation import RESIDUAL, Explanation
 from fedlab.study.explain.gaps import GAPS
@@ -38,6 +39,7 @@ def explained(explanation: Explanation) -> go.Figure:
     >>> list(figure.layout.yaxis.ticktext)
     ['label', 'not explained', 'the whole fall']
     """
+    check_kind(explanation, Explanation, "an explanation, fedlab.explain(…)")
     rows = [row for row in rows_of(explanation.table()) if row["kind"] in (*explanation.parts, RESIDUAL)]
     figure = go.Figure(layout=go.Layout(template=NAME, height=210 + 40 * len(rows), showlegend=False))
     begin = 0.0

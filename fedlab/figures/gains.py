@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.federation.reserved import HOME
+from fedlab.figures.drawable import check_kind
 from fedlab.figures.theme import GREY, NAME, Style, foot, head, label, style
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS
 from fedlab.study import Study
@@ -47,6 +48,7 @@ def who_gains(
     >>> [trace.name for trace in who_gains(study).data if trace.showlegend]
     ['own model', 'federated (FedAvg)', 'pooled (may not happen)']
     """
+    check_kind(study, Study, "a study, fedlab.compare(…)")
     metric = study.primary if metric is None else metric
     what = words(metric, study.federation.task)
     arms = _arms(study, federated)

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fedlab.figures.atlas import DARK_FROM, SCALE
+from fedlab.figures.drawable import check_kind
 from fedlab.figures.theme import GREY, NAME, foot, head, label
 from fedlab.study.heterogeneity.found import Heterogeneity
 from fedlab.study.heterogeneity.measures import KINDS, MEASURES, Measure
@@ -43,6 +44,7 @@ def heterogeneity(found: Heterogeneity) -> go.Figure:
     >>> heterogeneity(found).layout.title.text.replace("<br>", " ")
     'All 4 hospitals differ from the others in label, features and missing values: more than chance'
     """
+    check_kind(found, Heterogeneity, "what fedlab.heterogeneity(…) found")
     sites = list(found.terms.names)
     kinds = [kind for kind in KINDS if kind in set(found.cells["kind"])]
     grid = found.cells.set_index(["site", "kind"])

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedlab.figures.curves import plain
+from fedlab.figures.drawable import check_kind
 from fedlab.figures.theme import NAME, foot, head, label, style
 from fedlab.metrics.cells import is_few, written
 from fedlab.metrics.scores import NEEDS_EVERY_CLASS
@@ -49,6 +50,7 @@ def more_data(curve: LearningCurve, metric: str | None = None, *, where: str | N
     >>> [trace.name for trace in more_data(curve).data if trace.showlegend]
     ['pooled', 'FedAvg']
     """
+    check_kind(curve, LearningCurve, "a learning curve, fedlab.learning_curve(…)")
     metric = metric or curve.federation.task.headline
     what = words(metric)
     table = curve.table(metric)

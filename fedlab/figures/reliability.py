@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from fedlab.federation import Federation
+from fedlab.figures.drawable import check_table
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
 from fedlab.figures.theme import GREY, GRID, NAME, Style, foot, head, label
 from fedlab.metrics.cells import FEW
@@ -50,6 +51,7 @@ def reliability_curves(
     >>> reliability_curves(run.calibration()).layout.title.text.split(":")[0]
     'Does the predicted risk come true? Calibration error'
     """
+    check_table(calibration, ["train", "test", "predicted"], "run.calibration() or study.calibration()")
     table, drawn = home(calibration, arms)
     sites = list(table["test"].unique())
     looks = looks_of(drawn)

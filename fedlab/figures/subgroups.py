@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from fedlab.figures.drawable import check_table
 from fedlab.figures.home import ONE_RUN, called, home, looks_of
 from fedlab.figures.theme import GREY, NAME, Style, foot, head, label
 from fedlab.metrics.thresholds import PREDICTS_NAN
@@ -47,6 +48,7 @@ def subgroup_scores(table: pd.DataFrame, metric: str | None = None, *, arms: Seq
     >>> subgroup_scores(run.subgroups(by="sex")).layout.title.text
     'For whom is the model good? AUC by group; 5 of 8 have none'
     """
+    check_table(table, ["train", "test", "group", "metric"], "run.subgroups(by=…) or study.subgroups(by=…)")
     metric = metric or str(table["metric"].iloc[0])
     what = words(metric)
     rows, drawn = home(table[table["metric"] == metric], arms)
