@@ -85,9 +85,7 @@ class Bags:
             if not len(bag):
                 raise ValueError(_nothing_in(number))
             if bag.dtype == torch.uint8:
-                raise ValueError(
-                    f"bag {number} is of bytes, and an instance is numbers: say which, e.g. bag.float() / 255"
-                )
+                raise ValueError(f"bag {number} is of bytes: say which numbers they are, e.g. bag.float() / 255")
         joined = torch.cat(each)
         joined = joined.clone() if len(each) == 1 else joined
         floats = joined if joined.is_floating_point() else joined.float()
