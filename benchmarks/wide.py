@@ -74,7 +74,7 @@ def scoring(study: Study) -> Figure:
 
     def score(models: list[list[dict]]) -> None:
         for site in sites:
-            opened.report(site, run.net, models, part="test", resamples=500, seed=0)
+            opened.report(site, run.net, models, resamples=500, seed=0)
 
     together = seconds(lambda: score(models))
     alone = seconds(lambda: [score([one]) for one in models])
