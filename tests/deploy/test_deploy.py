@@ -286,7 +286,7 @@ def test_a_broken_cell_stays_at_its_node_while_the_other_trains(deployed: Deploy
     assert {tuple(each[1:]) for each in told["errors"]} == {("Hungary", "ValueError")}
     assert (out / "round 1").exists() and (out / "weights").stat().st_size > 100
     at_server = [(deployed.folder / "link.log").read_text(errors="replace"), *(
-        p.read_text(errors="replace") for p in out.iterdir() if p.name != "weights"
+        p.read_text(errors="replace") for p in out.rglob("*") if p.is_file() and p.name != "weights"
     )]  # fmt: skip
     assert not any("Miller" in text for text in at_server)
     assert "Miller" in (deployed.folder / "Hungary.log").read_text(errors="replace"), "its own log says why"
